@@ -1,0 +1,114 @@
+//! Everything that the fold knows of a session at one offset.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::view::View;
+use crate::{AttemptId, CommandId, FoldVersion, Settled};
+
+/// The version of the rules in this crate. Raised whenever the same records may lead to another state or delta.
+pub const FOLD_VERSION: FoldVersion = FoldVersion(1);
+
+/// Commands whose verdicts a session remembers. A repetition of an older one is judged anew, so ids of messages and runs
+/// are what keeps it from acting twice.
+pub const COMMANDS_REMEMBERED: usize = 256;
+
+/// Bytes of content in one session. What would grow it beyond is refused with `session_full`; a run that goes on can still end.
+pub const CONTENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Messages in one session. The next is refused with `session_full`.
+pub const MESSAGES_MAX: usize = 100_000;
+
+/// The version byte of encoded states.
+const STATE_FORMAT: u8 = 1;
+
+/// The key id of states that are not encrypted.
+const KEY_PLAIN: u8 = 0;
+
+/// A session at one offset. The offset, the epoch and the node stand beside it: an imported session has the same bytes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    pub(crate) view: View,
+    pub(crate) commands: VecDeque<Remembered>,
+    pub(crate) attempt: Option<Attempt>,
+    pub(crate) content_bytes: u64,
+}
+
+/// A command and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    pub(crate) id: CommandId,
+    pub(crate) settled: Settled,
+}
+
+/// The attempt whose output was admitted last; it stays after its end, so that its last words can be told from a stranger's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Attempt {
+    pub(crate) id: AttemptId,
+    /// Where its run stands in the view.
+    pub(crate) run: usize,
+    /// Where its reply stands in the view.
+    pub(crate) reply: usize,
+    /// The last producer sequence that counted.
+    pub(crate) seq: u64,
+    /// Whether its words still count.
+    pub(crate) current: bool,
+}
+
+/// Why bytes are not a state of this build.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Another layout or an encrypted one.
+    #[error("state has an unknown header")]
+    Header,
+    /// The body isn't what its header says.
+    #[error("state body is malformed")]
+    Body(#[source] rmp_serde::decode::Error),
+}
+
+impl State {
+    /// What readers see.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Bytes of text and payloads it holds.
+    pub fn content_bytes(&self) -> u64 {
+        self.content_bytes
+    }
+
+    /// The attempt whose words count at the moment, and its last producer sequence.
+    pub fn current_attempt(&self) -> Option<(&AttemptId, u64)> {
+        self.attempt.as_ref().filter(|attempt| attempt.current).map(|attempt| (&attempt.id, attempt.seq))
+    }
+
+    /// What became of a command that this state still remembers.
+    pub fn remembered(&self, id: &CommandId) -> Option<Settled> {
+        self.commands.iter().rev().find(|known| known.id == *id).map(|known| known.settled)
+    }
+
+    pub(crate) fn remember(&mut self, id: CommandId, settled: Settled) {
+        if self.commands.len() == COMMANDS_REMEMBERED {
+            self.commands.pop_front();
+        }
+        self.commands.push_back(Remembered { id, settled });
+    }
+
+    /// The bytes of a snapshot; the same on every node of this fold version (I3).
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![STATE_FORMAT, KEY_PLAIN];
+        let written = rmp_serde::encode::write_named(&mut bytes, self);
+        assert!(written.is_ok(), "writing a state to memory can't fail: {written:?}");
+        bytes
+    }
+
+    /// Reads what [`Self::encode`] of the same fold version wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        match bytes {
+            [STATE_FORMAT, KEY_PLAIN, body @ ..] => rmp_serde::from_slice(body).map_err(StateError::Body),
+            _ => Err(StateError::Header),
+        }
+    }
+}
