@@ -1,0 +1,236 @@
+//! What a session's actor shares with its readers: encoded deltas, the head, who is present.
+//! Readers take from it at their own pace; nothing is queued per reader.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fanfold_fold::Offset;
+use tokio::time::Instant;
+
+use crate::codec::{FormatId, Present};
+use crate::inbox::Signal;
+use crate::ring::{Reach, Ring};
+
+/// Why a session's readers get nothing more from this feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The session was closed, for this reason. Durable: there is nothing to come back for.
+    Closed(String),
+    /// The session was erased. Durable.
+    Erased,
+    /// The session left this node's memory; its readers attach again.
+    Gone,
+}
+
+pub(crate) struct Feed {
+    shared: Mutex<Shared>,
+    /// Estimated bytes that the session holds in memory.
+    pub(crate) bytes: AtomicU64,
+    readers: AtomicUsize,
+    /// Requests that wait in the actor.
+    pub(crate) waiting: AtomicUsize,
+    /// Milliseconds after `born` of the last use.
+    used_ms: AtomicU64,
+    born: Instant,
+}
+
+struct Shared {
+    head: Offset,
+    rings: Vec<Option<Ring<Box<[u8]>>>>,
+    signals: Vec<Arc<Signal>>,
+    ended: Option<Ended>,
+    presence: Presence,
+}
+
+#[derive(Default)]
+struct Presence {
+    version: u64,
+    who: BTreeMap<String, (String, Instant)>,
+    encoded: BTreeMap<usize, Arc<[u8]>>,
+}
+
+/// What a reader found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Everything up to here is in the buffer; there may be more.
+    Upto(Offset),
+    /// There is nothing new.
+    Nothing,
+    /// Too far behind for the ring, or not at one of its borders.
+    Behind,
+    /// Nothing more will come.
+    Ended(Ended),
+}
+
+impl Feed {
+    pub(crate) fn new(formats: usize) -> Self {
+        let rings = (0..formats).map(|_| None).collect();
+        let shared = Shared { head: Offset::NONE, rings, signals: Vec::new(), ended: None, presence: Presence::default() };
+        Self {
+            shared: Mutex::new(shared),
+            bytes: AtomicU64::new(0),
+            readers: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            used_ms: AtomicU64::new(0),
+            born: Instant::now(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Formats that somebody reads: only these are encoded.
+    pub(crate) fn active(&self) -> Vec<FormatId> {
+        let shared = self.lock();
+        shared.rings.iter().enumerate().filter(|(_, ring)| ring.is_some()).map(|(at, _)| FormatId(at)).collect()
+    }
+
+    /// Makes `frames` (one for each active format) visible: they lead from the head to `upto`.
+    pub(crate) fn publish(&self, upto: Offset, frames: Vec<(FormatId, Vec<u8>)>) {
+        let mut shared = self.lock();
+        for (format, frame) in frames {
+            // Its last reader may have left while it was encoded.
+            if let Some(ring) = &mut shared.rings[format.0] {
+                ring.push(upto, frame.len(), frame.into_boxed_slice());
+            }
+        }
+        shared.head = upto;
+        shared.signals.iter().for_each(|signal| signal.raise());
+    }
+
+    /// Sets the head of a session that was just hydrated.
+    pub(crate) fn begin(&self, head: Offset) {
+        self.lock().head = head;
+    }
+
+    pub(crate) fn end(&self, ended: Ended) {
+        let mut shared = self.lock();
+        shared.ended.get_or_insert(ended);
+        shared.signals.iter().for_each(|signal| signal.raise());
+    }
+
+    pub(crate) fn head(&self) -> Offset {
+        self.lock().head
+    }
+
+    /// Adds a reader. From now on frames of `format` are encoded, if it reads any.
+    pub(crate) fn attach(&self, format: Option<FormatId>, signal: Arc<Signal>, ring_bytes_max: usize) {
+        let mut shared = self.lock();
+        let head = shared.head;
+        if let Some(format) = format {
+            shared.rings[format.0].get_or_insert_with(|| Ring::new(head, ring_bytes_max));
+        }
+        // What there is already is news to this reader.
+        signal.raise();
+        shared.signals.push(signal);
+        self.readers.store(shared.signals.len(), Ordering::Release);
+    }
+
+    pub(crate) fn detach(&self, signal: &Arc<Signal>) {
+        let mut shared = self.lock();
+        shared.signals.retain(|known| !Arc::ptr_eq(known, signal));
+        self.readers.store(shared.signals.len(), Ordering::Release);
+        if shared.signals.is_empty() {
+            shared.rings.iter_mut().for_each(|ring| *ring = None);
+        }
+        drop(shared);
+        self.touch();
+    }
+
+    pub(crate) fn readers(&self) -> usize {
+        self.readers.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn touch(&self) {
+        let now_ms = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn used_at(&self) -> Instant {
+        self.born + std::time::Duration::from_millis(self.used_ms.load(Ordering::Relaxed))
+    }
+
+    /// Appends the frames after `after` to `out`, about `bytes_max` of them, but whole ones and at least one.
+    pub(crate) fn take(&self, format: FormatId, after: Offset, lag_max: usize, bytes_max: usize, out: &mut Vec<u8>) -> Taken {
+        let shared = self.lock();
+        if after == shared.head {
+            return shared.ended.clone().map_or(Taken::Nothing, Taken::Ended);
+        }
+        let Some(ring) = &shared.rings[format.0] else { return Taken::Behind };
+        let Reach::Held { from, bytes } = ring.reach(after) else { return Taken::Behind };
+        if bytes > lag_max {
+            return Taken::Behind;
+        }
+        let begin = out.len();
+        let mut upto = after;
+        for (end, frame) in ring.range(from) {
+            out.extend_from_slice(frame);
+            upto = end;
+            if out.len() - begin >= bytes_max {
+                break;
+            }
+        }
+        Taken::Upto(upto)
+    }
+
+    /// Notes that `who` is here until `until`. Says false when the list is full.
+    pub(crate) fn set_presence(&self, who: &str, doing: &str, until: Option<Instant>, entries_max: usize) -> bool {
+        let mut shared = self.lock();
+        let presence = &mut shared.presence;
+        let changed = match until {
+            Some(until) => {
+                if presence.who.len() >= entries_max && !presence.who.contains_key(who) {
+                    return false;
+                }
+                let old = presence.who.insert(who.to_owned(), (doing.to_owned(), until));
+                old.is_none_or(|(old, _)| old != doing)
+            }
+            None => presence.who.remove(who).is_some(),
+        };
+        if changed {
+            presence.changed();
+            shared.signals.iter().for_each(|signal| signal.raise());
+        }
+        true
+    }
+
+    /// Forgets who was not refreshed in time.
+    pub(crate) fn expire_presence(&self, now: Instant) {
+        let mut shared = self.lock();
+        let before = shared.presence.who.len();
+        shared.presence.who.retain(|_, (_, until)| *until > now);
+        if shared.presence.who.len() != before {
+            shared.presence.changed();
+            shared.signals.iter().for_each(|signal| signal.raise());
+        }
+    }
+
+    /// The presence frame, if it is newer than version `seen`; encoded once per format and version.
+    pub(crate) fn presence(
+        &self,
+        format: FormatId,
+        seen: u64,
+        encode: impl FnOnce(&[Present]) -> Vec<u8>,
+    ) -> Option<(u64, Arc<[u8]>)> {
+        let mut shared = self.lock();
+        let presence = &mut shared.presence;
+        if presence.version == seen {
+            return None;
+        }
+        let who = &presence.who;
+        let frame = presence.encoded.entry(format.0).or_insert_with(|| {
+            let list: Vec<_> = who.iter().map(|(who, (doing, _))| Present { who: who.clone(), doing: doing.clone() }).collect();
+            Arc::from(encode(&list))
+        });
+        Some((presence.version, Arc::clone(frame)))
+    }
+}
+
+impl Presence {
+    fn changed(&mut self) {
+        self.version += 1;
+        self.encoded.clear();
+    }
+}

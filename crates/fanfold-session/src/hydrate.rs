@@ -1,0 +1,167 @@
+//! How a session comes into memory: tail first, then snapshot, then the records after it.
+
+use std::sync::Arc;
+
+use fanfold_fold::{Delta, FOLD_VERSION, Offset, Record, SessionKey, State, Verdict};
+use fanfold_log::{ReadError, StoredRecord, Tail, Wake};
+
+use crate::error::HostError;
+use crate::message::Step;
+use crate::node::Node;
+
+/// Records read from the log at a time.
+const PAGE_RECORDS_MAX: usize = 512;
+
+/// Bytes read from the log at a time.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Archived records read at a time.
+const ARCHIVE_RECORDS_MAX: usize = 2048;
+
+/// A session as it was when its log ended.
+pub(crate) struct Hydrated {
+    pub(crate) folded: Folded,
+    pub(crate) snapshot: Offset,
+    pub(crate) tail: Tail,
+    /// What was folded after the snapshot, for readers who are not far behind.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A state with what stands beside it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Folded {
+    pub(crate) state: State,
+    pub(crate) offset: Offset,
+    /// The first record that could not be read and was passed over.
+    pub(crate) degraded: Option<Offset>,
+}
+
+impl Folded {
+    /// Takes in the record that follows. One that can't be read is passed over and remembered: the session goes on (poison).
+    pub(crate) fn fold(&mut self, stored: &StoredRecord) -> Option<(Record, Verdict, Delta)> {
+        assert!(stored.offset > self.offset, "I2 contiguous: {} after {}", stored.offset, self.offset);
+        self.offset = stored.offset;
+        match Record::decode(&stored.record) {
+            Ok(record) => {
+                let (verdict, delta) = self.state.apply(&record);
+                Some((record, verdict, delta))
+            }
+            Err(error) => {
+                tracing::error!(offset = stored.offset.0, error = &error as &dyn std::error::Error, "record passed over");
+                metrics::counter!("fanfold_session_poison_records_total").increment(1);
+                self.degraded.get_or_insert(stored.offset);
+                None
+            }
+        }
+    }
+}
+
+/// Registers for live records, then folds what there is. What arrives meanwhile waits in the tail and is told apart by offset.
+pub(crate) async fn hydrate(node: &Node, key: &SessionKey, wake: Wake) -> Result<Hydrated, HostError> {
+    let _permit = node.hydrations.acquire().await.map_err(|_| HostError::Draining)?;
+    let started = tokio::time::Instant::now();
+    let tail = node.ports.log.tail(key, wake).await.map_err(unavailable)?;
+    let mut folded = newest(node, key, Offset(u64::MAX)).await?;
+    let snapshot = folded.offset;
+    let mut steps = Vec::new();
+    let mut steps_bytes = 0;
+    advance(node, key, &mut folded, None, |stored, delta| {
+        steps_bytes += stored.record.len();
+        steps.push(Step { upto: stored.offset, bytes: stored.record.len(), delta: Arc::new(delta) });
+        // The ring would let go of the older ones anyway.
+        if steps_bytes > 2 * node.config.ring_bytes_max {
+            let half = steps.len() / 2;
+            steps_bytes -= steps.drain(..half).map(|step| step.bytes).sum::<usize>();
+        }
+    })
+    .await?;
+    metrics::histogram!("fanfold_session_hydration_seconds").record(started.elapsed().as_secs_f64());
+    Ok(Hydrated { folded, snapshot, tail, steps })
+}
+
+/// The state at `at`, or at the last offset before it that has a record.
+pub(crate) async fn state_at(node: &Node, key: &SessionKey, at: Offset) -> Result<Folded, HostError> {
+    let mut folded = newest(node, key, at).await?;
+    advance(node, key, &mut folded, Some(at), |_, _| {}).await?;
+    Ok(folded)
+}
+
+/// The newest snapshot at or below `upto`; the empty state if there is none.
+async fn newest(node: &Node, key: &SessionKey, upto: Offset) -> Result<Folded, HostError> {
+    let epoch = node.epoch(key);
+    let mut upto = upto;
+    loop {
+        let snapshot = node.ports.snapshots.newest(key, epoch, FOLD_VERSION, upto).await.map_err(unavailable)?;
+        let Some(snapshot) = snapshot else { return Ok(Folded::default()) };
+        match State::decode(&snapshot.state) {
+            Ok(state) => return Ok(Folded { state, offset: snapshot.offset, degraded: None }),
+            Err(error) => {
+                // The recovery ladder: the next older one.
+                tracing::warn!(session = %key, offset = snapshot.offset.0, error = &error as &dyn std::error::Error, "snapshot skipped");
+                metrics::counter!("fanfold_session_snapshots_skipped_total").increment(1);
+                upto = Offset(snapshot.offset.0.saturating_sub(1));
+            }
+        }
+    }
+}
+
+/// Folds what follows, to the end of the log or up to and including `until`.
+async fn advance(
+    node: &Node,
+    key: &SessionKey,
+    folded: &mut Folded,
+    until: Option<Offset>,
+    mut each: impl FnMut(&StoredRecord, Delta),
+) -> Result<(), HostError> {
+    loop {
+        let (records, end) = history(node, key, folded.offset, PAGE_RECORDS_MAX).await?;
+        for stored in &records {
+            if until.is_some_and(|until| stored.offset > until) {
+                return Ok(());
+            }
+            let delta = folded.fold(stored).map(|(_, _, delta)| delta).unwrap_or_default();
+            each(stored, delta);
+        }
+        if end {
+            return Ok(());
+        }
+    }
+}
+
+/// Records after `after`, from the log or, where it was trimmed, from the archive; and whether that is all there is.
+pub(crate) async fn history(
+    node: &Node,
+    key: &SessionKey,
+    after: Offset,
+    records_max: usize,
+) -> Result<(Vec<StoredRecord>, bool), HostError> {
+    match node.ports.log.read(key, after, records_max, PAGE_BYTES_MAX).await {
+        Ok(page) => Ok((page.records, page.end)),
+        Err(ReadError::Trimmed { first }) => Ok((archived(node, key, after, first).await?, false)),
+        Err(ReadError::Damaged { offset }) => {
+            tracing::error!(session = %key, offset = offset.0, "record is damaged");
+            Err(HostError::Missing { after })
+        }
+        Err(error @ ReadError::Unavailable(_)) => Err(unavailable(error)),
+    }
+}
+
+/// Only archived records are ever trimmed, so what lies between `after` and the log's first offset must be there.
+async fn archived(node: &Node, key: &SessionKey, after: Offset, first: Offset) -> Result<Vec<StoredRecord>, HostError> {
+    let upto = Offset(first.0.saturating_sub(1));
+    let rows = node.ports.archive.records(key, node.epoch(key), after, upto, ARCHIVE_RECORDS_MAX).await.map_err(unavailable)?;
+    if rows.is_empty() {
+        return Err(HostError::Missing { after });
+    }
+    let mut previous = after;
+    let chain = |(offset, stored_at_ms, record)| {
+        let stored = StoredRecord { offset, previous, stored_at_ms, record };
+        previous = offset;
+        stored
+    };
+    Ok(rows.into_iter().map(chain).collect())
+}
+
+pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> HostError {
+    HostError::Unavailable(Arc::new(error))
+}

@@ -1,0 +1,212 @@
+//! When a session's state and its row in the list of sessions are kept. Neither is waited for; a failure is counted and tried again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfold_fold::{FOLD_VERSION, Offset, Op, SessionStatus};
+use fanfold_store::{SessionRow, Snapshot};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::config::SnapshotPolicy;
+use crate::live::Live;
+use crate::message::Msg;
+
+/// Least time between two rows of one session that differ in activity only.
+const ROW_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What is known about the newest kept state.
+pub(crate) struct Snapshots {
+    kept: Offset,
+    records: u64,
+    bytes: u64,
+    run_ended: bool,
+    last_at: Instant,
+    busy: bool,
+    failed: bool,
+}
+
+impl Snapshots {
+    pub(crate) fn new(kept: Offset) -> Self {
+        Self { kept, records: 0, bytes: 0, run_ended: false, last_at: Instant::now(), busy: false, failed: false }
+    }
+
+    pub(crate) fn grew(&mut self, bytes: usize) {
+        self.records += 1;
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    fn is_due(&self, policy: &SnapshotPolicy) -> bool {
+        let enough = self.records >= policy.records || self.bytes >= policy.bytes || self.run_ended;
+        enough && !self.busy && self.last_at.elapsed() >= policy.interval
+    }
+}
+
+/// What is known about the kept row.
+pub(crate) struct Row {
+    kept: Offset,
+    changed: bool,
+    urgent: bool,
+    failed: bool,
+    last_at: Option<Instant>,
+    busy: bool,
+    waiting: Vec<(Offset, oneshot::Sender<()>)>,
+}
+
+impl Row {
+    pub(crate) fn new() -> Self {
+        Self { kept: Offset::NONE, changed: false, urgent: false, failed: false, last_at: None, busy: false, waiting: Vec::new() }
+    }
+
+    pub(crate) fn noticed(&mut self, op: &Op) {
+        match op {
+            Op::SessionChanged(_) | Op::RunChanged(_) => self.urgent = true,
+            Op::MessageAdded(_)
+            | Op::MessageReset { .. }
+            | Op::PartAppended { .. }
+            | Op::PartSet { .. }
+            | Op::ToolCallChanged { .. }
+            | Op::Custom { .. } => self.changed = true,
+        }
+    }
+
+    pub(crate) fn wait(&mut self, upto: Offset, reply: oneshot::Sender<()>) {
+        self.waiting.retain(|(_, reply)| !reply.is_closed());
+        self.waiting.push((upto, reply));
+        self.urgent = true;
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    fn is_due(&self) -> bool {
+        let rested = self.last_at.is_none_or(|at| at.elapsed() >= ROW_INTERVAL);
+        !self.busy && ((self.urgent && !self.failed) || ((self.changed || self.urgent) && rested))
+    }
+}
+
+impl Live {
+    /// Keeps what is due.
+    pub(crate) fn keep(&mut self, run_ended: bool) {
+        self.snapshots.run_ended |= run_ended;
+        if self.snapshots.is_due(&self.birth.node.config.snapshot) {
+            self.keep_snapshot();
+        }
+        if self.row.is_due() {
+            self.keep_row();
+        }
+    }
+
+    /// Before it leaves memory: keeps what isn't kept yet. Says whether something is under way.
+    /// What could not be kept is in the log: leaving doesn't wait for a store that is away.
+    pub(crate) fn keep_last(&mut self) -> bool {
+        if self.folded.offset > self.snapshots.kept && !self.snapshots.failed {
+            self.keep_snapshot();
+        }
+        if (self.row.changed || self.row.urgent) && !self.row.failed {
+            self.keep_row();
+        }
+        self.snapshots.busy || self.row.busy
+    }
+
+    fn keep_snapshot(&mut self) {
+        self.snapshots.busy = true;
+        self.snapshots.last_at = Instant::now();
+        self.snapshots.records = 0;
+        self.snapshots.bytes = 0;
+        self.snapshots.run_ended = false;
+        let (node, key, myself) = (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone());
+        let offset = self.folded.offset;
+        let state = self.folded.state.encode().into();
+        let snapshot = Snapshot { epoch: node.epoch(&key), offset, fold: FOLD_VERSION, state };
+        tokio::spawn(async move {
+            let result = match node.ports.snapshots.put(&key, &snapshot).await {
+                Ok(()) => node.ports.snapshots.prune(&key, node.config.snapshot.keep).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = &result {
+                tracing::warn!(session = %key, error = error as &dyn std::error::Error, "snapshot not kept");
+                metrics::counter!("fanfold_session_snapshots_failed_total").increment(1);
+            }
+            let _ = myself.send_message(Msg::SnapshotDone(offset, result.is_ok()));
+        });
+    }
+
+    pub(crate) fn on_snapshot_done(&mut self, offset: Offset, kept: bool) {
+        self.snapshots.busy = false;
+        self.snapshots.failed = !kept;
+        if kept {
+            self.snapshots.kept = self.snapshots.kept.max(offset);
+        }
+        self.go_on();
+    }
+
+    fn keep_row(&mut self) {
+        let view = self.folded.state.view();
+        let status = match &view.session.status {
+            SessionStatus::Absent => return self.row_done_early(),
+            SessionStatus::Open => "open",
+            SessionStatus::Closed(_) => "closed",
+            SessionStatus::Erased => "erased",
+        };
+        let (node, myself, offset) = (Arc::clone(&self.birth.node), self.myself.clone(), self.folded.offset);
+        let row = SessionRow {
+            key: self.key().clone(),
+            user: view.session.user.clone(),
+            title: view.session.title.clone(),
+            status: status.to_owned(),
+            opened_at_ms: view.session.opened_at_ms,
+            active_at_ms: (node.ports.clock)(),
+            offset,
+        };
+        self.row.busy = true;
+        self.row.changed = false;
+        self.row.urgent = false;
+        self.row.last_at = Some(Instant::now());
+        tokio::spawn(async move {
+            let result = node.ports.index.put_row(&row).await;
+            if let Err(error) = &result {
+                tracing::warn!(session = %row.key, error = error as &dyn std::error::Error, "session row not kept");
+                metrics::counter!("fanfold_session_rows_failed_total").increment(1);
+            }
+            let _ = myself.send_message(Msg::RowDone(offset, result.is_ok()));
+        });
+    }
+
+    /// A session that nobody has opened has no row to keep.
+    fn row_done_early(&mut self) {
+        self.row.urgent = false;
+        self.row.changed = false;
+        self.row.waiting.drain(..).for_each(|(_, reply)| {
+            let _ = reply.send(());
+        });
+    }
+
+    pub(crate) fn on_row_done(&mut self, offset: Offset, kept: bool) {
+        self.row.busy = false;
+        self.row.failed = !kept;
+        if kept {
+            self.row.kept = self.row.kept.max(offset);
+            let done = self.row.waiting.extract_if(.., |(upto, _)| *upto <= offset);
+            done.for_each(|(_, reply)| {
+                let _ = reply.send(());
+            });
+        } else {
+            self.row.urgent = true;
+        }
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        if self.draining {
+            self.leave();
+        } else {
+            self.keep(false);
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! A session that is in memory and up to date: how records come in and what follows from them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fanfold_fold::{AttemptId, Cursor, Merger, Offset, Op, Record, RunId, RunStatus, SessionKey, SessionStatus, Verdict};
+use fanfold_log::{Page, ReadError, StoredRecord, Tail, TailItem};
+use ractor::ActorRef;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::actor::Birth;
+use crate::codec::DeltaFrame;
+use crate::feed::Ended;
+use crate::hydrate::{Folded, Hydrated};
+use crate::keep::{Row, Snapshots};
+use crate::message::{Msg, PendingKey, Receipt, Step, WatchRun};
+use crate::ring::Ring;
+use crate::waiting::Deferred;
+use crate::write::Writes;
+
+/// Records read at a time to repair a gap.
+const FILL_RECORDS_MAX: usize = 512;
+
+/// Bytes read at a time to repair a gap.
+const FILL_BYTES_MAX: usize = 1 << 20;
+
+pub(crate) struct Live {
+    pub(crate) birth: Birth,
+    pub(crate) myself: ActorRef<Msg>,
+    pub(crate) folded: Folded,
+    pub(crate) deltas: Ring<Arc<fanfold_fold::Delta>>,
+    pub(crate) writes: Writes,
+    pub(crate) deferred: Vec<Deferred>,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) row: Row,
+    pub(crate) asking_leader: bool,
+    pub(crate) draining: bool,
+    pub(crate) cached: Option<crate::read::CachedSnapshot>,
+    tail: Tail,
+    filling: bool,
+    watches: Vec<WatchRun>,
+}
+
+impl Live {
+    pub(crate) fn new(birth: Birth, myself: ActorRef<Msg>, hydrated: Hydrated) -> Self {
+        let Hydrated { folded, snapshot, tail, steps } = hydrated;
+        let base = folded.offset;
+        let mut live = Self {
+            deltas: Ring::new(base, birth.node.config.ring_bytes_max),
+            writes: Writes::default(),
+            deferred: Vec::new(),
+            snapshots: Snapshots::new(snapshot),
+            row: Row::new(),
+            asking_leader: false,
+            draining: false,
+            cached: None,
+            filling: false,
+            watches: Vec::new(),
+            birth,
+            myself,
+            folded,
+            tail,
+        };
+        live.remember_steps(steps);
+        live.birth.feed.begin(base);
+        live.birth.feed.touch();
+        live.note_end();
+        for run in live.folded.state.view().open_runs() {
+            live.birth.node.ports.observer.run_changed(&live.birth.key, run);
+        }
+        live.weigh();
+        live
+    }
+
+    /// Readers that were not far behind when the session left memory go on from here.
+    fn remember_steps(&mut self, steps: Vec<Step>) {
+        let Some(first) = steps.first() else { return };
+        // The border before the first step isn't known, so only those after it serve.
+        self.deltas = Ring::new(first.upto, self.birth.node.config.ring_bytes_max);
+        for step in steps.into_iter().skip(1) {
+            self.deltas.push(step.upto, step.bytes, step.delta);
+        }
+    }
+
+    pub(crate) fn key(&self) -> &SessionKey {
+        &self.birth.key
+    }
+
+    pub(crate) fn cursor(&self, offset: Offset) -> Cursor {
+        self.birth.node.cursor(self.key(), offset)
+    }
+
+    pub(crate) fn handle(&mut self, message: Msg) {
+        match message {
+            Msg::Wake => self.on_wake(),
+            Msg::Filled(page) => self.on_filled(page),
+            Msg::Leader(last) => self.on_leader(last),
+            Msg::Appended(key, result) => self.on_appended(key, result),
+            Msg::Submit(submit) => self.on_submit(submit),
+            Msg::Produce(produce) => self.on_produce(produce),
+            Msg::Attach(attach) => self.on_attach(attach),
+            Msg::Repair(repair) => self.on_repair(repair),
+            Msg::Look(look) => self.on_look(look),
+            Msg::WatchRun(watch) => self.on_watch_run(watch),
+            Msg::Settle(upto, reply) => self.on_settle(upto, reply),
+            Msg::SnapshotDone(offset, kept) => self.on_snapshot_done(offset, kept),
+            Msg::RowDone(offset, kept) => self.on_row_done(offset, kept),
+            Msg::Sweep => self.on_sweep(),
+            Msg::Passivate => self.on_passivate(),
+            Msg::Drain => self.on_drain(),
+            // It was hydrated once; nobody asks twice.
+            Msg::Hydrated(_) => {}
+        }
+        self.birth.feed.waiting.store(self.deferred.len() + self.writes.waiting(), Ordering::Relaxed);
+    }
+
+    fn on_wake(&mut self) {
+        // What arrives while a gap is being read stays in the tail; it is looked at when the gap is closed.
+        if self.filling {
+            return;
+        }
+        let mut records = Vec::new();
+        let mut lost = false;
+        for item in self.tail.take() {
+            match item {
+                TailItem::Record(record) => records.push(record),
+                TailItem::Lost => lost = true,
+            }
+        }
+        self.ingest(records);
+        if lost {
+            metrics::counter!("fanfold_session_tail_lost_total").increment(1);
+            self.fill();
+        }
+    }
+
+    /// Takes in records in order. At a gap in the chain the rest waits for the log (I2).
+    fn ingest(&mut self, records: Vec<StoredRecord>) {
+        let mut batch = Batch { after: self.folded.offset, merger: Merger::default(), receipts: Vec::new(), ended_run: false };
+        for stored in &records {
+            if stored.offset <= self.folded.offset {
+                continue;
+            }
+            if stored.previous != self.folded.offset {
+                metrics::counter!("fanfold_session_gaps_total").increment(1);
+                self.fill();
+                break;
+            }
+            self.take_in(stored, &mut batch);
+        }
+        if self.folded.offset > batch.after {
+            self.publish(batch);
+        }
+    }
+
+    fn take_in(&mut self, stored: &StoredRecord, batch: &mut Batch) {
+        let Some((record, verdict, delta)) = self.folded.fold(stored) else {
+            self.deltas.push(stored.offset, 0, Arc::default());
+            return;
+        };
+        self.snapshots.grew(stored.record.len());
+        for op in &delta.ops {
+            self.row.noticed(op);
+            if let Op::RunChanged(run) = op {
+                batch.ended_run |= run.status.is_final();
+                self.birth.node.ports.observer.run_changed(&self.birth.key, run);
+                self.tell_watches(&run.id);
+            }
+        }
+        if let Some(key) = pending_key(&record) {
+            batch.receipts.push((key, verdict, stored.offset));
+        }
+        let delta = Arc::new(delta);
+        self.deltas.push(stored.offset, stored.record.len(), Arc::clone(&delta));
+        batch.merger.push((*delta).clone());
+    }
+
+    /// One frame per format for the whole batch, then the verdicts: a caller's own readers are never behind its receipt.
+    fn publish(&mut self, batch: Batch) {
+        let upto = self.folded.offset;
+        let delta = batch.merger.finish();
+        let (after, cursor) = (self.cursor(batch.after), self.cursor(upto));
+        let view = self.folded.state.view();
+        let session = &self.birth.key.session;
+        let frame = DeltaFrame { session, after, cursor, delta: &delta, view: Some(view) };
+        let frames = self.birth.feed.active().into_iter().map(|format| {
+            let mut bytes = Vec::new();
+            self.birth.node.codec(format).delta(&frame, &mut bytes);
+            (format, bytes)
+        });
+        let frames = frames.collect();
+        self.birth.feed.publish(upto, frames);
+        self.cached = None;
+        self.note_end();
+        for (key, verdict, offset) in batch.receipts {
+            let receipt = Receipt { verdict, offset, cursor: self.cursor(offset) };
+            self.writes.settle(&key, &Ok(receipt));
+        }
+        self.weigh();
+        self.keep(batch.ended_run);
+        self.retry_deferred();
+    }
+
+    /// Readers of a session that has ended get what is there, then its end.
+    fn note_end(&self) {
+        match &self.folded.state.view().session.status {
+            SessionStatus::Closed(reason) => self.birth.feed.end(Ended::Closed(reason.clone())),
+            SessionStatus::Erased => self.birth.feed.end(Ended::Erased),
+            SessionStatus::Absent | SessionStatus::Open => {}
+        }
+    }
+
+    /// An estimate of the memory it holds, for the node's budget.
+    fn weigh(&self) {
+        const FIXED: u64 = 12 * 1024;
+        let bytes = FIXED + 2 * self.folded.state.content_bytes() + 2 * self.deltas.bytes() as u64;
+        self.birth.feed.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Reads from the log what the tail didn't bring.
+    pub(crate) fn fill(&mut self) {
+        if std::mem::replace(&mut self.filling, true) {
+            return;
+        }
+        let (node, key, myself, after) =
+            (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone(), self.folded.offset);
+        tokio::spawn(async move {
+            let page = node.ports.log.read(&key, after, FILL_RECORDS_MAX, FILL_BYTES_MAX).await;
+            let _ = myself.send_message(Msg::Filled(page));
+        });
+    }
+
+    fn on_filled(&mut self, page: Result<Page, ReadError>) {
+        self.filling = false;
+        match page {
+            Ok(page) => {
+                let before = self.folded.offset;
+                self.ingest(page.records);
+                if !page.end && self.folded.offset > before {
+                    self.fill();
+                } else {
+                    self.on_wake();
+                }
+            }
+            Err(error) => {
+                // The next wake-up, append or sweep tries again; until then readers keep what they have.
+                tracing::warn!(session = %self.key(), error = &error as &dyn std::error::Error, "gap not repaired yet");
+                metrics::counter!("fanfold_session_fills_failed_total").increment(1);
+            }
+        }
+    }
+
+    fn on_watch_run(&mut self, watch: WatchRun) {
+        let run = watch.run.clone();
+        self.watches.retain(|watch| !watch.reply.is_closed());
+        self.watches.push(watch);
+        self.tell_watches(&run);
+    }
+
+    /// Tells those who work on a run when its attempt is no longer theirs.
+    fn tell_watches(&mut self, run: &RunId) {
+        if self.watches.is_empty() {
+            return;
+        }
+        let Some(run) = self.folded.state.view().run(run).cloned() else { return };
+        let over = |watch: &WatchRun| watch.run == run.id && !is_current(&run, &watch.attempt);
+        for watch in self.watches.extract_if(.., |watch| over(watch)) {
+            let _ = watch.reply.send(run.clone());
+        }
+    }
+
+    pub(crate) fn is_working(&self) -> bool {
+        self.watches.iter().any(|watch| !watch.reply.is_closed())
+    }
+
+    fn on_settle(&mut self, upto: Offset, reply: oneshot::Sender<()>) {
+        self.row.wait(upto, reply);
+        self.keep(false);
+    }
+}
+
+fn is_current(run: &fanfold_fold::Run, attempt: &AttemptId) -> bool {
+    match run.status {
+        RunStatus::Running => run.attempt.as_ref() == Some(attempt),
+        RunStatus::Queued | RunStatus::Completed | RunStatus::Cancelled | RunStatus::Failed | RunStatus::Orphaned => false,
+    }
+}
+
+/// What one wake-up brought.
+struct Batch {
+    after: Offset,
+    merger: Merger,
+    receipts: Vec<(PendingKey, Verdict, Offset)>,
+    ended_run: bool,
+}
+
+/// Which caller on this node may wait for the record's verdict.
+fn pending_key(record: &Record) -> Option<PendingKey> {
+    if let Some(command) = &record.command {
+        return Some(PendingKey::Command(command.clone()));
+    }
+    record.events.iter().find_map(|event| match event {
+        fanfold_fold::Event::Output(output) => Some(PendingKey::Output(output.attempt.clone(), output.seq)),
+        _ => None,
+    })
+}
+
+/// Sweeps look at what is overdue.
+impl Live {
+    fn on_sweep(&mut self) {
+        let now = Instant::now();
+        self.writes.expire(now);
+        self.expire_deferred(now);
+        self.keep(false);
+        if self.writes.waiting() > 0 || !self.deferred.is_empty() {
+            self.fill();
+        }
+    }
+
+    fn on_passivate(&mut self) {
+        let feed = &self.birth.feed;
+        let busy =
+            feed.readers() > 0 || self.is_working() || self.writes.waiting() > 0 || !self.deferred.is_empty() || self.filling;
+        if busy {
+            return;
+        }
+        self.leave();
+    }
+
+    fn on_drain(&mut self) {
+        self.draining = true;
+        self.leave();
+    }
+
+    /// Keeps the state, then goes. Comes back here when that is done or has failed.
+    pub(crate) fn leave(&mut self) {
+        if self.row.is_busy() || self.snapshots.is_busy() {
+            return;
+        }
+        if self.keep_last() {
+            return;
+        }
+        self.birth.directory.retire(&self.birth.key, &self.myself);
+    }
+}

@@ -1,0 +1,183 @@
+//! What a session's actor is told. Callers use the verbs of [`crate::Sessions`]; nobody else sees these.
+
+use std::sync::Arc;
+
+use fanfold_fold::{AttemptId, Command, CommandId, Cursor, Delta, Offset, Output, Run, RunId, Verdict, View};
+use fanfold_log::{AppendError, Page, ReadError};
+use tokio::sync::oneshot;
+
+use crate::codec::FormatId;
+use crate::error::{HostError, SubmitError, SubscribeError};
+use crate::hydrate::Hydrated;
+use crate::inbox::Signal;
+
+pub(crate) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
+
+/// What became of a command or of output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The fold's word.
+    pub verdict: Verdict,
+    /// Where it was judged; where this node stood, if nothing was appended.
+    pub offset: Offset,
+    /// The same as a cursor: a read with it sees the effect.
+    pub cursor: Cursor,
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With a snapshot of now.
+    Now,
+    /// After this cursor.
+    After(Cursor),
+    /// With a snapshot of this offset ([`Offset::NONE`]: nothing), then every record.
+    Replay(Offset),
+}
+
+/// What a reader gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// What changed.
+    Deltas,
+    /// Each changed part whole, at most once per `full_interval`.
+    Full,
+}
+
+/// How a subscription was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// It goes on exactly where the cursor says.
+    Resumed,
+    /// A snapshot replaces what the reader has, for this reason.
+    Snapshot(Reset),
+    /// There was no cursor: a snapshot begins it.
+    Fresh,
+}
+
+/// Why a cursor was answered with a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reset {
+    /// It is older than what this node keeps in memory.
+    TooOld,
+    /// It belongs to another incarnation of the log.
+    EpochChanged,
+    /// It belongs to another version of the fold.
+    FoldChanged,
+    /// The log has never been there: it was restored from a backup, or the cursor is made up.
+    AheadOfHistory,
+}
+
+pub(crate) enum Msg {
+    /// The tail has records.
+    Wake,
+    Hydrated(Box<Result<Hydrated, HostError>>),
+    /// Records read from the log after a gap.
+    Filled(Result<Page, ReadError>),
+    /// The leader's last offset.
+    Leader(Result<Offset, ReadError>),
+    Appended(PendingKey, Result<Offset, AppendError>),
+    Submit(Box<Submit>),
+    Produce(Box<Produce>),
+    Attach(Box<Attach>),
+    Repair(Repair),
+    Look(Look),
+    WatchRun(WatchRun),
+    /// Answered once the session's row tells of everything up to the offset.
+    Settle(Offset, oneshot::Sender<()>),
+    SnapshotDone(Offset, bool),
+    RowDone(Offset, bool),
+    /// Time has passed: look for what is overdue.
+    Sweep,
+    /// Leave memory if nothing speaks against it.
+    Passivate,
+    /// Leave memory: the node is going away.
+    Drain,
+}
+
+/// Which append a caller waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum PendingKey {
+    Command(CommandId),
+    Output(AttemptId, u64),
+}
+
+pub(crate) struct Submit {
+    pub(crate) command: Command,
+    pub(crate) if_last: Option<Offset>,
+    pub(crate) at_least: Offset,
+    /// Whether the state is known to be as new as the log.
+    pub(crate) sure: bool,
+    pub(crate) reply: Reply<Receipt, SubmitError>,
+}
+
+pub(crate) struct Produce {
+    pub(crate) output: Output,
+    pub(crate) at_ms: u64,
+    pub(crate) by: Option<String>,
+    pub(crate) sure: bool,
+    pub(crate) reply: Reply<Receipt, SubmitError>,
+}
+
+pub(crate) struct Attach {
+    pub(crate) start: Start,
+    pub(crate) format: FormatId,
+    pub(crate) mode: Mode,
+    pub(crate) window: usize,
+    pub(crate) signal: Arc<Signal>,
+    /// Whether the leader was asked already.
+    pub(crate) sure: bool,
+    pub(crate) reply: Reply<Answer, SubscribeError>,
+}
+
+/// What [`Attach`] gives.
+pub(crate) struct Answer {
+    pub(crate) how: How,
+    pub(crate) position: Offset,
+    pub(crate) head: Offset,
+    pub(crate) snapshot: Option<Arc<[u8]>>,
+}
+
+/// A reader that the encoded ring can't serve asks for bytes that lead it to the head.
+pub(crate) struct Repair {
+    pub(crate) after: Offset,
+    pub(crate) format: FormatId,
+    pub(crate) mode: Mode,
+    pub(crate) window: usize,
+    pub(crate) reply: oneshot::Sender<(Offset, Arc<[u8]>)>,
+}
+
+pub(crate) struct Look {
+    pub(crate) at_least: Offset,
+    pub(crate) sure: bool,
+    pub(crate) window: usize,
+    pub(crate) reply: Reply<Looked, HostError>,
+}
+
+/// A session's state as this node has it.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    /// The state, or its newest messages.
+    pub view: View,
+    /// Older messages that were left out.
+    pub older: usize,
+    /// The last offset it includes.
+    pub offset: Offset,
+    /// The same as a cursor.
+    pub cursor: Cursor,
+    /// The first offset whose record could not be read and was passed over, if there is one.
+    pub degraded: Option<Offset>,
+}
+
+pub(crate) struct WatchRun {
+    pub(crate) run: RunId,
+    pub(crate) attempt: AttemptId,
+    pub(crate) reply: oneshot::Sender<Run>,
+}
+
+/// A delta and what it leads to.
+pub(crate) struct Step {
+    pub(crate) upto: Offset,
+    pub(crate) bytes: usize,
+    pub(crate) delta: Arc<Delta>,
+}

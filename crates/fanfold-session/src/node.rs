@@ -1,0 +1,64 @@
+//! What every session of a node shares: ports, encodings, limits, clock.
+
+use std::sync::Arc;
+
+use fanfold_fold::{Cursor, Epoch, FOLD_VERSION, Offset, Run, SessionKey};
+use fanfold_log::EventLog;
+use fanfold_store::{Archive, SessionIndex, SnapshotStore};
+use tokio::sync::Semaphore;
+
+use crate::codec::{FormatId, FrameCodec};
+use crate::config::SessionConfig;
+
+/// Told of what this node folds. Called on the session's actor: must return at once and never call back.
+pub trait Observer: Send + Sync + 'static {
+    /// A run is new or has changed; also said of each open run when its session comes into memory.
+    fn run_changed(&self, session: &SessionKey, run: &Run);
+}
+
+/// Milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a node's sessions stand on.
+#[derive(Clone)]
+pub struct Ports {
+    /// The log of every session.
+    pub log: Arc<dyn EventLog>,
+    /// States.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// Records that have left the log.
+    pub archive: Arc<dyn Archive>,
+    /// What sessions there are.
+    pub index: Arc<dyn SessionIndex>,
+    /// Encodings for readers; [`FormatId`] is the position here.
+    pub codecs: Vec<Arc<dyn FrameCodec>>,
+    /// Told of runs.
+    pub observer: Arc<dyn Observer>,
+    /// For what people see; never for the fold.
+    pub clock: Clock,
+}
+
+pub(crate) struct Node {
+    pub(crate) ports: Ports,
+    pub(crate) config: SessionConfig,
+    pub(crate) hydrations: Arc<Semaphore>,
+}
+
+impl Node {
+    pub(crate) fn new(ports: Ports, config: SessionConfig) -> Self {
+        let hydrations = Arc::new(Semaphore::new(config.hydrations_max));
+        Self { ports, config, hydrations }
+    }
+
+    pub(crate) fn codec(&self, format: FormatId) -> &dyn FrameCodec {
+        &*self.ports.codecs[format.0]
+    }
+
+    pub(crate) fn epoch(&self, session: &SessionKey) -> Epoch {
+        self.ports.log.epoch(session)
+    }
+
+    pub(crate) fn cursor(&self, session: &SessionKey, offset: Offset) -> Cursor {
+        Cursor::new(session, self.epoch(session), FOLD_VERSION, offset)
+    }
+}

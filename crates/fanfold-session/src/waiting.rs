@@ -1,0 +1,127 @@
+//! Requests that wait until this node has caught up.
+
+use fanfold_fold::Offset;
+use fanfold_log::ReadError;
+use tokio::time::Instant;
+
+use std::sync::Arc;
+
+use crate::actor::refuse;
+use crate::error::HostError;
+use crate::hydrate::unavailable;
+use crate::live::Live;
+use crate::message::{Msg, Start};
+
+/// A request and what it waits for.
+pub(crate) struct Deferred {
+    until: Until,
+    deadline: Instant,
+    message: Msg,
+}
+
+enum Until {
+    /// The leader's last offset, whatever that is.
+    Leader,
+    /// This offset.
+    Offset(Offset),
+}
+
+impl Live {
+    /// Has the request handled again when this node is as new as the log is now.
+    pub(crate) fn defer(&mut self, message: Msg) {
+        if self.deferred.len() >= self.birth.node.config.waiting_max {
+            refuse(message, &HostError::Busy);
+            return;
+        }
+        let deadline = Instant::now() + self.birth.node.config.wait_max;
+        self.deferred.push(Deferred { until: Until::Leader, deadline, message });
+        self.ask_leader();
+    }
+
+    fn ask_leader(&mut self) {
+        if std::mem::replace(&mut self.asking_leader, true) {
+            return;
+        }
+        let (node, key, myself) = (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone());
+        tokio::spawn(async move {
+            let last = node.ports.log.last(&key).await;
+            let _ = myself.send_message(Msg::Leader(last));
+        });
+    }
+
+    pub(crate) fn on_leader(&mut self, last: Result<Offset, ReadError>) {
+        self.asking_leader = false;
+        match last {
+            Ok(last) => {
+                for deferred in &mut self.deferred {
+                    if let Until::Leader = deferred.until {
+                        deferred.until = Until::Offset(last);
+                    }
+                }
+                if last > self.folded.offset {
+                    self.fill();
+                }
+                self.retry_deferred();
+            }
+            Err(error) => {
+                let error = unavailable(error);
+                let waiting = self.deferred.extract_if(.., |deferred| matches!(deferred.until, Until::Leader));
+                waiting.for_each(|deferred| refuse(deferred.message, &error));
+            }
+        }
+    }
+
+    /// Handles again what waited for an offset that has been reached. A request waits at most once.
+    pub(crate) fn retry_deferred(&mut self) {
+        let reached = self.folded.offset;
+        let due: Vec<Deferred> = self
+            .deferred
+            .extract_if(.., |deferred| match deferred.until {
+                Until::Leader => false,
+                Until::Offset(offset) => offset <= reached,
+            })
+            .collect();
+        for deferred in due {
+            self.handle(made_sure(deferred.message));
+        }
+    }
+
+    pub(crate) fn expire_deferred(&mut self, now: Instant) {
+        let overdue = self.deferred.extract_if(.., |deferred| deferred.deadline <= now);
+        overdue.for_each(|deferred| refuse(deferred.message, &HostError::Busy));
+    }
+}
+
+/// The same request, now that the state is as new as the log was when it came.
+fn made_sure(message: Msg) -> Msg {
+    match message {
+        Msg::Submit(mut submit) => {
+            submit.sure = true;
+            Msg::Submit(submit)
+        }
+        Msg::Produce(mut produce) => {
+            produce.sure = true;
+            Msg::Produce(produce)
+        }
+        Msg::Attach(mut attach) => {
+            attach.sure = true;
+            Msg::Attach(attach)
+        }
+        Msg::Look(mut look) => {
+            look.sure = true;
+            Msg::Look(look)
+        }
+        other => other,
+    }
+}
+
+impl Start {
+    /// The offset that this node must have reached to answer well.
+    pub(crate) fn least(&self) -> Offset {
+        match self {
+            Self::Now => Offset::NONE,
+            Self::After(cursor) => cursor.offset,
+            Self::Replay(offset) => *offset,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! How commands and output get into the log, and how their senders get the fold's verdict.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfold_fold::{Action, Event, Offset, Output, RECORD_BYTES_MAX, Record, Said, Settled, Verdict};
+use fanfold_log::{AppendError, Expect};
+use tokio::time::Instant;
+
+use crate::error::{HostError, SubmitError};
+use crate::live::Live;
+use crate::message::{Msg, PendingKey, Produce, Receipt, Reply, Submit};
+
+/// Bytes of output that go into one record.
+const GROUP_BYTES_MAX: usize = RECORD_BYTES_MAX / 2;
+
+/// Appends on their way, and output that waits for the one before it.
+#[derive(Default)]
+pub(crate) struct Writes {
+    pending: HashMap<PendingKey, Pending>,
+    queue: VecDeque<Box<Produce>>,
+    /// One append of output at a time: what comes meanwhile shares the next record.
+    output_in_flight: bool,
+}
+
+struct Pending {
+    deadline: Instant,
+    replies: Vec<Reply<Receipt, SubmitError>>,
+}
+
+impl Writes {
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len() + self.queue.len()
+    }
+
+    /// Gives every caller that waits for this append its answer.
+    pub(crate) fn settle(&mut self, key: &PendingKey, result: &Result<Receipt, SubmitError>) {
+        let Some(pending) = self.pending.remove(key) else { return };
+        // A caller that has left needs no answer.
+        pending.replies.into_iter().for_each(|reply| drop(reply.send(result.clone())));
+    }
+
+    /// Appends that the log never confirmed may yet be stored.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        let overdue: Vec<_> = self.pending.extract_if(|_, pending| pending.deadline <= now).collect();
+        for (_, pending) in overdue {
+            pending.replies.into_iter().for_each(|reply| drop(reply.send(Err(SubmitError::Unknown))));
+        }
+    }
+}
+
+impl Live {
+    pub(crate) fn on_submit(&mut self, submit: Box<Submit>) {
+        self.birth.feed.touch();
+        if !submit.sure && submit.at_least > self.folded.offset {
+            return self.defer(Msg::Submit(submit));
+        }
+        match self.folded.state.decide(&submit.command) {
+            Ok(record) => {
+                let expect = match (&submit.command.action, submit.if_last) {
+                    (Action::Open(_), _) => Expect::Empty,
+                    (_, Some(last)) => Expect::Last(last),
+                    (_, None) => Expect::Any,
+                };
+                let key = PendingKey::Command(submit.command.id.clone());
+                self.append(&record, expect, key, vec![submit.reply]);
+            }
+            Err(Verdict::Refused(refusal)) if refusal.may_be_lag() && !submit.sure => self.defer(Msg::Submit(submit)),
+            Err(verdict) => self.answer(submit.reply, verdict),
+        }
+    }
+
+    /// The early answer: nothing was appended.
+    fn answer(&self, reply: Reply<Receipt, SubmitError>, verdict: Verdict) {
+        let offset = self.folded.offset;
+        let _ = reply.send(Ok(Receipt { verdict, offset, cursor: self.cursor(offset) }));
+    }
+
+    fn append(&mut self, record: &Record, expect: Expect, key: PendingKey, replies: Vec<Reply<Receipt, SubmitError>>) {
+        let bytes = Bytes::from(record.encode());
+        let refusal = if bytes.len() > RECORD_BYTES_MAX {
+            Some(SubmitError::TooLarge { bytes: bytes.len() })
+        } else if self.writes.waiting() >= self.birth.node.config.waiting_max {
+            Some(SubmitError::Host(HostError::Busy))
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+            self.output_done(&key);
+            return;
+        }
+        let deadline = Instant::now() + self.birth.node.config.wait_max;
+        let pending = self.writes.pending.entry(key.clone()).or_insert_with(|| Pending { deadline, replies: Vec::new() });
+        pending.replies.extend(replies);
+        let (node, session, myself) = (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone());
+        tokio::spawn(async move {
+            let result = node.ports.log.append(&session, bytes, expect, Some(&append_id(&key))).await;
+            let _ = myself.send_message(Msg::Appended(key, result));
+        });
+    }
+
+    pub(crate) fn on_appended(&mut self, key: PendingKey, result: Result<Offset, AppendError>) {
+        match result {
+            Ok(offset) if offset > self.folded.offset => {
+                // The tail brings it, as a rule before this; if it is late, the log has it.
+                self.handle(Msg::Wake);
+                if offset > self.folded.offset {
+                    self.fill();
+                }
+            }
+            // Still waited for although folded: the log knew it from before and stored nothing.
+            Ok(_) => self.settle_repeated(&key),
+            Err(AppendError::Conflict { last }) => {
+                if last > self.folded.offset {
+                    self.fill();
+                }
+                self.writes.settle(&key, &Err(SubmitError::Conflict { last }));
+            }
+            Err(AppendError::TooLarge { bytes }) => self.writes.settle(&key, &Err(SubmitError::TooLarge { bytes })),
+            Err(AppendError::Overloaded) => self.writes.settle(&key, &Err(SubmitError::Overloaded)),
+            Err(AppendError::Closed) => self.writes.settle(&key, &Err(SubmitError::Host(HostError::Draining))),
+            Err(error @ AppendError::Unknown(_)) => {
+                tracing::warn!(session = %self.key(), error = &error as &dyn std::error::Error, "append not confirmed");
+                metrics::counter!("fanfold_session_appends_unknown_total").increment(1);
+                self.writes.settle(&key, &Err(SubmitError::Unknown));
+            }
+        }
+        self.output_done(&key);
+    }
+
+    fn settle_repeated(&mut self, key: &PendingKey) {
+        let settled = match key {
+            PendingKey::Command(id) => self.folded.state.remembered(id).unwrap_or(Settled::Applied),
+            PendingKey::Output(..) => Settled::Applied,
+        };
+        let offset = self.folded.offset;
+        let receipt = Receipt { verdict: Verdict::Repeated(settled), offset, cursor: self.cursor(offset) };
+        self.writes.settle(key, &Ok(receipt));
+    }
+
+    pub(crate) fn on_produce(&mut self, produce: Box<Produce>) {
+        self.birth.feed.touch();
+        let current = self.folded.state.current_attempt().is_some_and(|(attempt, _)| *attempt == produce.output.attempt);
+        if !current && !produce.sure {
+            return self.defer(Msg::Produce(produce));
+        }
+        if self.writes.waiting() >= self.birth.node.config.waiting_max {
+            let _ = produce.reply.send(Err(SubmitError::Host(HostError::Busy)));
+            return;
+        }
+        self.writes.queue.push_back(produce);
+        self.append_output();
+    }
+
+    /// Appends the oldest output that waits, with all that follows on from it.
+    fn append_output(&mut self) {
+        if self.writes.output_in_flight {
+            return;
+        }
+        let Some(first) = self.writes.queue.pop_front() else { return };
+        let Produce { mut output, at_ms, by, reply, .. } = *first;
+        let mut bytes = said_bytes(&output);
+        let mut replies = vec![reply];
+        while let Some(next) = self.writes.queue.front() {
+            let more = said_bytes(&next.output);
+            if !follows(&output, &next.output) || next.by != by || bytes + more > GROUP_BYTES_MAX {
+                break;
+            }
+            let Some(next) = self.writes.queue.pop_front() else { break };
+            bytes += more;
+            output.said.extend(next.output.said);
+            replies.push(next.reply);
+        }
+        self.writes.output_in_flight = true;
+        let key = PendingKey::Output(output.attempt.clone(), output.seq);
+        let record = Record { command: None, at_ms, by, events: vec![Event::Output(output)] };
+        self.append(&record, Expect::Any, key, replies);
+    }
+
+    fn output_done(&mut self, key: &PendingKey) {
+        if let PendingKey::Output(..) = key {
+            self.writes.output_in_flight = false;
+            self.append_output();
+        }
+    }
+}
+
+/// Whether `next` goes on where `output` ends.
+fn follows(output: &Output, next: &Output) -> bool {
+    next.attempt == output.attempt && Some(next.seq) == output.seq.checked_add(output.said.len() as u64)
+}
+
+/// About how many bytes it takes in a record.
+fn said_bytes(output: &Output) -> usize {
+    const FRAME: usize = 24;
+    let said = output.said.iter().map(|said| match said {
+        Said::Text(delta) => delta.text.len(),
+        Said::Reasoning(delta) => delta.text.len(),
+        Said::ToolArguments(delta) => delta.text.len(),
+        Said::ToolResult(result) => result.content.len(),
+        Said::ToolCall(_)
+        | Said::ToolReady(_)
+        | Said::Citation(_)
+        | Said::StepFinished(_)
+        | Said::Usage(_)
+        | Said::Completed(_)
+        | Said::Failed(_)
+        | Said::Unknown { .. } => 1024,
+    });
+    said.map(|bytes| bytes + FRAME).sum()
+}
+
+/// Names the append, so that a repetition within the log's window is stored once.
+fn append_id(key: &PendingKey) -> String {
+    match key {
+        PendingKey::Command(id) => id.to_string(),
+        PendingKey::Output(attempt, seq) => format!("{attempt}.{seq}"),
+    }
+}
