@@ -1,1 +1,63 @@
-fn main() {}
+//! What the project does to itself: `cargo xtask test` runs every check, `cargo xtask bench` prints every figure.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+/// The steps of `test`, in the order in which they fail fastest.
+const TEST: [Step; 4] = [
+    Step { name: "format", args: &["fmt", "--all", "--check"] },
+    Step { name: "lints", args: &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"] },
+    // The binary that the end-to-end tests start.
+    Step { name: "build", args: &["build", "--package", "fanfold"] },
+    Step { name: "tests", args: &["test", "--workspace", "--no-fail-fast"] },
+];
+
+const BENCH: [Step; 1] = [Step { name: "benchmarks", args: &["bench", "--workspace", "--benches"] }];
+
+struct Step {
+    name: &'static str,
+    args: &'static [&'static str],
+}
+
+fn main() -> ExitCode {
+    let steps: &[Step] = match std::env::args().nth(1).as_deref() {
+        Some("test") => &TEST,
+        Some("bench") => &BENCH,
+        Some(_) | None => {
+            eprintln!("usage: cargo xtask test | bench");
+            return ExitCode::from(2);
+        }
+    };
+    let not_run = root().join("target/not-run.txt");
+    // A leftover of an earlier run would be reported again.
+    let _ = std::fs::remove_file(&not_run);
+    let failed: Vec<&str> = steps.iter().filter(|step| !run(step, &not_run)).map(|step| step.name).collect();
+    report_not_run(&not_run);
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("failed: {}", failed.join(", "));
+    ExitCode::FAILURE
+}
+
+fn run(step: &Step, not_run: &Path) -> bool {
+    eprintln!("== {}: cargo {}", step.name, step.args.join(" "));
+    let started = Instant::now();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(step.args).current_dir(root()).env("FANFOLD_NOT_RUN", not_run).status();
+    let ok = status.is_ok_and(|status| status.success());
+    eprintln!("== {}: {} in {:.0} s", step.name, if ok { "ok" } else { "FAILED" }, started.elapsed().as_secs_f64());
+    ok
+}
+
+/// What a test needs and didn't find is said at the end, where it is read.
+fn report_not_run(file: &Path) {
+    let Ok(lines) = std::fs::read_to_string(file) else { return };
+    eprintln!("== NOT RUN:");
+    lines.lines().for_each(|line| eprintln!("   {line}"));
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
+}
