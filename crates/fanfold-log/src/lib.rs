@@ -7,5 +7,5 @@
 mod port;
 mod tail;
 
-pub use port::{AppendError, EventLog, Expect, Page, RECORD_BYTES_MAX, ReadError, StoredRecord};
-pub use tail::{TAIL_BYTES_MAX, TAIL_RECORDS_MAX, Tail, TailItem, Wake};
+pub use port::{AppendError, EventLog, Expect, Page, ReadError, StoredRecord};
+pub use tail::{TAIL_BYTES_MAX, TAIL_RECORDS_MAX, Tail, TailItem, TailSender, Wake};

@@ -1,12 +1,9 @@
 //! The port: what every log promises, embedded or distributed.
 
 use bytes::Bytes;
-use fanfold_fold::{Epoch, Offset, SessionKey};
+use fanfold_fold::{Epoch, Offset, RECORD_BYTES_MAX, SessionKey};
 
 use crate::{Tail, Wake};
-
-/// Bytes of one record. A larger append is refused as [`AppendError::TooLarge`].
-pub const RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// One record as the log keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +105,21 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// The session's last offset as the log's leader knows it; [`Offset::NONE`] if it has none.
     async fn last(&self, session: &SessionKey) -> Result<Offset, ReadError>;
+
+    /// The same for many sessions in one request. May be a little behind the leader: for noticing what a tail lost.
+    async fn last_of(&self, sessions: &[SessionKey]) -> Result<Vec<Offset>, ReadError> {
+        let mut last = Vec::with_capacity(sessions.len());
+        for session in sessions {
+            last.push(self.last(session).await?);
+        }
+        Ok(last)
+    }
+
+    /// Whether a tail can lose a session's last record without saying so, as where delivery is at most once.
+    /// Then [`Self::last_of`] is asked every few seconds for sessions in use.
+    fn tail_may_lose(&self) -> bool {
+        false
+    }
 
     /// Records after `after`, at most `records_max` and about `bytes_max` (at least one record if there is one).
     async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, bytes_max: usize) -> Result<Page, ReadError>;

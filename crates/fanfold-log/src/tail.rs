@@ -32,7 +32,7 @@ pub struct Tail {
 
 /// The log's end.
 #[derive(Clone)]
-pub(crate) struct TailSender(Weak<Queue>);
+pub struct TailSender(Weak<Queue>);
 
 struct Queue {
     wake: Wake,
@@ -47,7 +47,7 @@ struct Items {
 
 impl Tail {
     /// A pair of ends. `registration` is dropped with the reader's.
-    pub(crate) fn new(wake: Wake, registration: impl FnOnce(TailSender) -> Box<dyn Send + Sync>) -> Self {
+    pub fn new(wake: Wake, registration: impl FnOnce(TailSender) -> Box<dyn Send + Sync>) -> Self {
         let queue = Arc::new(Queue { wake, items: Mutex::default() });
         let registration = registration(TailSender(Arc::downgrade(&queue)));
         Self { queue, _registration: registration }
@@ -63,7 +63,7 @@ impl Tail {
 
 impl TailSender {
     /// Queues one item. Returns false when nobody reads any more.
-    pub(crate) fn send(&self, item: TailItem) -> bool {
+    pub fn send(&self, item: TailItem) -> bool {
         let Some(queue) = self.0.upgrade() else { return false };
         let was_empty = {
             let mut items = queue.items.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! Which sessions are in this node's memory. A slot is free only when its actor has ended, so that no session is there twice.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfold_fold::SessionKey;
@@ -74,5 +75,11 @@ impl Directory {
 
     pub(crate) fn all(&self) -> Vec<Slot> {
         self.lock().values().filter(|slot| !slot.retired).cloned().collect()
+    }
+
+    /// The sessions that somebody reads or waits for.
+    pub(crate) fn in_use(&self) -> Vec<(SessionKey, Slot)> {
+        let in_use = |slot: &Slot| !slot.retired && (slot.feed.readers() > 0 || slot.feed.waiting.load(Ordering::Relaxed) > 0);
+        self.lock().iter().filter(|(_, slot)| in_use(slot)).map(|(key, slot)| (key.clone(), slot.clone())).collect()
     }
 }

@@ -32,6 +32,7 @@ mod config;
 mod directory;
 mod error;
 mod feed;
+mod guard;
 mod hydrate;
 mod inbox;
 mod keep;

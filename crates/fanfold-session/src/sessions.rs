@@ -14,6 +14,7 @@ use crate::config::SessionConfig;
 use crate::directory::{Directory, Slot};
 use crate::error::{HostError, SubmitError, SubscribeError};
 use crate::feed::{Ended, Feed};
+use crate::guard::guard;
 use crate::hydrate::{Folded, history, state_at};
 use crate::inbox::{Inbox, Signal};
 use crate::message::{Answer, Attach, Look, Looked, Msg, Produce, Receipt, Start, Submit, WatchRun};
@@ -36,9 +37,9 @@ pub struct Sessions {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    node: Arc<Node>,
-    directory: Arc<Directory>,
+pub(crate) struct Inner {
+    pub(crate) node: Arc<Node>,
+    pub(crate) directory: Arc<Directory>,
     supervisors: Vec<ActorRef<()>>,
     draining: AtomicBool,
 }
@@ -75,6 +76,9 @@ impl Sessions {
         let node = Arc::new(Node::new(ports, config));
         let inner = Arc::new(Inner { node, directory, supervisors, draining: AtomicBool::new(false) });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
+        if inner.node.ports.log.tail_may_lose() {
+            tokio::spawn(guard(Arc::downgrade(&inner)));
+        }
         Ok(Self { inner })
     }
 

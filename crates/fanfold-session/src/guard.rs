@@ -1,0 +1,38 @@
+//! Notices what a tail lost at its end: a last record that never came has no successor whose chain would show it.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use crate::message::Msg;
+use crate::sessions::Inner;
+
+/// Between two looks at the sessions in use.
+const GUARD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Sessions asked for in one request.
+const GUARD_SESSIONS_MAX: usize = 1000;
+
+/// Until the node is dropped: compares what sessions in use have folded with what the log says is their last offset.
+pub(crate) async fn guard(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(GUARD_INTERVAL).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let in_use = inner.directory.in_use();
+        for chunk in in_use.chunks(GUARD_SESSIONS_MAX) {
+            let keys: Vec<_> = chunk.iter().map(|(key, _)| key.clone()).collect();
+            let last = match inner.node.ports.log.last_of(&keys).await {
+                Ok(last) => last,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "tails not checked");
+                    break;
+                }
+            };
+            for ((_, slot), last) in chunk.iter().zip(last) {
+                if last > slot.feed.head() {
+                    // The actor reads what is missing; one that has ended needs nothing.
+                    let _ = slot.actor.send_message(Msg::Leader(Ok(last)));
+                }
+            }
+        }
+    }
+}

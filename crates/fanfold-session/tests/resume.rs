@@ -1,0 +1,278 @@
+//! Readers that come and go, on a log that loses, doubles and reorders, see exactly what the log says.
+
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test")]
+
+mod support;
+
+use std::time::Duration;
+
+use fanfold_fold::{Cursor, Epoch, FOLD_VERSION, FoldVersion, Offset, Output, SessionKey, Settled, Verdict};
+use fanfold_session::{
+    Ended, Filled, FormatId, HostError, How, Mode, Reset, SessionConfig, Sessions, Start, SubmitError, Subscribe, SubscribeError,
+    Subscribed,
+};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use support::log::Faults;
+use support::{Reader, World, ask, key, open, start, text};
+
+/// Says the same until it has a verdict, as a producer does.
+async fn produce(node: &Sessions, key: &SessionKey, output: Output) {
+    loop {
+        match node.produce(key, output.clone(), 1, None).await {
+            Ok(receipt) => {
+                assert!(matches!(receipt.verdict, Verdict::Applied | Verdict::Repeated(Settled::Applied)), "{receipt:?}");
+                return;
+            }
+            Err(SubmitError::Unknown | SubmitError::Overloaded | SubmitError::Host(HostError::Busy)) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+async fn submit(node: &Sessions, key: &SessionKey, command: fanfold_fold::Command) {
+    loop {
+        match node.submit(key, command.clone(), None, Offset::NONE).await {
+            Ok(receipt) => {
+                assert!(matches!(receipt.verdict, Verdict::Applied | Verdict::Repeated(Settled::Applied)), "{receipt:?}");
+                return;
+            }
+            Err(SubmitError::Unknown | SubmitError::Overloaded | SubmitError::Host(HostError::Busy)) => {}
+            // The first one was stored although its answer was lost.
+            Err(SubmitError::Conflict { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+async fn writes(node: Sessions, key: SessionKey, texts: usize) {
+    submit(&node, &key, open()).await;
+    submit(&node, &key, ask(1)).await;
+    submit(&node, &key, start(1)).await;
+    for seq in 1..=texts as u64 {
+        produce(&node, &key, text(1, seq, &format!("{seq}é "))).await;
+    }
+}
+
+/// Two nodes, one log, readers that hop between them at random moments.
+async fn hop(seed: u64, faults: Faults, ring_bytes_max: usize) {
+    let world = World::new(seed, faults);
+    let key = key("s");
+    let config = SessionConfig { ring_bytes_max, merge_above_bytes: ring_bytes_max / 4, ..SessionConfig::default() };
+    let nodes = [world.node(config.clone()).await, world.node(config).await];
+    let mut rng = StdRng::seed_from_u64(seed);
+    submit(&nodes[0], &key, open()).await;
+    let writer = tokio::spawn(writes(nodes[0].clone(), key.clone(), 300));
+    let mut readers: Vec<Reader> = (0..4).map(|_| Reader::new(&world)).collect();
+    while !writer.is_finished() {
+        for reader in &mut readers {
+            let mode = if rng.random_bool(0.2) { Mode::Full } else { Mode::Deltas };
+            reader.connect(&nodes[rng.random_range(0..2)], &key, mode).await;
+            for _ in 0..rng.random_range(0..6) {
+                reader.pump().await;
+                tokio::time::sleep(Duration::from_millis(rng.random_range(0..5))).await;
+            }
+            reader.disconnect();
+        }
+    }
+    writer.await.unwrap();
+    let (truth, last) = world.truth(&key);
+    for (at, reader) in readers.iter_mut().enumerate() {
+        reader.connect(&nodes[at % 2], &key, Mode::Deltas).await;
+        reader.until(last).await;
+        assert_eq!(&reader.view, truth.view(), "seed {seed}, reader {at}");
+    }
+    let text = truth.view().messages.get(&"a1".parse().unwrap()).unwrap().parts[0].stream().unwrap().to_owned();
+    let expected: String = (1..=300).map(|seq| format!("{seq}é ")).collect();
+    assert_eq!(text, expected, "each token once, in order");
+}
+
+fn seeds() -> Vec<u64> {
+    match std::env::var("FANFOLD_SEED") {
+        Ok(seed) => vec![seed.parse().expect("FANFOLD_SEED is a number")],
+        Err(_) => (1..=12).collect(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_hop_between_nodes_without_faults() {
+    for seed in seeds() {
+        hop(seed, Faults::default(), 256 * 1024).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_hop_while_the_log_misbehaves() {
+    let faults = Faults { lost: 5, doubled: 10, late: 10, unconfirmed: 5, refused: 5, gap: 3 };
+    for seed in seeds() {
+        hop(seed, faults, 256 * 1024).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_are_lapped_by_a_small_ring() {
+    for seed in seeds() {
+        hop(seed, Faults { lost: 3, ..Faults::default() }, 600).await;
+    }
+}
+
+async fn subscribe(node: &Sessions, key: &SessionKey, start: Start) -> Result<Subscribed, SubscribeError> {
+    let request = Subscribe { start, format: FormatId(0), mode: Mode::Deltas, window: 100 };
+    node.subscribe(key, request, &Default::default(), 0).await
+}
+
+async fn written() -> (World, Sessions, SessionKey) {
+    let world = World::new(1, Faults::default());
+    let key = key("s");
+    let node = world.node(SessionConfig::default()).await;
+    writes(node.clone(), key.clone(), 20).await;
+    (world, node, key)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_cursor_has_its_answer() {
+    let (world, node, key) = written().await;
+    let (_, last) = world.truth(&key);
+    let first = world.log.records(&key)[0].offset;
+    let (epoch, other) = (world.log.epoch, Epoch(uuid::Uuid::from_u128(9)));
+    let at = |epoch, fold, offset: Offset| Cursor::new(&key, epoch, fold, offset);
+    let rows = [
+        (at(epoch, FOLD_VERSION, last), How::Resumed),
+        (at(epoch, FOLD_VERSION, world.log.records(&key)[5].offset), How::Resumed),
+        (at(other, FOLD_VERSION, last), How::Snapshot(Reset::EpochChanged)),
+        (at(epoch, FoldVersion(999), last), How::Snapshot(Reset::FoldChanged)),
+        (at(epoch, FOLD_VERSION, Offset(last.0 + 1)), How::Snapshot(Reset::AheadOfHistory)),
+        // Before the first record: made up, or older than what is kept.
+        (at(epoch, FOLD_VERSION, Offset(first.0 - 1)), How::Snapshot(Reset::TooOld)),
+    ];
+    for (cursor, expected) in rows {
+        let how = subscribe(&node, &key, Start::After(cursor)).await.unwrap().how;
+        assert_eq!(how, expected, "{cursor}");
+    }
+    let foreign = Cursor::new(&support::key("t"), epoch, FOLD_VERSION, last);
+    assert!(matches!(subscribe(&node, &key, Start::After(foreign)).await, Err(SubscribeError::OtherSession)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cursor_ahead_of_a_lagging_node_waits_for_it() {
+    let (world, node, key) = written().await;
+    let mut reader = Reader::new(&world);
+    reader.connect(&node, &key, Mode::Deltas).await;
+    // Another node appends, and this one's tail hears nothing of it.
+    let record = fanfold_fold::Record {
+        command: None,
+        at_ms: 1,
+        by: None,
+        events: vec![fanfold_fold::Event::Output(text(1, 21, "elsewhere"))],
+    };
+    let ahead = world.log.append_elsewhere(&key, record.encode().into());
+    let cursor = Cursor::new(&key, world.log.epoch, FOLD_VERSION, ahead);
+    let subscribed = subscribe(&node, &key, Start::After(cursor)).await.unwrap();
+    assert_eq!((subscribed.how, subscribed.head), (How::Resumed, ahead));
+    reader.until(ahead).await;
+    assert_eq!(&reader.view, world.truth(&key).0.view());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_restarted_resumes_from_snapshot_and_tail() {
+    let (world, node, key) = written().await;
+    let mut reader = Reader::new(&world);
+    reader.connect(&node, &key, Mode::Deltas).await;
+    reader.until(world.truth(&key).1).await;
+    assert!(node.drain(tokio::time::Instant::now() + Duration::from_secs(5)).await, "drained in time");
+    assert_eq!(reader.pump().await, Filled::Ended(Ended::Gone));
+    assert!(!world.store.snapshots.lock().unwrap().is_empty(), "the state was kept on the way out");
+    let node = world.node(SessionConfig::default()).await;
+    produce(&node, &key, text(1, 21, "after")).await;
+    assert_eq!(reader.connect(&node, &key, Mode::Deltas).await, How::Resumed);
+    let (truth, last) = world.truth(&key);
+    reader.until(last).await;
+    assert_eq!(&reader.view, truth.view());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_shows_the_past_step_by_step() {
+    let (world, node, key) = written().await;
+    let (truth, last) = world.truth(&key);
+    for from in [Offset::NONE, world.log.records(&key)[2].offset] {
+        let mut reader = Reader::new(&world);
+        reader.connect_from(&node, &key, Mode::Deltas, Start::Replay(from)).await;
+        assert_eq!(reader.cursor.unwrap().offset, from);
+        reader.until(last).await;
+        assert_eq!(&reader.view, truth.view());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_sessions_leave_memory_and_come_back() {
+    let (world, node, key) = written().await;
+    assert_eq!(node.stats().sessions, 1);
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!(node.stats().sessions, 0, "let go after idle time");
+    let looked = node.look(&key, Offset::NONE, usize::MAX).await.unwrap();
+    let (truth, last) = world.truth(&key);
+    assert_eq!((&looked.view, looked.offset), (truth.view(), last));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_keeps_its_session_in_memory() {
+    let (world, node, key) = written().await;
+    let mut reader = Reader::new(&world);
+    reader.connect(&node, &key, Mode::Deltas).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(node.stats().sessions, 1);
+    reader.disconnect();
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!(node.stats().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_stops_nothing_that_is_in_memory() {
+    let (world, node, key) = written().await;
+    world.store.away.store(true, std::sync::atomic::Ordering::Relaxed);
+    produce(&node, &key, text(1, 21, "still")).await;
+    let error = node.look(&support::key("other"), Offset::NONE, 1).await.unwrap_err();
+    assert!(matches!(error, HostError::Unavailable(_)), "never empty: {error:?}");
+    // It leaves memory all the same: the log has everything.
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!(node.stats().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_marks_the_session_and_stops_nothing() {
+    let (world, node, key) = written().await;
+    let poison = world.log.append_elsewhere(&key, bytes::Bytes::from_static(b"\x01\x00not a record"));
+    produce(&node, &key, text(1, 21, "on")).await;
+    let looked = node.look(&key, poison, usize::MAX).await.unwrap();
+    assert_eq!(looked.degraded, Some(poison));
+    assert!(looked.offset > poison);
+}
+
+#[tokio::test(start_paused = true)]
+async fn presence_is_shown_and_fades() {
+    let (world, node, key) = written().await;
+    let mut reader = Reader::new(&world);
+    reader.connect(&node, &key, Mode::Deltas).await;
+    assert!(node.set_presence(&key, "ann", Some("typing")).await.unwrap());
+    reader.pump().await;
+    assert_eq!(reader.present.len(), 1);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    reader.pump().await;
+    assert!(reader.present.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_encoded_once_for_all_its_readers() {
+    let (world, node, key) = written().await;
+    let mut readers: Vec<Reader> = (0..50).map(|_| Reader::new(&world)).collect();
+    for reader in &mut readers {
+        reader.connect(&node, &key, Mode::Deltas).await;
+    }
+    let before = world.frames.encoded();
+    produce(&node, &key, text(1, 21, "once")).await;
+    let last = world.truth(&key).1;
+    for reader in &mut readers {
+        reader.until(last).await;
+    }
+    assert_eq!(world.frames.encoded() - before, 1);
+}

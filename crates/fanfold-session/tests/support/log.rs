@@ -1,0 +1,170 @@
+//! A log in memory whose tail and appends misbehave on purpose, by a seed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use fanfold_fold::{Epoch, Offset, SessionKey};
+use fanfold_log::{AppendError, EventLog, Expect, Page, ReadError, StoredRecord, Tail, TailItem, TailSender, Wake};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+/// Chances out of a hundred.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    /// A live record never comes.
+    pub lost: u32,
+    /// A live record comes twice.
+    pub doubled: u32,
+    /// A live record comes after the next one.
+    pub late: u32,
+    /// An append is stored but never confirmed.
+    pub unconfirmed: u32,
+    /// An append is refused as overloaded.
+    pub refused: u32,
+    /// The tail says that it lost something.
+    pub gap: u32,
+}
+
+pub struct SimLog {
+    pub epoch: Epoch,
+    faults: Faults,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    rng: StdRng,
+    last: u64,
+    records: HashMap<SessionKey, Vec<StoredRecord>>,
+    tails: HashMap<SessionKey, Vec<TailSender>>,
+    held: HashMap<SessionKey, StoredRecord>,
+}
+
+impl SimLog {
+    pub fn new(seed: u64, faults: Faults) -> Arc<Self> {
+        let inner = Inner {
+            rng: StdRng::seed_from_u64(seed),
+            last: 0,
+            records: HashMap::new(),
+            tails: HashMap::new(),
+            held: HashMap::new(),
+        };
+        Arc::new(Self { epoch: Epoch(uuid::Uuid::from_u128(7)), faults, inner: Mutex::new(inner) })
+    }
+
+    pub fn records(&self, key: &SessionKey) -> Vec<StoredRecord> {
+        self.inner.lock().unwrap().records.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Stores a record as another node would: no tail here hears of it.
+    pub fn append_elsewhere(&self, key: &SessionKey, record: Bytes) -> Offset {
+        self.inner.lock().unwrap().store(key, record).offset
+    }
+}
+
+impl Inner {
+    fn store(&mut self, key: &SessionKey, record: Bytes) -> StoredRecord {
+        // Offsets skip, as in a stream that many sessions share.
+        self.last += self.rng.random_range(1..4);
+        let records = self.records.entry(key.clone()).or_default();
+        let previous = records.last().map_or(Offset::NONE, |last| last.offset);
+        let stored = StoredRecord { offset: Offset(self.last), previous, stored_at_ms: self.last, record };
+        records.push(stored.clone());
+        stored
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    fn deliver(&mut self, key: &SessionKey, stored: StoredRecord, faults: Faults) {
+        if self.chance(faults.lost) {
+            return;
+        }
+        if self.chance(faults.gap) {
+            return self.send(key, TailItem::Lost);
+        }
+        if self.chance(faults.late) && !self.held.contains_key(key) {
+            self.held.insert(key.clone(), stored);
+            return;
+        }
+        let doubled = self.chance(faults.doubled);
+        self.send(key, TailItem::Record(stored.clone()));
+        if doubled {
+            self.send(key, TailItem::Record(stored));
+        }
+        if let Some(held) = self.held.remove(key) {
+            self.send(key, TailItem::Record(held));
+        }
+    }
+
+    fn send(&mut self, key: &SessionKey, item: TailItem) {
+        if let Some(tails) = self.tails.get_mut(key) {
+            tails.retain(|tail| tail.send(item.clone()));
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl EventLog for SimLog {
+    fn epoch(&self, _session: &SessionKey) -> Epoch {
+        self.epoch
+    }
+
+    async fn append(
+        &self,
+        session: &SessionKey,
+        record: Bytes,
+        expect: Expect,
+        _id: Option<&str>,
+    ) -> Result<Offset, AppendError> {
+        tokio::task::yield_now().await;
+        let mut inner = self.inner.lock().unwrap();
+        if inner.chance(self.faults.refused) {
+            return Err(AppendError::Overloaded);
+        }
+        let last = inner.records.get(session).and_then(|records| records.last()).map_or(Offset::NONE, |last| last.offset);
+        match expect {
+            Expect::Any => {}
+            Expect::Empty if last == Offset::NONE => {}
+            Expect::Last(expected) if last == expected => {}
+            Expect::Empty | Expect::Last(_) => return Err(AppendError::Conflict { last }),
+        }
+        let stored = inner.store(session, record);
+        let offset = stored.offset;
+        inner.deliver(session, stored, self.faults);
+        if inner.chance(self.faults.unconfirmed) {
+            return Err(AppendError::Unknown("lost answer".into()));
+        }
+        Ok(offset)
+    }
+
+    async fn last(&self, session: &SessionKey) -> Result<Offset, ReadError> {
+        Ok(self.records(session).last().map_or(Offset::NONE, |last| last.offset))
+    }
+
+    fn tail_may_lose(&self) -> bool {
+        true
+    }
+
+    async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, _bytes_max: usize) -> Result<Page, ReadError> {
+        tokio::task::yield_now().await;
+        let all = self.records(session);
+        let from = all.partition_point(|record| record.offset <= after);
+        let records: Vec<_> = all[from..].iter().take(records_max).cloned().collect();
+        Ok(Page { end: from + records.len() == all.len(), records })
+    }
+
+    async fn tail(&self, session: &SessionKey, wake: Wake) -> Result<Tail, ReadError> {
+        Ok(Tail::new(wake, |sender| {
+            self.inner.lock().unwrap().tails.entry(session.clone()).or_default().push(sender);
+            Box::new(())
+        }))
+    }
+
+    async fn trim(&self, _session: &SessionKey, _upto: Offset) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}

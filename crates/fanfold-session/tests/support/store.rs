@@ -1,0 +1,88 @@
+//! A store in memory that can be told to be away.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
+use fanfold_store::{Archive, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError};
+
+#[derive(Default)]
+pub struct SimStore {
+    pub away: AtomicBool,
+    pub snapshots: Mutex<BTreeMap<(SessionKey, Offset), Snapshot>>,
+    pub rows: Mutex<BTreeMap<SessionKey, SessionRow>>,
+}
+
+impl SimStore {
+    fn check(&self) -> Result<(), StoreError> {
+        if self.away.load(Ordering::Relaxed) { Err(StoreError::Unavailable("away".into())) } else { Ok(()) }
+    }
+}
+
+#[async_trait::async_trait]
+impl SnapshotStore for SimStore {
+    async fn put(&self, session: &SessionKey, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.check()?;
+        self.snapshots.lock().unwrap().insert((session.clone(), snapshot.offset), snapshot.clone());
+        Ok(())
+    }
+
+    async fn newest(
+        &self,
+        session: &SessionKey,
+        epoch: Epoch,
+        fold: FoldVersion,
+        upto: Offset,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        self.check()?;
+        let snapshots = self.snapshots.lock().unwrap();
+        let mut fitting = snapshots.iter().rev().filter(|((key, offset), snapshot)| {
+            key == session && *offset <= upto && snapshot.epoch == epoch && snapshot.fold == fold
+        });
+        Ok(fitting.next().map(|(_, snapshot)| snapshot.clone()))
+    }
+
+    async fn prune(&self, _session: &SessionKey, _keep: usize) -> Result<(), StoreError> {
+        self.check()
+    }
+}
+
+#[async_trait::async_trait]
+impl Archive for SimStore {
+    async fn put_segment(&self, _session: &SessionKey, _segment: &Segment) -> Result<(), StoreError> {
+        self.check()
+    }
+
+    async fn records(
+        &self,
+        _session: &SessionKey,
+        _epoch: Epoch,
+        _after: Offset,
+        _upto: Offset,
+        _records_max: usize,
+    ) -> Result<Vec<(Offset, u64, Bytes)>, StoreError> {
+        self.check()?;
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait::async_trait]
+impl SessionIndex for SimStore {
+    async fn put_row(&self, row: &SessionRow) -> Result<(), StoreError> {
+        self.check()?;
+        self.rows.lock().unwrap().insert(row.key.clone(), row.clone());
+        Ok(())
+    }
+
+    async fn row(&self, session: &SessionKey) -> Result<Option<SessionRow>, StoreError> {
+        self.check()?;
+        Ok(self.rows.lock().unwrap().get(session).cloned())
+    }
+
+    async fn list(&self, _query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
+        self.check()?;
+        Ok(self.rows.lock().unwrap().values().cloned().collect())
+    }
+}
