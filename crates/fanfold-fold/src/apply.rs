@@ -59,7 +59,10 @@ impl State {
                 self.view.session.title = Some(titled.title.clone());
                 ops.push(Op::SessionChanged(self.view.session.clone()));
             }
-            Event::SessionClosed(closed) => self.end_session(SessionStatus::Closed(closed.reason.clone()), ops),
+            Event::SessionClosed(closed) => {
+                self.cancel_open_runs(record.at_ms, ops);
+                self.end_session(SessionStatus::Closed(closed.reason.clone()), ops);
+            }
             Event::SessionErased(_) => self.erase(ops),
             Event::MessageAdded(added) => self.add_message(added, record.at_ms, ops),
             Event::RunRequested(requested) => self.request_run(requested, record.at_ms, ops),
@@ -116,8 +119,7 @@ impl State {
 
     fn request_run(&mut self, requested: &RunRequested, at_ms: u64, ops: &mut Vec<Op>) {
         if requested.interrupt {
-            let open: Vec<RunId> = self.view.open_runs().map(|run| run.id.clone()).collect();
-            open.iter().for_each(|run| self.end_run(run, RunStatus::Cancelled, None, at_ms, ops));
+            self.cancel_open_runs(at_ms, ops);
         }
         let reply = Message {
             id: requested.reply.clone(),
@@ -211,6 +213,11 @@ impl State {
         let error =
             (!cancelled.reason.is_empty()).then(|| RunError { code: "cancelled".into(), message: cancelled.reason.clone() });
         self.end_run(&cancelled.run, RunStatus::Cancelled, error, at_ms, ops);
+    }
+
+    fn cancel_open_runs(&mut self, at_ms: u64, ops: &mut Vec<Op>) {
+        let open: Vec<RunId> = self.view.open_runs().map(|run| run.id.clone()).collect();
+        open.iter().for_each(|run| self.end_run(run, RunStatus::Cancelled, None, at_ms, ops));
     }
 
     fn fail_run(&mut self, failed: &RunFailed, at_ms: u64, ops: &mut Vec<Op>) {

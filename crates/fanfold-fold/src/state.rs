@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::view::View;
-use crate::{AttemptId, CommandId, FoldVersion, Settled};
+use crate::{AttemptId, CommandId, FoldVersion, RunId, Settled};
 
 /// The version of the rules in this crate. Raised whenever the same records may lead to another state or delta.
 pub const FOLD_VERSION: FoldVersion = FoldVersion(1);
@@ -82,6 +82,12 @@ impl State {
     /// The attempt whose words count at the moment, and its last producer sequence.
     pub fn current_attempt(&self) -> Option<(&AttemptId, u64)> {
         self.attempt.as_ref().filter(|attempt| attempt.current).map(|attempt| (&attempt.id, attempt.seq))
+    }
+
+    /// The run that the current attempt writes.
+    pub fn current_run(&self) -> Option<&RunId> {
+        let attempt = self.attempt.as_ref().filter(|attempt| attempt.current)?;
+        self.view.runs.get(attempt.run).map(|run| &run.id)
     }
 
     /// What became of a command that this state still remembers.

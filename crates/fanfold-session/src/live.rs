@@ -168,6 +168,12 @@ impl Live {
                 self.tell_watches(&run.id);
             }
         }
+        if record.command.is_none()
+            && verdict == Verdict::Applied
+            && let Some(run) = self.folded.state.current_run()
+        {
+            self.birth.node.ports.observer.worked(&self.birth.key, run);
+        }
         if let Some(key) = pending_key(&record) {
             batch.receipts.push((key, verdict, stored.offset));
         }

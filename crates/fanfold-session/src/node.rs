@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfold_fold::{Cursor, Epoch, FOLD_VERSION, Offset, Run, SessionKey};
+use fanfold_fold::{Cursor, Epoch, FOLD_VERSION, Offset, Run, RunId, SessionKey};
 use fanfold_log::EventLog;
 use fanfold_store::{Archive, SessionIndex, SnapshotStore};
 use tokio::sync::Semaphore;
@@ -14,6 +14,9 @@ use crate::config::SessionConfig;
 pub trait Observer: Send + Sync + 'static {
     /// A run is new or has changed; also said of each open run when its session comes into memory.
     fn run_changed(&self, session: &SessionKey, run: &Run);
+
+    /// The run's current attempt has said something.
+    fn worked(&self, session: &SessionKey, run: &RunId);
 }
 
 /// Milliseconds since 1970.

@@ -7,8 +7,8 @@ pub mod store;
 use std::sync::{Arc, Mutex};
 
 use fanfold_fold::{
-    Action, Answer, Command, Cursor, Delta, Offset, Output, Parent, Part, Record, Role, Run, Said, Send, SessionId, SessionKey,
-    SessionOpened, State, TenantId, TextDelta, View,
+    Action, Answer, Command, Cursor, Delta, Offset, Output, Parent, Part, Record, Role, Run, RunId, Said, Send, SessionId,
+    SessionKey, SessionOpened, State, TenantId, TextDelta, View,
 };
 use fanfold_session::{
     DeltaFrame, Filled, FormatId, FrameCodec, How, Inbox, Mode, Observer, Ports, Present, SessionConfig, Sessions, SnapshotFrame,
@@ -76,6 +76,7 @@ struct Nobody;
 
 impl Observer for Nobody {
     fn run_changed(&self, _session: &SessionKey, _run: &Run) {}
+    fn worked(&self, _session: &SessionKey, _run: &RunId) {}
 }
 
 impl World {
