@@ -1,0 +1,3 @@
+//! Appends and reads of the embedded log, beside the store beneath it.
+
+fn main() {}

@@ -1,0 +1,189 @@
+//! One thread that takes what waits, makes it durable in one go, and then tells everybody.
+//!
+//! queue → decide → store (fsync) → mark (fsync) → visible → answers and tails
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use fanfold_fold::{Offset, SessionKey};
+use tokio::sync::oneshot;
+
+use super::error::StoreError;
+use super::group::{Entry, Group};
+use super::ledger::{Decision, Ledger};
+use super::queue::{Append, Queue, Request, Trim};
+use super::store::Commit;
+use super::tails::Tails;
+use crate::{AppendError, ReadError, StoredRecord, metric};
+
+/// Milliseconds since 1970, as the node's clock has them.
+pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What the committer writes to. The embedded store with its mark; in tests, one that fails.
+pub(crate) trait Disk: Send + 'static {
+    /// The session's last durable offset.
+    fn last(&self, session: &SessionKey) -> Result<Offset, StoreError>;
+
+    /// Makes a commit durable, mark included. After an error nobody knows what is.
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<(), StoreError>;
+}
+
+/// What the committer shares with those who wait for it and those who read.
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) tails: Arc<Tails>,
+    /// I1: the last offset that anybody may see.
+    pub(crate) visible: AtomicU64,
+}
+
+pub(crate) struct Committer<D> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) disk: D,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Clock,
+    pub(crate) commit_records_max: usize,
+    pub(crate) commit_bytes_max: usize,
+}
+
+/// A commit as it is put together, with who waits for it.
+#[derive(Default)]
+struct Draft {
+    records: Vec<(SessionKey, StoredRecord)>,
+    ids: Vec<Option<Arc<str>>>,
+    trims: Vec<(SessionKey, Vec<Offset>)>,
+    appends: Vec<(oneshot::Sender<Result<Offset, AppendError>>, Decision)>,
+    trimmed: Vec<oneshot::Sender<Result<(), ReadError>>>,
+}
+
+impl<D: Disk> Committer<D> {
+    /// Runs until the queue is closed and empty, or the disk fails. However it ends, nothing is taken afterwards.
+    pub(crate) fn run(mut self) {
+        let _closing = CloseOnDrop(self.shared.clone());
+        while let Some(requests) = self.shared.queue.take(self.commit_records_max, self.commit_bytes_max) {
+            let started = Instant::now();
+            let draft = self.draft(requests);
+            match self.commit(&draft) {
+                Ok(()) => self.publish(draft),
+                Err(error) => return self.poison(draft, error),
+            }
+            metrics::histogram!(metric::COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
+        }
+    }
+
+    fn draft(&mut self, requests: Vec<Request>) -> Draft {
+        let stored_at_ms = (self.clock)();
+        let mut draft = Draft::default();
+        for request in requests {
+            match request {
+                Request::Append(append) => self.decide(append, stored_at_ms, &mut draft),
+                Request::Trim(Trim { session, offsets, answer }) => {
+                    draft.trims.push((session, offsets));
+                    draft.trimmed.push(answer);
+                }
+            }
+        }
+        draft
+    }
+
+    /// Decisions are told after the commit only: they may rest on records of the same one.
+    fn decide(&mut self, append: Append, stored_at_ms: u64, draft: &mut Draft) {
+        let Append { session, record, expect, id, answer } = append;
+        let disk = &self.disk;
+        let decision = match self.ledger.decide(&session, expect, id.as_ref(), || disk.last(&session)) {
+            Ok(decision) => decision,
+            Err(error) => {
+                tracing::error!(session = %session, error = &error as &dyn std::error::Error, "the session's end can't be read");
+                metrics::counter!(metric::APPENDS, "outcome" => "unknown").increment(1);
+                let _gone = answer.send(Err(AppendError::Unknown(Box::new(error))));
+                return;
+            }
+        };
+        if let Decision::Store { offset, previous } = decision {
+            draft.records.push((session, StoredRecord { offset, previous, stored_at_ms, record }));
+            draft.ids.push(id);
+        }
+        draft.appends.push((answer, decision));
+    }
+
+    fn commit(&mut self, draft: &Draft) -> Result<(), StoreError> {
+        if draft.records.is_empty() && draft.trims.is_empty() {
+            return Ok(());
+        }
+        let entry = |((session, record), id): (&(SessionKey, StoredRecord), &Option<Arc<str>>)| Entry {
+            session: session.clone(),
+            previous: record.previous,
+            id: id.clone(),
+        };
+        let first = Offset(self.ledger.last().0 + 1 - draft.records.len() as u64);
+        let group = Group { first, entries: draft.records.iter().zip(&draft.ids).map(entry).collect() };
+        self.disk.commit(&Commit { group: &group, records: &draft.records, trims: &draft.trims })
+    }
+
+    fn publish(&self, draft: Draft) {
+        // Visible first: who registers a tail from here on reads what the tail doesn't get.
+        self.shared.visible.store(self.ledger.last().0, Ordering::Release);
+        metrics::histogram!(metric::COMMIT_RECORDS).record(draft.records.len() as f64);
+        let (mut stored, mut repeated, mut conflicts) = (0, 0, 0);
+        for (answer, decision) in draft.appends {
+            let result = match decision {
+                Decision::Store { offset, .. } => {
+                    stored += 1;
+                    Ok(offset)
+                }
+                Decision::Repeated(offset) => {
+                    repeated += 1;
+                    Ok(offset)
+                }
+                Decision::Conflict { last } => {
+                    conflicts += 1;
+                    Err(AppendError::Conflict { last })
+                }
+            };
+            let _gone = answer.send(result);
+        }
+        for answer in draft.trimmed {
+            let _gone = answer.send(Ok(()));
+        }
+        self.shared.tails.deliver(draft.records.into_iter());
+        for (outcome, count) in [("stored", stored), ("repeated", repeated), ("conflict", conflicts)] {
+            metrics::counter!(metric::APPENDS, "outcome" => outcome).increment(count);
+        }
+    }
+
+    /// I9: after a failed sync the disk's state is unknown, and trying again would only hide it.
+    fn poison(self, draft: Draft, error: StoreError) {
+        tracing::error!(error = &error as &dyn std::error::Error, "the log takes no more appends until it is opened again");
+        metrics::gauge!(metric::POISONED).set(1.0);
+        let error: Arc<dyn std::error::Error + Send + Sync> = Arc::new(error);
+        metrics::counter!(metric::APPENDS, "outcome" => "unknown").increment(draft.appends.len() as u64);
+        for (answer, _) in draft.appends {
+            let _gone = answer.send(Err(AppendError::Unknown(Box::new(error.clone()))));
+        }
+        for answer in draft.trimmed {
+            let _gone = answer.send(Err(ReadError::Unavailable(Box::new(error.clone()))));
+        }
+    }
+}
+
+/// Closes the queue and refuses what is in it, also when the committer panics: nobody waits for a thread that is gone.
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.queue.close();
+        while let Some(requests) = self.0.queue.take(usize::MAX, usize::MAX) {
+            for request in requests {
+                match request {
+                    Request::Append(append) => {
+                        metrics::counter!(metric::APPENDS, "outcome" => "closed").increment(1);
+                        let _gone = append.answer.send(Err(AppendError::Closed));
+                    }
+                    Request::Trim(trim) => {
+                        let _gone = trim.answer.send(Err(ReadError::Unavailable(Box::new(StoreError::Poisoned))));
+                    }
+                }
+            }
+        }
+    }
+}

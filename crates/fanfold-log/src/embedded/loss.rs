@@ -1,0 +1,82 @@
+//! The way on after loss: a person says so, and offsets start anew above everything ever acknowledged.
+
+use std::path::PathBuf;
+
+use fanfold_fold::{Epoch, Offset};
+
+use super::config::EmbeddedLogConfig;
+use super::disk::{Paths, broken, first_mark};
+use super::error::{Loss, OpenError};
+use super::identity::{Identity, LostRange};
+use super::log::EmbeddedLog;
+use super::mark::{MarkError, MarkFile};
+use super::store::Store;
+use super::verify::verify;
+
+/// Offsets left out when nobody knows how far the acknowledged ones went: more than could be issued between two
+/// writes of a journal into tables.
+const UNKNOWN_OFFSETS: u64 = 1 << 32;
+
+/// What was given up, and what begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedLoss {
+    /// The new incarnation. Cursors and snapshots of the old one are not of it.
+    pub epoch: Epoch,
+    /// Its first offset, above everything ever acknowledged.
+    pub first: Offset,
+    /// What is gone. Where the mark was gone too, this includes offsets that may never have been issued.
+    pub loss: Loss,
+    /// Where the store was moved to, if it could not be opened. Nothing is ever deleted.
+    pub set_aside: Option<PathBuf>,
+}
+
+impl EmbeddedLog {
+    /// Gives up what [`EmbeddedLog::open`] refuses to go on without, and begins a new epoch. Records that are still there stay
+    /// readable at their offsets. Never called on the way to serving: a person has read what is lost.
+    pub fn accept_loss(config: &EmbeddedLogConfig) -> Result<AcceptedLoss, OpenError> {
+        let paths = Paths::new(&config.dir);
+        std::fs::create_dir_all(&paths.dir).map_err(OpenError::Directory)?;
+        let (store, set_aside) = open_or_set_aside(&paths, config)?;
+        let mark = match MarkFile::open(&paths.mark) {
+            Ok(mark) => mark.map(|file| file.newest()),
+            Err(MarkError::Damaged) => None,
+            Err(MarkError::Io(error)) => return Err(OpenError::Directory(error)),
+        };
+        let identity = store.identity().ok().flatten();
+        let stored = store.last_group().map_err(broken)?.unwrap_or(Offset::NONE);
+        let known =
+            stored.max(mark.map_or(Offset::NONE, |mark| mark.last)).0.max(identity.as_ref().map_or(0, |old| old.first.0 - 1));
+        let loss = match (&mark, &identity) {
+            (Some(mark), Some(_)) => verify(mark, 0, store.groups(mark.settled)).map_err(broken)?.loss,
+            (Some(_), None) => lost(1, known),
+            (None, Some(_)) => lost(known + 1, known + UNKNOWN_OFFSETS),
+            (None, None) => lost(1, known + UNKNOWN_OFFSETS),
+        };
+        let first = Offset(loss.ranges.last().map_or(0, |range| range.upto.0).max(known) + 1);
+        let given_up = identity.map(|old| old.given_up).unwrap_or_default().into_iter().chain(loss.ranges.iter().copied());
+        let identity = Identity::mint(first, given_up.collect());
+        // The store first: an interruption in between is an `EpochMismatch`, and this function is its way out too.
+        store.set_identity(&identity).map_err(broken)?;
+        MarkFile::create(&paths.mark, first_mark(identity.epoch, first)).map_err(OpenError::Directory)?;
+        tracing::warn!(epoch = %identity.epoch, first = first.0, lost = loss.records(), "a new epoch begins");
+        Ok(AcceptedLoss { epoch: identity.epoch, first, loss, set_aside })
+    }
+}
+
+fn lost(from: u64, upto: u64) -> Loss {
+    let range = LostRange { from: Offset(from), upto: Offset(upto) };
+    Loss { ranges: Vec::from_iter((from <= upto).then_some(range)), sessions: Vec::new() }
+}
+
+/// A store that doesn't open is kept under another name for whoever may get something out of it.
+fn open_or_set_aside(paths: &Paths, config: &EmbeddedLogConfig) -> Result<(Store, Option<PathBuf>), OpenError> {
+    match Store::open(&paths.store, config) {
+        Ok(store) => Ok((store, None)),
+        Err(OpenError::Store(_)) => {
+            let aside = paths.dir.join(format!("store.damaged-{}", uuid::Uuid::new_v4()));
+            std::fs::rename(&paths.store, &aside).map_err(OpenError::Directory)?;
+            Ok((Store::open(&paths.store, config)?, Some(aside)))
+        }
+        Err(other) => Err(other),
+    }
+}

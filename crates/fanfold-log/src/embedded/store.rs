@@ -1,0 +1,302 @@
+//! The store beneath: one fjall keyspace. Commits, reads, and what the driver's errors mean.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+
+use fanfold_fold::{Offset, SessionKey};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode, Readable, Slice};
+
+use super::config::EmbeddedLogConfig;
+use super::error::{OpenError, StoreError};
+use super::group::Group;
+use super::identity::{Identity, LostRange};
+use super::layout::{
+    DamagedBytes, IDENTITY_KEY, decode_record, decode_trimmed, encode_record, encode_trimmed, group_key, offset_of, record_key,
+    trimmed_key,
+};
+use crate::{Page, ReadError, StoredRecord};
+
+/// Commits between two looks at how far the tables have come.
+const SETTLE_COMMITS: u64 = 64;
+
+/// Entries of settled commits that one commit lets go of. More than one, so that they don't pile up.
+const FORGET_MAX: usize = 4;
+
+pub(crate) struct Store {
+    db: Database,
+    log: Keyspace,
+}
+
+/// What one commit writes.
+pub(crate) struct Commit<'a> {
+    pub(crate) group: &'a Group,
+    pub(crate) records: &'a [(SessionKey, StoredRecord)],
+    pub(crate) trims: &'a [(SessionKey, Vec<Offset>)],
+}
+
+impl Store {
+    /// Opens or makes it. A driver that panics on damaged files is told like one that refuses them.
+    pub(crate) fn open(dir: &Path, config: &EmbeddedLogConfig) -> Result<Self, OpenError> {
+        let open = || -> fjall::Result<Self> {
+            let db = Database::builder(dir)
+                .cache_size(config.cache_bytes)
+                .max_journaling_size(config.journal_bytes_max.max(64 << 20))
+                .worker_threads(1)
+                .open()?;
+            let memtable = config.memtable_bytes_max;
+            let log = db.keyspace("log", || KeyspaceCreateOptions::default().max_memtable_size(memtable))?;
+            Ok(Self { db, log })
+        };
+        match std::panic::catch_unwind(AssertUnwindSafe(open)) {
+            Ok(Ok(store)) => Ok(store),
+            Ok(Err(fjall::Error::Locked)) => Err(OpenError::Busy),
+            Ok(Err(error)) => Err(OpenError::Store(Box::new(error))),
+            Err(panic) => Err(OpenError::Store(panic_text(&*panic).into())),
+        }
+    }
+
+    /// `None` where there is none: a new store, or one that lost its beginning.
+    pub(crate) fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        let Some(value) = self.log.get(IDENTITY_KEY)? else { return Ok(None) };
+        Ok(Some(Identity::decode(&value)?))
+    }
+
+    pub(crate) fn set_identity(&self, identity: &Identity) -> Result<(), StoreError> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.log, IDENTITY_KEY, identity.encode());
+        Ok(batch.commit()?)
+    }
+
+    /// Whether there is nothing at all in it.
+    pub(crate) fn is_empty(&self) -> Result<bool, StoreError> {
+        Ok(self.log.is_empty()?)
+    }
+
+    /// What commits after `settled` said they stored, in order. A damaged entry is told by the offset of its last record.
+    pub(crate) fn groups(&self, settled: Offset) -> impl Iterator<Item = Result<Result<Group, Offset>, StoreError>> + use<> {
+        let range = group_key(Offset(settled.0.saturating_add(1)))..=group_key(Offset(u64::MAX));
+        self.log.range(range).map(|entry| {
+            let (key, value) = entry.into_inner()?;
+            let last = offset_of(&key)?;
+            Ok(Group::decode(&key, &value).map_err(|DamagedBytes| last))
+        })
+    }
+
+    /// The last offset of the last commit. The latest commits' entries are never let go of.
+    pub(crate) fn last_group(&self) -> Result<Option<Offset>, StoreError> {
+        let Some(entry) = self.log.prefix(b"g").next_back() else { return Ok(None) };
+        Ok(Some(offset_of(&entry.key()?)?))
+    }
+
+    /// The session's last offset up to `visible`, trimmed or not.
+    pub(crate) fn last(&self, session: &SessionKey, visible: Offset) -> Result<Offset, StoreError> {
+        let view = self.db.snapshot();
+        let range = record_key(session, Offset::NONE)..=record_key(session, visible);
+        match view.range(&self.log, range).next_back() {
+            Some(entry) => Ok(offset_of(&entry.key()?)?),
+            None => Ok(trimmed(&view, &self.log, session)?),
+        }
+    }
+
+    /// Offsets of the session's records up to `upto`, the first `max` of them.
+    pub(crate) fn offsets(&self, session: &SessionKey, upto: Offset, max: usize) -> Result<Vec<Offset>, StoreError> {
+        let range = record_key(session, Offset::NONE)..=record_key(session, upto);
+        self.log.range(range).take(max).map(|entry| Ok(offset_of(&entry.key()?)?)).collect()
+    }
+
+    /// A page of the session's records in (after, visible]. Whatever can't be vouched for ends the page before it, or is the
+    /// error when the page would be empty.
+    pub(crate) fn read(&self, query: &Query<'_>) -> Result<Page, ReadError> {
+        let view = self.db.snapshot();
+        let trimmed = trimmed(&view, &self.log, query.session).map_err(|error| read_error(error, next(query.after)))?;
+        let mut page = PageBuilder { query, trimmed, records: Vec::new(), bytes: 0 };
+        if query.after < query.visible {
+            let range = record_key(query.session, next(query.after))..=record_key(query.session, query.visible);
+            for entry in view.range(&self.log, range) {
+                let decoded = entry.into_inner().map_err(StoreError::from);
+                let decoded = decoded.and_then(|(key, value)| match decode_record(&key, &value) {
+                    Ok(record) => Ok(Ok(record)),
+                    Err(DamagedBytes) => Ok(Err(offset_of(&key)?)),
+                });
+                let added = match decoded {
+                    Ok(Ok(record)) => page.add(record),
+                    Ok(Err(offset)) => Err(ReadError::Damaged { offset }),
+                    Err(error) => Err(read_error(error, next(page.upto()))),
+                };
+                match added {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(page.part()),
+                    Err(error) if page.records.is_empty() => return Err(error),
+                    Err(_) => return Ok(page.part()),
+                }
+            }
+        }
+        page.whole()
+    }
+
+    /// Writes and syncs. When this returns, all of it survives; when it fails, nobody knows.
+    pub(crate) fn commit(&self, commit: &Commit<'_>, forget: impl Iterator<Item = Offset>) -> Result<(), StoreError> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        for (session, record) in commit.records {
+            let key = record_key(session, record.offset);
+            let value = encode_record(&key, record);
+            batch.insert(&self.log, Slice::from(key), Slice::from(value));
+        }
+        if !commit.group.entries.is_empty() {
+            let (key, value) = commit.group.encode();
+            batch.insert(&self.log, key, value);
+        }
+        for (session, offsets) in commit.trims {
+            let Some(upto) = offsets.last() else { continue };
+            let key = trimmed_key(session);
+            let value = encode_trimmed(&key, *upto);
+            batch.insert(&self.log, key, value);
+            for offset in offsets {
+                batch.remove(&self.log, record_key(session, *offset));
+            }
+        }
+        for last in forget {
+            batch.remove(&self.log, group_key(last));
+        }
+        Ok(batch.commit()?)
+    }
+
+    /// Number of the last write, to be compared with [`Self::settled_write`].
+    fn last_write(&self) -> u64 {
+        self.db.seqno().saturating_sub(1)
+    }
+
+    /// Writes up to this one are in tables, and no journal is needed for them any more.
+    fn settled_write(&self) -> Option<u64> {
+        self.log.tree.get_highest_persisted_seqno()
+    }
+}
+
+/// What a read asks for.
+pub(crate) struct Query<'a> {
+    pub(crate) session: &'a SessionKey,
+    pub(crate) after: Offset,
+    /// I1: nothing beyond is acknowledged yet.
+    pub(crate) visible: Offset,
+    pub(crate) records_max: usize,
+    pub(crate) bytes_max: usize,
+    /// A chain may skip these.
+    pub(crate) given_up: &'a [LostRange],
+}
+
+struct PageBuilder<'a> {
+    query: &'a Query<'a>,
+    trimmed: Offset,
+    records: Vec<StoredRecord>,
+    bytes: usize,
+}
+
+impl PageBuilder<'_> {
+    fn upto(&self) -> Offset {
+        self.records.last().map_or(self.query.after, |record| record.offset)
+    }
+
+    /// Takes the record if it follows and fits. False when the page is full.
+    fn add(&mut self, mut record: StoredRecord) -> Result<bool, ReadError> {
+        let full = self.records.len() >= self.query.records_max || self.bytes + record.record.len() > self.query.bytes_max;
+        if full && !self.records.is_empty() {
+            return Ok(false);
+        }
+        let upto = self.upto();
+        // The first one's previous may lie below what was asked for; after that the chain is exact.
+        let follows = record.previous == upto || (self.records.is_empty() && record.previous < upto);
+        if !follows {
+            if record.previous <= self.trimmed && self.records.is_empty() {
+                return Err(ReadError::Trimmed { first: record.offset });
+            }
+            if !self.query.given_up.iter().any(|range| range.contains(record.previous)) {
+                return Err(ReadError::Damaged { offset: record.previous });
+            }
+            record.previous = upto;
+        }
+        self.bytes += record.record.len();
+        self.records.push(record);
+        Ok(true)
+    }
+
+    fn part(self) -> Page {
+        Page { records: self.records, end: false }
+    }
+
+    fn whole(self) -> Result<Page, ReadError> {
+        if self.records.is_empty() && self.query.after < self.trimmed {
+            return Err(ReadError::Trimmed { first: next(self.trimmed) });
+        }
+        Ok(Page { records: self.records, end: true })
+    }
+}
+
+/// Which commits are in tables. A commit that isn't is in a journal only, and must be looked for at the next start-up.
+pub(crate) struct Settling {
+    window: u64,
+    /// Last offset and number of the write of each commit whose entry is kept.
+    kept: VecDeque<(Offset, u64)>,
+    settled: Offset,
+    settled_write: Option<u64>,
+    commits: u64,
+}
+
+impl Settling {
+    /// `kept` are the commits found at start-up; they count as unsettled until the tables say otherwise.
+    pub(crate) fn new(store: &Store, settled: Offset, window: u64, kept: impl Iterator<Item = Offset>) -> Self {
+        let write = store.last_write();
+        Self { window, kept: kept.map(|last| (last, write)).collect(), settled, settled_write: None, commits: 0 }
+    }
+
+    /// Notes a commit that has been written; tells up to where commits are settled and out of the duplicate window.
+    pub(crate) fn committed(&mut self, store: &Store, last: Offset) -> Offset {
+        self.kept.push_back((last, store.last_write()));
+        if self.commits.is_multiple_of(SETTLE_COMMITS) {
+            self.settled_write = store.settled_write();
+        }
+        self.commits += 1;
+        let old = Offset(last.0.saturating_sub(self.window));
+        let settled = self.kept.iter().take_while(|(last, write)| Some(*write) <= self.settled_write && *last <= old).last();
+        self.settled = self.settled.max(settled.map_or(Offset::NONE, |(last, _)| *last));
+        self.settled
+    }
+
+    /// Takes entries at or below `settled`, which the mark must already say, to be removed with the next commit.
+    pub(crate) fn forget(&mut self, settled: Offset) -> Vec<Offset> {
+        let count = self.kept.iter().take(FORGET_MAX).take_while(|(last, _)| *last <= settled).count();
+        self.kept.drain(..count).map(|(last, _)| last).collect()
+    }
+}
+
+fn next(offset: Offset) -> Offset {
+    Offset(offset.0.saturating_add(1))
+}
+
+fn trimmed(view: &impl Readable, log: &Keyspace, session: &SessionKey) -> Result<Offset, StoreError> {
+    let key = trimmed_key(session);
+    match view.get(log, &key)? {
+        Some(value) => Ok(decode_trimmed(&key, &value)?),
+        None => Ok(Offset::NONE),
+    }
+}
+
+/// Damage beneath concerns a whole block; `offset` is the first record that could not be had.
+pub(crate) fn read_error(error: StoreError, offset: Offset) -> ReadError {
+    let damaged = match &error {
+        StoreError::Damaged(_) => true,
+        StoreError::Fjall(fjall::Error::Storage(LsmError::Io(error))) => error.kind() == std::io::ErrorKind::UnexpectedEof,
+        StoreError::Fjall(fjall::Error::Storage(_)) => true,
+        StoreError::Fjall(_) | StoreError::Mark(_) | StoreError::Poisoned => false,
+    };
+    if damaged {
+        tracing::error!(offset = offset.0, error = &error as &dyn std::error::Error, "the store beneath the log is damaged");
+        return ReadError::Damaged { offset };
+    }
+    ReadError::Unavailable(Box::new(error))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the driver panicked: {}", text.unwrap_or("without a text"))
+}
