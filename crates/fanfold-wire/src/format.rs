@@ -1,0 +1,92 @@
+//! One frame in three encodings: JSON, MessagePack, Protobuf.
+
+use serde::de::DeserializeOwned;
+
+use crate::v1;
+
+/// How frames are encoded on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Canonical proto3 JSON with the schema's field names.
+    Json,
+    /// The same maps as MessagePack.
+    Msgpack,
+    /// Protobuf.
+    Proto,
+}
+
+/// A frame from a peer can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not the JSON it should be.
+    #[error("not a frame in JSON")]
+    Json(#[source] serde_json::Error),
+    /// Not the MessagePack it should be.
+    #[error("not a frame in MessagePack")]
+    Msgpack(#[source] rmp_serde::decode::Error),
+    /// Not the Protobuf it should be.
+    #[error("not a frame in Protobuf")]
+    Proto(#[source] prost::DecodeError),
+}
+
+impl Format {
+    /// Its WebSocket subprotocol.
+    pub fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => "fanfold.v1.json",
+            Self::Msgpack => "fanfold.v1.msgpack",
+            Self::Proto => "fanfold.v1.proto",
+        }
+    }
+
+    /// Whether it goes in binary messages.
+    pub fn is_binary(self) -> bool {
+        match self {
+            Self::Json => false,
+            Self::Msgpack | Self::Proto => true,
+        }
+    }
+
+    /// Appends a server's frame.
+    pub fn encode(self, frame: &v1::ServerFrame, out: &mut Vec<u8>) {
+        self.write(frame, out);
+    }
+
+    /// Appends a client's frame.
+    pub fn encode_client(self, frame: &v1::ClientFrame, out: &mut Vec<u8>) {
+        self.write(frame, out);
+    }
+
+    /// Reads a client's frame.
+    pub fn decode(self, bytes: &[u8]) -> Result<v1::ClientFrame, DecodeError> {
+        self.read(bytes)
+    }
+
+    /// Reads a server's frame.
+    pub fn decode_server(self, bytes: &[u8]) -> Result<v1::ServerFrame, DecodeError> {
+        self.read(bytes)
+    }
+
+    fn write<T: prost::Message + serde::Serialize>(self, frame: &T, out: &mut Vec<u8>) {
+        let written = match self {
+            Self::Json => serde_json::to_writer(&mut *out, frame).map_err(|error| error.to_string()),
+            Self::Msgpack => {
+                let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map().with_human_readable();
+                frame.serialize(&mut serializer).map_err(|error| error.to_string())
+            }
+            Self::Proto => frame.encode(out).map_err(|error| error.to_string()),
+        };
+        assert!(written.is_ok(), "writing a frame to memory can't fail: {written:?}");
+    }
+
+    fn read<T: prost::Message + DeserializeOwned + Default>(self, bytes: &[u8]) -> Result<T, DecodeError> {
+        match self {
+            Self::Json => serde_json::from_slice(bytes).map_err(DecodeError::Json),
+            Self::Msgpack => {
+                let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
+                T::deserialize(&mut deserializer).map_err(DecodeError::Msgpack)
+            }
+            Self::Proto => T::decode(bytes).map_err(DecodeError::Proto),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Frames as server-sent events (HTML standard, section 9.2).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::v1;
+use crate::v1::server_frame::Frame;
+
+/// The event name of a frame.
+pub fn name(frame: &v1::ServerFrame) -> &'static str {
+    match &frame.frame {
+        Some(Frame::Welcome(_)) => "welcome",
+        Some(Frame::Subscribed(_)) => "subscribed",
+        Some(Frame::Delta(_)) => "delta",
+        Some(Frame::Snapshot(_)) => "snapshot",
+        Some(Frame::CaughtUp(_)) => "caught_up",
+        Some(Frame::Ping(_)) => "ping",
+        Some(Frame::Closed(_)) => "closed",
+        Some(Frame::Receipt(_)) => "receipt",
+        Some(Frame::Error(_)) => "error",
+        Some(Frame::Presence(_)) => "presence",
+        Some(Frame::Draining(_)) => "draining",
+        Some(Frame::SnapshotPart(_)) => "snapshot_part",
+        None => "unknown",
+    }
+}
+
+/// Appends one event. `data` is JSON, so it has no line breaks of its own.
+pub fn event(name: &str, id: Option<&str>, data: &str, out: &mut Vec<u8>) {
+    debug_assert!(!data.contains('\n'), "JSON escapes line breaks");
+    let mut text = format!("event: {name}\n");
+    if let Some(id) = id {
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "id: {id}");
+    }
+    text.push_str("data: ");
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(data.as_bytes());
+    out.extend_from_slice(b"\n\n");
+}
+
+/// The `id:` of a stream of several sessions: every session with its cursor, as `session=cursor` joined by commas.
+pub fn vector_id<'a>(cursors: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let pairs: Vec<String> = cursors.into_iter().map(|(session, cursor)| format!("{session}={cursor}")).collect();
+    pairs.join(",")
+}
+
+/// Reads a `Last-Event-ID`: a single cursor for `session`, or a vector. `None` if it is neither.
+pub fn parse_id(id: &str, sessions: &[String]) -> Option<BTreeMap<String, String>> {
+    if let ([session], false) = (sessions, id.contains('=')) {
+        return Some(BTreeMap::from([(session.clone(), id.to_owned())]));
+    }
+    let pair = |pair: &str| pair.split_once('=').map(|(session, cursor)| (session.to_owned(), cursor.to_owned()));
+    id.split(',').map(pair).collect()
+}
