@@ -20,6 +20,8 @@ pub(crate) struct Deferred {
 }
 
 enum Until {
+    /// This node's own command before it, and then the leader's last offset.
+    Command(u64),
     /// The leader's last offset, whatever that is.
     Leader,
     /// This offset.
@@ -34,7 +36,9 @@ impl Live {
             return;
         }
         let deadline = Instant::now() + self.birth.node.config.wait_max;
-        self.deferred.push(Deferred { until: Until::Leader, deadline, message });
+        // What was sent before it on the same connection may still be on its way.
+        let until = self.writes.last_command().map_or(Until::Leader, Until::Command);
+        self.deferred.push(Deferred { until, deadline, message });
         self.ask_leader();
     }
 
@@ -54,8 +58,9 @@ impl Live {
         match last {
             Ok(last) => {
                 for deferred in &mut self.deferred {
-                    if let Until::Leader = deferred.until {
-                        deferred.until = Until::Offset(last);
+                    match deferred.until {
+                        Until::Leader => deferred.until = Until::Offset(last),
+                        Until::Command(_) | Until::Offset(_) => {}
                     }
                 }
                 if last > self.folded.offset {
@@ -73,11 +78,23 @@ impl Live {
 
     /// Handles again what waited for an offset that has been reached. A request waits at most once.
     pub(crate) fn retry_deferred(&mut self) {
+        let mut ask = false;
+        for deferred in &mut self.deferred {
+            if let Until::Command(command) = deferred.until
+                && self.writes.has_settled(command)
+            {
+                deferred.until = Until::Leader;
+                ask = true;
+            }
+        }
+        if ask {
+            self.ask_leader();
+        }
         let reached = self.folded.offset;
         let due: Vec<Deferred> = self
             .deferred
             .extract_if(.., |deferred| match deferred.until {
-                Until::Leader => false,
+                Until::Command(_) | Until::Leader => false,
                 Until::Offset(offset) => offset <= reached,
             })
             .collect();

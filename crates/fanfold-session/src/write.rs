@@ -1,6 +1,6 @@
 //! How commands and output get into the log, and how their senders get the fold's verdict.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +19,9 @@ const GROUP_BYTES_MAX: usize = RECORD_BYTES_MAX / 2;
 #[derive(Default)]
 pub(crate) struct Writes {
     pending: HashMap<PendingKey, Pending>,
+    /// Commands on their way, by the order in which they came.
+    commands: BTreeSet<u64>,
+    commands_seen: u64,
     queue: VecDeque<Box<Produce>>,
     /// One append of output at a time: what comes meanwhile shares the next record.
     output_in_flight: bool,
@@ -26,6 +29,7 @@ pub(crate) struct Writes {
 
 struct Pending {
     deadline: Instant,
+    command: Option<u64>,
     replies: Vec<Reply<Receipt, SubmitError>>,
 }
 
@@ -34,17 +38,46 @@ impl Writes {
         self.pending.len() + self.queue.len()
     }
 
+    /// The newest command on its way; a later one is judged well only after it.
+    pub(crate) fn last_command(&self) -> Option<u64> {
+        self.commands.last().copied()
+    }
+
+    /// Whether this command and all before it have their verdict.
+    pub(crate) fn has_settled(&self, command: u64) -> bool {
+        self.commands.first().is_none_or(|first| *first > command)
+    }
+
     /// Gives every caller that waits for this append its answer.
     pub(crate) fn settle(&mut self, key: &PendingKey, result: &Result<Receipt, SubmitError>) {
         let Some(pending) = self.pending.remove(key) else { return };
+        self.forget(&pending);
         // A caller that has left needs no answer.
         pending.replies.into_iter().for_each(|reply| drop(reply.send(result.clone())));
+    }
+
+    fn forget(&mut self, pending: &Pending) {
+        if let Some(command) = pending.command {
+            self.commands.remove(&command);
+        }
+    }
+
+    fn ticket(&mut self, key: &PendingKey) -> Option<u64> {
+        match key {
+            PendingKey::Command(_) => {
+                self.commands_seen += 1;
+                self.commands.insert(self.commands_seen);
+                Some(self.commands_seen)
+            }
+            PendingKey::Output(..) => None,
+        }
     }
 
     /// Appends that the log never confirmed may yet be stored.
     pub(crate) fn expire(&mut self, now: Instant) {
         let overdue: Vec<_> = self.pending.extract_if(|_, pending| pending.deadline <= now).collect();
         for (_, pending) in overdue {
+            self.forget(&pending);
             pending.replies.into_iter().for_each(|reply| drop(reply.send(Err(SubmitError::Unknown))));
         }
     }
@@ -92,8 +125,13 @@ impl Live {
             return;
         }
         let deadline = Instant::now() + self.birth.node.config.wait_max;
-        let pending = self.writes.pending.entry(key.clone()).or_insert_with(|| Pending { deadline, replies: Vec::new() });
-        pending.replies.extend(replies);
+        match self.writes.pending.get_mut(&key) {
+            Some(pending) => pending.replies.extend(replies),
+            None => {
+                let command = self.writes.ticket(&key);
+                self.writes.pending.insert(key.clone(), Pending { deadline, command, replies });
+            }
+        }
         let (node, session, myself) = (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone());
         tokio::spawn(async move {
             let result = node.ports.log.append(&session, bytes, expect, Some(&append_id(&key))).await;
@@ -128,6 +166,7 @@ impl Live {
             }
         }
         self.output_done(&key);
+        self.retry_deferred();
     }
 
     fn settle_repeated(&mut self, key: &PendingKey) {

@@ -276,3 +276,19 @@ async fn a_session_is_encoded_once_for_all_its_readers() {
     }
     assert_eq!(world.frames.encoded() - before, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn commands_that_follow_each_other_at_once_are_judged_in_order() {
+    let (world, node, key) = written().await;
+    let cancel = |run: &str| {
+        let action = fanfold_fold::Action::Cancel { run: Some(run.parse().unwrap()), reason: String::new() };
+        support::command(&format!("cancel-{run}"), action)
+    };
+    // The second asks for what the first one, still on its way to the log, brings about.
+    let (asked, cancelled) =
+        tokio::join!(node.submit(&key, ask(2), None, Offset::NONE), node.submit(&key, cancel("r2"), None, Offset::NONE));
+    assert_eq!((asked.unwrap().verdict, cancelled.unwrap().verdict), (Verdict::Applied, Verdict::Applied));
+    assert_eq!(world.truth(&key).0.view().run(&"r2".parse().unwrap()).unwrap().status, fanfold_fold::RunStatus::Cancelled);
+    let unknown = node.submit(&key, cancel("r9"), None, Offset::NONE).await.unwrap();
+    assert_eq!(unknown.verdict, Verdict::Refused(fanfold_fold::Refusal::RunNotFound));
+}
