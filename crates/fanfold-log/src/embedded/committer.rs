@@ -187,3 +187,163 @@ impl Drop for CloseOnDrop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use bytes::Bytes;
+    use fanfold_fold::{SessionId, TenantId};
+
+    use super::super::config::EmbeddedLogConfig;
+    use super::super::log::Running;
+    use super::*;
+    use crate::Expect;
+
+    /// What the test says becomes of a commit. `Panic` is a bug in the committer itself.
+    enum Fate {
+        Durable,
+        Fails,
+        Panic,
+    }
+
+    /// A disk that tells of each commit by the offsets in it, and waits to be told what becomes of it.
+    struct Scripted {
+        commits: SyncSender<Vec<u64>>,
+        fates: Mutex<Receiver<Fate>>,
+    }
+
+    impl Disk for Scripted {
+        fn last(&self, _session: &SessionKey) -> Result<Offset, StoreError> {
+            Ok(Offset::NONE)
+        }
+
+        fn commit(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+            let offsets = commit.records.iter().map(|(_, record)| record.offset.0).collect();
+            self.commits.send(offsets).unwrap();
+            match self.fates.lock().unwrap().recv().unwrap() {
+                Fate::Durable => Ok(()),
+                Fate::Fails => Err(StoreError::Mark(std::io::Error::other("no space, no disk"))),
+                Fate::Panic => panic!("a bug"),
+            }
+        }
+    }
+
+    struct Bench {
+        log: Arc<Running>,
+        commits: Receiver<Vec<u64>>,
+        fates: SyncSender<Fate>,
+    }
+
+    fn bench(config: EmbeddedLogConfig) -> Bench {
+        let (commits, committed) = sync_channel(100);
+        let (fates, fate) = sync_channel(100);
+        let disk = Scripted { commits, fates: Mutex::new(fate) };
+        let log = Running::start(disk, Ledger::new(Offset(1), 10, 10), Arc::new(|| 7), &config).unwrap();
+        Bench { log: Arc::new(log), commits: committed, fates }
+    }
+
+    fn session() -> SessionKey {
+        SessionKey::new(TenantId::default(), SessionId::new("s").unwrap())
+    }
+
+    type Answer = tokio::task::JoinHandle<Result<Offset, AppendError>>;
+
+    /// Has the append queued when it returns: the queue is filled before the first wait.
+    async fn append(bench: &Bench, expect: Expect) -> Answer {
+        let log = bench.log.clone();
+        let mut append = Box::pin(async move { log.append(&session(), Bytes::from_static(b"r"), expect, None).await });
+        let first = futures::poll!(&mut append);
+        match first {
+            std::task::Poll::Ready(answer) => tokio::spawn(async { answer }),
+            std::task::Poll::Pending => tokio::spawn(append),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_shares_the_next_commit_and_nobody_hears_before_it() {
+        let bench = bench(EmbeddedLogConfig::default());
+        let first = append(&bench, Expect::Empty).await;
+        assert_eq!(bench.commits.recv().unwrap(), [1]);
+        let tail = bench.log.shared.tails.register(&session(), Arc::new(|| {}));
+        let second = append(&bench, Expect::Any).await;
+        let third = append(&bench, Expect::Empty).await;
+        let fourth = append(&bench, Expect::Last(Offset(2))).await;
+        assert!(tail.take().is_empty() && !first.is_finished(), "I1 truth");
+        assert_eq!(bench.log.shared.visible.load(Ordering::Acquire), 0, "I1 truth");
+        bench.fates.send(Fate::Durable).unwrap();
+        assert_eq!(first.await.unwrap().unwrap(), Offset(1));
+        assert_eq!(bench.commits.recv().unwrap(), [2, 3], "one commit");
+        assert_eq!(bench.log.shared.visible.load(Ordering::Acquire), 1, "I1 truth");
+        bench.fates.send(Fate::Durable).unwrap();
+        assert_eq!(second.await.unwrap().unwrap(), Offset(2));
+        assert!(matches!(third.await.unwrap(), Err(AppendError::Conflict { last: Offset(2) })), "as of its turn");
+        assert_eq!(fourth.await.unwrap().unwrap(), Offset(3));
+        bench.log.close().await;
+        let seen = tail.take().into_iter().map(|item| match item {
+            crate::TailItem::Record(stored) => (stored.offset.0, stored.previous.0, stored.stored_at_ms),
+            crate::TailItem::Lost => panic!("nothing is lost"),
+        });
+        assert_eq!(seen.collect::<Vec<_>>(), [(1, 0, 7), (2, 1, 7), (3, 2, 7)]);
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_commit_the_log_takes_nothing_more() {
+        let bench = bench(EmbeddedLogConfig::default());
+        let tail = bench.log.shared.tails.register(&session(), Arc::new(|| {}));
+        let first = append(&bench, Expect::Any).await;
+        assert_eq!(bench.commits.recv().unwrap(), [1]);
+        let waiting = append(&bench, Expect::Any).await;
+        bench.fates.send(Fate::Fails).unwrap();
+        let failed = first.await.unwrap().unwrap_err();
+        assert!(matches!(failed, AppendError::Unknown(_)), "{failed:?}");
+        let cause = std::error::Error::source(&failed).unwrap();
+        assert_eq!(cause.to_string(), "the high-water mark could not be written");
+        assert!(matches!(waiting.await.unwrap(), Err(AppendError::Closed)), "never tried");
+        assert!(matches!(append(&bench, Expect::Any).await.await.unwrap(), Err(AppendError::Closed)));
+        bench.log.close().await;
+        assert!(bench.commits.try_recv().is_err(), "no second commit");
+        assert!(tail.take().is_empty(), "I1 truth");
+        assert_eq!(bench.log.shared.visible.load(Ordering::Acquire), 0, "I1 truth");
+    }
+
+    #[tokio::test]
+    async fn a_committer_that_dies_leaves_nobody_waiting() {
+        let bench = bench(EmbeddedLogConfig::default());
+        let first = append(&bench, Expect::Any).await;
+        assert_eq!(bench.commits.recv().unwrap(), [1]);
+        let waiting = append(&bench, Expect::Any).await;
+        bench.fates.send(Fate::Panic).unwrap();
+        assert!(matches!(first.await.unwrap(), Err(AppendError::Unknown(_))));
+        assert!(matches!(waiting.await.unwrap(), Err(AppendError::Closed)));
+        bench.log.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_close_drains_it() {
+        let bench = bench(EmbeddedLogConfig { queue_records_max: 3, commit_records_max: 2, ..EmbeddedLogConfig::default() });
+        let mut answers = vec![append(&bench, Expect::Any).await];
+        assert_eq!(bench.commits.recv().unwrap(), [1]);
+        for _ in 0..3 {
+            answers.push(append(&bench, Expect::Any).await);
+        }
+        let refused = append(&bench, Expect::Any).await.await.unwrap();
+        assert!(matches!(refused, Err(AppendError::Overloaded)), "I5 bounded: {refused:?}");
+        bench.log.shared.queue.close();
+        (0..3).for_each(|_| bench.fates.send(Fate::Durable).unwrap());
+        bench.log.close().await;
+        assert_eq!([bench.commits.recv().unwrap(), bench.commits.recv().unwrap()], [vec![2, 3], vec![4]]);
+        for (index, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer.await.unwrap().unwrap(), Offset(index as u64 + 1), "taken is answered");
+        }
+    }
+
+    /// The thread holds what the disk holds: when it's gone, so is the disk's end of the channel.
+    #[test]
+    fn dropping_the_log_ends_its_thread() {
+        let Bench { log, commits, fates: _fates } = bench(EmbeddedLogConfig::default());
+        drop(log);
+        assert!(commits.recv().is_err());
+    }
+}

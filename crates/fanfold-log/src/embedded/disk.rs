@@ -51,6 +51,7 @@ pub(crate) fn open(config: &EmbeddedLogConfig) -> Result<Opened, OpenError> {
     if let (false, Some(mark)) = (store_was_there, open_mark(&paths)?) {
         return Err(OpenError::IdentityLost(everything(&mark.newest())));
     }
+    whole(&paths)?;
     let store = Store::open(&paths.store, config)?;
     let (identity, mark) = match (identity(&store)?, open_mark(&paths)?) {
         (Some(identity), Some(mark)) => (identity, mark),
@@ -61,6 +62,25 @@ pub(crate) fn open(config: &EmbeddedLogConfig) -> Result<Opened, OpenError> {
         return Err(OpenError::EpochMismatch { mark: mark.newest().epoch, store: identity.epoch });
     }
     account(store, mark, identity, config)
+}
+
+/// fjall takes a keyspace without this file for one whose making was interrupted, and deletes it with all its tables. Ours was
+/// made before the mark was.
+pub(crate) fn whole(paths: &Paths) -> Result<(), OpenError> {
+    if !paths.mark.try_exists().map_err(OpenError::Directory)? {
+        return Ok(());
+    }
+    let keyspaces = match std::fs::read_dir(paths.store.join("keyspaces")) {
+        Ok(keyspaces) => keyspaces,
+        Err(error) => return Err(OpenError::Store(Box::new(error))),
+    };
+    for keyspace in keyspaces {
+        let current = keyspace.map_err(OpenError::Directory)?.path().join("current");
+        if !current.try_exists().map_err(OpenError::Directory)? {
+            return Err(OpenError::Store(format!("{} is missing", current.display()).into()));
+        }
+    }
+    Ok(())
 }
 
 /// Checks for loss, and hands over what the committer goes on from.

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use fanfold_fold::{Epoch, Offset};
 
 use super::config::EmbeddedLogConfig;
-use super::disk::{Paths, broken, first_mark};
+use super::disk::{Paths, broken, first_mark, whole};
 use super::error::{Loss, OpenError};
 use super::identity::{Identity, LostRange};
 use super::log::EmbeddedLog;
-use super::mark::{MarkError, MarkFile};
+use super::mark::{Mark, MarkError, MarkFile};
 use super::store::Store;
 use super::verify::verify;
 
@@ -26,28 +26,30 @@ pub struct AcceptedLoss {
     pub first: Offset,
     /// What is gone. Where the mark was gone too, this includes offsets that may never have been issued.
     pub loss: Loss,
-    /// Where the store was moved to, if it could not be opened. Nothing is ever deleted.
+    /// Where the store was moved to, if it could not be read. Nothing is ever deleted.
     pub set_aside: Option<PathBuf>,
 }
 
 impl EmbeddedLog {
-    /// Gives up what [`EmbeddedLog::open`] refuses to go on without, and begins a new epoch. Records that are still there stay
-    /// readable at their offsets. Never called on the way to serving: a person has read what is lost.
+    /// Gives up what [`EmbeddedLog::open`] refuses to go on without, and begins a new epoch. Never called on the way to
+    /// serving: a person has read what is lost.
+    ///
+    /// Records that are still there stay readable at their offsets, if the store can be read; one that can't is set aside as
+    /// it is, and the log begins empty. Where the store aborts the process that opens it, move `store` out of the directory
+    /// first. Append ids of the old epoch are forgotten.
     pub fn accept_loss(config: &EmbeddedLogConfig) -> Result<AcceptedLoss, OpenError> {
         let paths = Paths::new(&config.dir);
         std::fs::create_dir_all(&paths.dir).map_err(OpenError::Directory)?;
-        let (store, set_aside) = open_or_set_aside(&paths, config)?;
         let mark = match MarkFile::open(&paths.mark) {
             Ok(mark) => mark.map(|file| file.newest()),
             Err(MarkError::Damaged) => None,
             Err(MarkError::Io(error)) => return Err(OpenError::Directory(error)),
         };
-        let identity = store.identity().ok().flatten();
-        let stored = store.last_group().map_err(broken)?.unwrap_or(Offset::NONE);
-        let known =
-            stored.max(mark.map_or(Offset::NONE, |mark| mark.last)).0.max(identity.as_ref().map_or(0, |old| old.first.0 - 1));
-        let loss = match (&mark, &identity) {
-            (Some(mark), Some(_)) => verify(mark, 0, store.groups(mark.settled)).map_err(broken)?.loss,
+        let Found { store, identity, last, lost: found, set_aside } = find(&paths, config, mark.as_ref())?;
+        let before = identity.as_ref().map_or(Offset::NONE, |old| Offset(old.first.0 - 1));
+        let known = last.max(before).max(mark.map_or(Offset::NONE, |mark| mark.last)).0;
+        let loss = match (mark, &identity) {
+            (Some(_), Some(_)) => found,
             (Some(_), None) => lost(1, known),
             (None, Some(_)) => lost(known + 1, known + UNKNOWN_OFFSETS),
             (None, None) => lost(1, known + UNKNOWN_OFFSETS),
@@ -63,20 +65,50 @@ impl EmbeddedLog {
     }
 }
 
+/// A store to go on with, and what the old one tells.
+struct Found {
+    store: Store,
+    /// `None` if nothing could be learned from the old store.
+    identity: Option<Identity>,
+    last: Offset,
+    lost: Loss,
+    set_aside: Option<PathBuf>,
+}
+
+/// The store as it is, if all that a start-up reads can be read. Otherwise it is kept under another name for whoever may get
+/// something out of it, and an empty one takes its place.
+fn find(paths: &Paths, config: &EmbeddedLogConfig, mark: Option<&Mark>) -> Result<Found, OpenError> {
+    match examine(paths, config, mark) {
+        Ok(Some(found)) => return Ok(found),
+        Err(OpenError::Busy) => return Err(OpenError::Busy),
+        Ok(None) | Err(_) => {}
+    }
+    let mut set_aside = None;
+    if paths.store.try_exists().map_err(OpenError::Directory)? {
+        let aside = paths.dir.join(format!("store.damaged-{}", uuid::Uuid::new_v4()));
+        std::fs::rename(&paths.store, &aside).map_err(OpenError::Directory)?;
+        set_aside = Some(aside);
+    }
+    let store = Store::open(&paths.store, config)?;
+    Ok(Found { store, identity: None, last: Offset::NONE, lost: Loss::default(), set_aside })
+}
+
+fn examine(paths: &Paths, config: &EmbeddedLogConfig, mark: Option<&Mark>) -> Result<Option<Found>, OpenError> {
+    if !paths.store.try_exists().map_err(OpenError::Directory)? {
+        return Ok(None);
+    }
+    whole(paths)?;
+    let store = Store::open(&paths.store, config)?;
+    let Some(identity) = store.identity().map_err(broken)? else { return Ok(None) };
+    let last = store.last_group().map_err(broken)?.unwrap_or(Offset::NONE);
+    let lost = match mark {
+        Some(mark) => verify(mark, 0, store.groups(mark.settled)).map_err(broken)?.loss,
+        None => Loss::default(),
+    };
+    Ok(Some(Found { store, identity: Some(identity), last, lost, set_aside: None }))
+}
+
 fn lost(from: u64, upto: u64) -> Loss {
     let range = LostRange { from: Offset(from), upto: Offset(upto) };
     Loss { ranges: Vec::from_iter((from <= upto).then_some(range)), sessions: Vec::new() }
-}
-
-/// A store that doesn't open is kept under another name for whoever may get something out of it.
-fn open_or_set_aside(paths: &Paths, config: &EmbeddedLogConfig) -> Result<(Store, Option<PathBuf>), OpenError> {
-    match Store::open(&paths.store, config) {
-        Ok(store) => Ok((store, None)),
-        Err(OpenError::Store(_)) => {
-            let aside = paths.dir.join(format!("store.damaged-{}", uuid::Uuid::new_v4()));
-            std::fs::rename(&paths.store, &aside).map_err(OpenError::Directory)?;
-            Ok((Store::open(&paths.store, config)?, Some(aside)))
-        }
-        Err(other) => Err(other),
-    }
 }

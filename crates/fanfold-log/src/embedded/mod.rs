@@ -19,6 +19,10 @@
 //! | a damaged, cut or deleted journal | [`OpenError::Lost`] with what is lost | backup, or `accept_loss` |
 //! | a damaged or deleted mark or store | another [`OpenError`] | backup, or `accept_loss` |
 //!
+//! A few damaged bytes (a length, a version in a manifest) make fjall abort the process instead of refusing: loud, but without
+//! an [`OpenError`]. And fjall cuts a damaged journal where the damage begins when it is opened: whoever wants to get more out
+//! of a damaged directory copies it before starting a second time.
+//!
 //! # Not here
 //!
 //! A directory that was replaced as a whole by an older copy looks sound: only those who remember later offsets (the
