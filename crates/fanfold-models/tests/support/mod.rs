@@ -1,0 +1,63 @@
+//! How the tests of dialects write down what was said.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use fanfold_models::{ChunkError, Citation, DialectName, FinishReason, ModelEvent};
+
+/// Reads a stream to its end.
+pub(crate) fn read(dialect: DialectName, chunks: &[&str]) -> Result<Vec<ModelEvent>, ChunkError> {
+    let mut parser = dialect.parser();
+    let mut said = Vec::new();
+    for chunk in chunks {
+        parser.chunk(chunk, &mut said)?;
+    }
+    parser.end(&mut said);
+    Ok(said)
+}
+
+/// Compares what a stream says with lines such as `text Hello`, after checking what holds for every stream.
+pub(crate) fn check(dialect: DialectName, chunks: &[&str], expected: &[&str]) {
+    let said = read(dialect, chunks).expect("readable chunks");
+    let (last, before) = said.split_last().expect("a stream says something");
+    assert!(last.is_terminal(), "the last event is terminal: {said:?}");
+    assert!(!before.iter().any(ModelEvent::is_terminal), "there is one terminal event: {said:?}");
+    let lines: Vec<String> = said.iter().map(line).collect();
+    assert_eq!(lines, expected, "{chunks:#?}");
+}
+
+/// An event as a line.
+pub(crate) fn line(event: &ModelEvent) -> String {
+    match event {
+        ModelEvent::Model(name) => format!("model {name}"),
+        ModelEvent::Text(text) => format!("text {text}"),
+        ModelEvent::Reasoning(text) => format!("reasoning {text}"),
+        ModelEvent::ToolCallStarted { call, name, by_provider: false } => format!("call {call} {name}"),
+        ModelEvent::ToolCallStarted { call, name, by_provider: true } => format!("provider's call {call} {name}"),
+        ModelEvent::ToolCallArguments { call, text } => format!("arguments {call} {text}"),
+        ModelEvent::ToolCallReady { call } => format!("ready {call}"),
+        ModelEvent::ToolResult { call, content, is_error: false } => format!("result {call} {content}"),
+        ModelEvent::ToolResult { call, content, is_error: true } => format!("error result {call} {content}"),
+        ModelEvent::Citation(Citation { url, title, source, quote }) => {
+            let fields = [url, title, source, quote].map(|field| field.clone().unwrap_or_else(|| "-".into()));
+            format!("citation {}", fields.join(" | "))
+        }
+        ModelEvent::StepFinished(reason) => format!("step {}", word(reason)),
+        ModelEvent::Usage(usage) => {
+            format!("usage {} {} {} {}", usage.input, usage.output, usage.reasoning, usage.cached_input)
+        }
+        ModelEvent::Finished(reason) => format!("finished {}", word(reason)),
+        ModelEvent::Failed(failure) => {
+            let again = if failure.retryable { "again" } else { "for good" };
+            format!("failed {again} {}: {}", failure.code, failure.message)
+        }
+    }
+}
+
+fn word(reason: &FinishReason) -> String {
+    match reason {
+        FinishReason::Stop => "stop".into(),
+        FinishReason::Length => "length".into(),
+        FinishReason::ToolCalls => "tool calls".into(),
+        FinishReason::ContentFilter => "content filter".into(),
+        FinishReason::Other(word) => format!("other {word}"),
+    }
+}
