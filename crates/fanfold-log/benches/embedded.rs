@@ -31,7 +31,7 @@ fn main() {
     let dir = tempfile::tempdir_in(base).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let config = EmbeddedLogConfig { dir: dir.path().join("log"), ..EmbeddedLogConfig::default() };
-    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::open(config, Arc::new(|| 0)).unwrap());
+    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::open(config.clone(), Arc::new(|| 0)).unwrap());
     let raw = Raw::open(&dir.path().join("raw"));
     let mut cases = CONCURRENCY.map(|concurrency| (concurrency, Vec::new()));
     let (mut control, mut reads) = (Vec::new(), Vec::new());
@@ -56,6 +56,12 @@ fn main() {
         );
     }
     println!("read {READ_RECORDS} records of one session       {:>9.0} us", median(reads) * 1e6);
+    let last = runtime.block_on(log.last(&session("bench-0"))).unwrap();
+    runtime.block_on(log.close());
+    drop(log);
+    let started = Instant::now();
+    drop(EmbeddedLog::open(config, Arc::new(|| 0)).unwrap());
+    println!("open again after {last} records          {:>9.0} ms, once", started.elapsed().as_secs_f64() * 1e3);
 }
 
 fn session(name: &str) -> SessionKey {

@@ -64,6 +64,14 @@ pub(crate) fn open(config: &EmbeddedLogConfig) -> Result<Opened, OpenError> {
     account(store, mark, identity, config)
 }
 
+/// Runs what touches files that may be damaged. A driver that panics on them is told like one that refuses them.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(OpenError::Store(format!("the driver panicked: {}", text.unwrap_or("without a text")).into()))
+    })
+}
+
 /// fjall takes a keyspace without this file for one whose making was interrupted, and deletes it with all its tables. Ours was
 /// made before the mark was.
 pub(crate) fn whole(paths: &Paths) -> Result<(), OpenError> {

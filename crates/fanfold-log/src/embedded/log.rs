@@ -50,7 +50,7 @@ impl EmbeddedLog {
     ///
     /// `clock` tells milliseconds since 1970, for people and for retention.
     pub fn open(config: EmbeddedLogConfig, clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Result<Self, OpenError> {
-        let opened = disk::open(&config)?;
+        let opened = disk::guarded(|| disk::open(&config))?;
         let committer = Running::start(opened.disk, opened.ledger, clock, &config)?;
         Ok(Self {
             epoch: opened.identity.epoch,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fanfold_fold::{Epoch, Offset};
 
 use super::config::EmbeddedLogConfig;
-use super::disk::{Paths, broken, first_mark, whole};
+use super::disk::{Paths, broken, first_mark, guarded, whole};
 use super::error::{Loss, OpenError};
 use super::identity::{Identity, LostRange};
 use super::log::EmbeddedLog;
@@ -78,7 +78,7 @@ struct Found {
 /// The store as it is, if all that a start-up reads can be read. Otherwise it is kept under another name for whoever may get
 /// something out of it, and an empty one takes its place.
 fn find(paths: &Paths, config: &EmbeddedLogConfig, mark: Option<&Mark>) -> Result<Found, OpenError> {
-    match examine(paths, config, mark) {
+    match guarded(|| examine(paths, config, mark)) {
         Ok(Some(found)) => return Ok(found),
         Err(OpenError::Busy) => return Err(OpenError::Busy),
         Ok(None) | Err(_) => {}

@@ -1,7 +1,6 @@
 //! The store beneath: one fjall keyspace. Commits, reads, and what the driver's errors mean.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use fanfold_fold::{Offset, SessionKey};
@@ -23,6 +22,12 @@ const SETTLE_COMMITS: u64 = 64;
 /// Entries of settled commits that one commit lets go of. More than one, so that they don't pile up.
 const FORGET_MAX: usize = 4;
 
+/// fjall asserts that a limit of the journals is not below this.
+const JOURNAL_BYTES_MIN: u64 = 64 << 20;
+
+/// No store has written that often: a number above it comes from a damaged manifest, and fjall would panic on the next write.
+const WRITES_MAX: u64 = 1 << 62;
+
 pub(crate) struct Store {
     db: Database,
     log: Keyspace,
@@ -36,24 +41,26 @@ pub(crate) struct Commit<'a> {
 }
 
 impl Store {
-    /// Opens or makes it. A driver that panics on damaged files is told like one that refuses them.
+    /// Opens or makes it. Damaged files may make the driver panic here and later: see [`super::disk::guarded`].
     pub(crate) fn open(dir: &Path, config: &EmbeddedLogConfig) -> Result<Self, OpenError> {
         let open = || -> fjall::Result<Self> {
             let db = Database::builder(dir)
                 .cache_size(config.cache_bytes)
-                .max_journaling_size(config.journal_bytes_max.max(64 << 20))
+                .max_journaling_size(config.journal_bytes_max.max(JOURNAL_BYTES_MIN))
                 .worker_threads(1)
                 .open()?;
             let memtable = config.memtable_bytes_max;
             let log = db.keyspace("log", || KeyspaceCreateOptions::default().max_memtable_size(memtable))?;
             Ok(Self { db, log })
         };
-        match std::panic::catch_unwind(AssertUnwindSafe(open)) {
-            Ok(Ok(store)) => Ok(store),
-            Ok(Err(fjall::Error::Locked)) => Err(OpenError::Busy),
-            Ok(Err(error)) => Err(OpenError::Store(Box::new(error))),
-            Err(panic) => Err(OpenError::Store(panic_text(&*panic).into())),
+        let store = open().map_err(|error| match error {
+            fjall::Error::Locked => OpenError::Busy,
+            other => OpenError::Store(Box::new(other)),
+        })?;
+        if store.last_write() >= WRITES_MAX {
+            return Err(OpenError::Store("the store has lost count of its writes".into()));
         }
+        Ok(store)
     }
 
     /// `None` where there is none: a new store, or one that lost its beginning.
@@ -294,9 +301,4 @@ pub(crate) fn read_error(error: StoreError, offset: Offset) -> ReadError {
         return ReadError::Damaged { offset };
     }
     ReadError::Unavailable(Box::new(error))
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("the driver panicked: {}", text.unwrap_or("without a text"))
 }
