@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::StoredRecord;
+use crate::{StoredRecord, metric};
 
 /// Records a tail holds before it gives up and says [`TailItem::Lost`].
 pub const TAIL_RECORDS_MAX: usize = 1024;
@@ -91,6 +91,7 @@ impl Items {
         self.queue.clear();
         self.bytes = 0;
         self.queue.push_back(TailItem::Lost);
+        metrics::counter!(metric::TAILS_LOST).increment(1);
     }
 }
 
