@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::json;
 use crate::surrogate::Ambiguous;
-use crate::{ChatCompletions, Failure, ModelEvent};
+use crate::{ChatCompletions, Failure, Messages, ModelEvent, Responses};
 
 /// Reads one stream of one provider, chunk by chunk.
 ///
@@ -18,7 +18,7 @@ use crate::{ChatCompletions, Failure, ModelEvent};
 /// ```
 ///
 /// After the terminal event nothing more is said, whatever comes; chunks are still checked for being JSON.
-/// A [`ChunkError`] leaves the parser as it was: the next chunk may come, or [`Dialect::fail`].
+/// A chunk that is no JSON object leaves the parser as it was: the next chunk may come, or [`Dialect::fail`].
 pub trait Dialect: Send {
     /// Reads the next chunk, the JSON of one event. `[DONE]` and blank text are passed over.
     fn chunk(&mut self, json: &str, out: &mut Vec<ModelEvent>) -> Result<(), ChunkError>;
@@ -68,11 +68,21 @@ impl From<Ambiguous> for ChunkError {
 pub enum DialectName {
     /// OpenAI's chat completions, and what many others serve like them.
     ChatCompletions,
+    /// OpenAI's responses.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
 }
 
 impl DialectName {
     /// Guesses from one chunk; nothing where it could be several or none.
     pub fn detect(chunk: &Value) -> Option<Self> {
+        match json::text(chunk, "type") {
+            kind if kind.starts_with("response.") => return Some(Self::Responses),
+            "message_start" | "message_delta" | "message_stop" | "ping" => return Some(Self::Messages),
+            "content_block_start" | "content_block_delta" | "content_block_stop" => return Some(Self::Messages),
+            _ => {}
+        }
         let chat = json::text(chunk, "object").starts_with("chat.completion");
         if chat || json::some(chunk, "choices").is_some_and(Value::is_array) {
             return Some(Self::ChatCompletions);
@@ -82,13 +92,21 @@ impl DialectName {
 
     /// What the errors of a provider look like that said nothing else: several dialects write them alike.
     pub(crate) fn guess_error(chunk: &Value) -> Option<Self> {
-        json::some(chunk, "error").map(|_| Self::ChatCompletions)
+        let error = json::some(chunk, "error");
+        match (json::text(chunk, "type"), error) {
+            ("error", _) if json::some(chunk, "sequence_number").is_some() => Some(Self::Responses),
+            ("error", Some(error)) if json::some(error, "code").is_none() => Some(Self::Messages),
+            ("error", _) => Some(Self::Responses),
+            (_, error) => error.map(|_| Self::ChatCompletions),
+        }
     }
 
     /// A parser for one stream.
     pub fn parser(self) -> Box<dyn Dialect> {
         match self {
             Self::ChatCompletions => Box::new(ChatCompletions::default()),
+            Self::Responses => Box::new(Responses::default()),
+            Self::Messages => Box::new(Messages::default()),
         }
     }
 }
@@ -97,6 +115,8 @@ impl fmt::Display for DialectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ChatCompletions => "chat completions",
+            Self::Responses => "responses",
+            Self::Messages => "messages",
         })
     }
 }

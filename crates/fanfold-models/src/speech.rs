@@ -21,6 +21,8 @@ pub(crate) struct Speech {
     finish: Option<FinishReason>,
     spent: Usage,
     usage: Reported,
+    /// The provider has said what it costs.
+    reported: bool,
     ended: bool,
     pub(crate) ignored: u64,
 }
@@ -94,7 +96,7 @@ impl Speech {
         }
         let wanted = if id.is_empty() { format!("call_{}", self.calls.len() + 1) } else { self.joiner.settle(id) };
         let taken = |id: &str| self.calls.iter().any(|(call, _)| call == id);
-        let others = (2..).map(|number| format!("{wanted}.{number}"));
+        let others = (self.calls.len() + 1..).map(|number| format!("{wanted}.{number}"));
         let call = std::iter::once(wanted.clone()).chain(others).find(|id| !taken(id)).unwrap_or(wanted.clone());
         self.calls.push((call.clone(), Call::default()));
         out.push(ModelEvent::ToolCallStarted { call: call.clone(), name: self.joiner.settle(name), by_provider });
@@ -121,6 +123,24 @@ impl Speech {
             state.ready = true;
             out.push(ModelEvent::ToolCallReady { call: call.to_owned() });
         }
+    }
+
+    /// A call is complete as far as the provider knows; ready now if its brackets are closed, else when the response ends well.
+    pub(crate) fn ready_if_whole(&mut self, call: &str, out: &mut Vec<ModelEvent>) {
+        if self.calls.iter().rev().any(|(id, state)| id == call && state.arguments.is_whole()) {
+            self.ready(call, out);
+        }
+    }
+
+    /// What a tool gave back that the provider ran. Its arguments are complete, whoever forgot to say so.
+    pub(crate) fn result(&mut self, call: &str, content: &str, is_error: bool, out: &mut Vec<ModelEvent>) {
+        self.ready(call, out);
+        out.push(ModelEvent::ToolResult { call: self.joiner.settle(call), content: self.joiner.settle(content), is_error });
+    }
+
+    /// A text that is said later and whole.
+    pub(crate) fn settle(&self, text: &str) -> String {
+        self.joiner.settle(text)
     }
 
     /// A response has ended, or says so again. Its calls are ready, unless it was cut off in the middle of one.
@@ -164,6 +184,7 @@ impl Speech {
 
     pub(crate) fn usage(&mut self, report: Reported) {
         let Reported { input, output, reasoning, cached_input } = self.usage;
+        self.reported |= report.input.is_some() || report.output.is_some();
         self.usage = Reported {
             input: report.input.or(input),
             output: report.output.or(output),
@@ -193,7 +214,7 @@ impl Speech {
         self.ended = true;
         self.complete_texts(out);
         let usage = self.spent_in_all();
-        if usage != Usage::default() {
+        if self.reported {
             out.push(ModelEvent::Usage(usage));
         }
         out.push(event);
