@@ -162,6 +162,7 @@ impl Live {
             status: status.to_owned(),
             opened_at_ms: view.session.opened_at_ms,
             active_at_ms: (node.ports.clock)(),
+            open_runs: u32::try_from(view.open_runs().count()).unwrap_or(u32::MAX),
             offset,
         };
         self.row.busy = true;

@@ -165,6 +165,8 @@ pub struct Looked {
     pub offset: Offset,
     /// The same as a cursor.
     pub cursor: Cursor,
+    /// The attempt whose output counts at the moment, and its last producer sequence.
+    pub attempt: Option<(AttemptId, u64)>,
     /// The first offset whose record could not be read and was passed over, if there is one.
     pub degraded: Option<Offset>,
 }

@@ -140,7 +140,8 @@ impl Live {
         }
         let offset: Offset = self.folded.offset;
         let (view, older) = self.folded.state.view().window(look.window);
-        let looked = Looked { view, older, offset, cursor: self.cursor(offset), degraded: self.folded.degraded };
+        let attempt = self.folded.state.current_attempt().map(|(attempt, seq)| (attempt.clone(), seq));
+        let looked = Looked { view, older, offset, cursor: self.cursor(offset), attempt, degraded: self.folded.degraded };
         let _ = look.reply.send(Ok(looked));
     }
 }

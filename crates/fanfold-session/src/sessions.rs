@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanfold_fold::{AttemptId, Command, Cursor, Offset, Output, Run, RunId, SessionKey};
+use fanfold_fold::{AttemptId, Command, Cursor, Epoch, Offset, Output, Run, RunId, SessionKey};
 use ractor::{Actor, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -84,6 +84,11 @@ impl Sessions {
 
     pub(crate) fn node(&self) -> &Node {
         &self.inner.node
+    }
+
+    /// The incarnation of a session's log.
+    pub fn epoch(&self, key: &SessionKey) -> Epoch {
+        self.node().epoch(key)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -202,7 +207,8 @@ impl Sessions {
         let folded = state_at(self.node(), key, at).await?;
         let (view, older) = folded.state.view().window(window);
         let cursor = self.node().cursor(key, folded.offset);
-        Ok(Looked { view, older, offset: folded.offset, cursor, degraded: folded.degraded })
+        let attempt = folded.state.current_attempt().map(|(attempt, seq)| (attempt.clone(), seq));
+        Ok(Looked { view, older, offset: folded.offset, cursor, attempt, degraded: folded.degraded })
     }
 
     /// Records after `after` as they were stored, at most `records_max`, and whether that is all.

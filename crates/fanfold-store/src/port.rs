@@ -53,6 +53,8 @@ pub struct SessionRow {
     pub opened_at_ms: u64,
     /// Milliseconds since 1970 of the last activity that the writer of this row knew of.
     pub active_at_ms: u64,
+    /// Runs that have not ended.
+    pub open_runs: u32,
     /// The offset this row describes. A row with a lower one never replaces a higher one of the same or a later epoch.
     pub offset: Offset,
 }
@@ -131,6 +133,9 @@ pub trait SessionIndex: Send + Sync + 'static {
 
     /// One session's row.
     async fn row(&self, session: &SessionKey) -> Result<Option<SessionRow>, StoreError>;
+
+    /// Sessions whose row tells of runs that have not ended: after a restart they are offered to workers again.
+    async fn unfinished(&self) -> Result<Vec<SessionKey>, StoreError>;
 
     /// A page of rows.
     async fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError>;

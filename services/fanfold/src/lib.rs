@@ -1,5 +1,11 @@
 //! A Fanfold node: sessions served over WebSocket, SSE, REST and gRPC, with a worker beside them.
 
 pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod edge;
+pub mod grpc;
+pub mod http;
+pub mod node;
+pub mod run;

@@ -81,6 +81,11 @@ impl SessionIndex for SimStore {
         Ok(self.rows.lock().unwrap().get(session).cloned())
     }
 
+    async fn unfinished(&self) -> Result<Vec<SessionKey>, StoreError> {
+        self.check()?;
+        Ok(self.rows.lock().unwrap().values().filter(|row| row.open_runs > 0).map(|row| row.key.clone()).collect())
+    }
+
     async fn list(&self, _query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
         self.check()?;
         Ok(self.rows.lock().unwrap().values().cloned().collect())

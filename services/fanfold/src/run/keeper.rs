@@ -105,7 +105,11 @@ impl Keeper {
             let waited = now.duration_since(kept.since);
             match &kept.phase {
                 Phase::Queued if waited >= self.queued_max => {
-                    let failed = RunFailed { run: run.clone(), code: "no_worker".into(), message: "No worker took the run in time.".into() };
+                    let failed = RunFailed {
+                        run: run.clone(),
+                        code: "no_worker".into(),
+                        message: "No worker took the run in time.".into(),
+                    };
                     Some((session.clone(), Action::FailRun(failed)))
                 }
                 Phase::Running(attempt) if waited >= self.silence_max => {

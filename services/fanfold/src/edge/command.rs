@@ -1,0 +1,125 @@
+//! A client's command: who may, which ids it lacks, what became of it.
+
+use fanfold_fold::{Command, CommandId, Offset, Settled, Verdict};
+use fanfold_session::Receipt;
+use fanfold_wire::convert::id;
+use fanfold_wire::v1::command::Action as Wire;
+use fanfold_wire::{ErrorCode, v1};
+
+use super::{Edge, Failure, least};
+use crate::auth::{Action, Caller};
+use crate::clock;
+
+/// Ids as the client gave them or as they were minted.
+#[derive(Default)]
+struct Minted {
+    message: String,
+    run: String,
+    reply: String,
+}
+
+impl Edge {
+    /// Has a command judged.
+    pub async fn submit(&self, caller: &Caller, command: v1::Command) -> Result<v1::Receipt, Failure> {
+        let Some(mut action) = command.action else {
+            return Err(Failure { code: ErrorCode::BadRequest, detail: Some("field action: is missing".into()) });
+        };
+        let key = self.session(caller, needed(&action), &command.session)?;
+        let command_id: CommandId = match command.id.as_str() {
+            "" => clock::new_command(),
+            given => id(given, "id")?,
+        };
+        let minted = mint(&mut action, &command_id);
+        let if_last = command.if_last.as_deref().map(|cursor| least(&key, Some(cursor))).transpose()?;
+        let at_least = least(&key, command.at_least.as_deref())?.max(if_last.unwrap_or(Offset::NONE));
+        let by = (!caller.subject.is_empty()).then(|| caller.subject.to_string());
+        let command = Command { id: command_id.clone(), at_ms: clock::now_ms(), by, action: action.try_into()? };
+        let receipt = self.sessions.submit(&key, command, if_last, at_least).await?;
+        Ok(told(&command_id, key.session.as_str(), &receipt, minted))
+    }
+}
+
+/// What the caller must be allowed to do.
+fn needed(action: &Wire) -> Action {
+    match action {
+        Wire::Open(_) => Action::Open,
+        Wire::SetTitle(_) | Wire::Send(_) | Wire::RequestRun(_) | Wire::Steer(_) | Wire::DecideTool(_) | Wire::Custom(_) => {
+            Action::Take
+        }
+        Wire::Close(_) => Action::Close,
+        Wire::Erase(_) => Action::Erase,
+        Wire::Cancel(_) => Action::Cancel,
+        Wire::StartRun(_) | Wire::LoseAttempt(_) => Action::Work,
+    }
+}
+
+/// Fills in the ids that the client left out. They are made from the command's id, so that a repetition has the same ones.
+fn mint(action: &mut Wire, command: &CommandId) -> Minted {
+    let fill = |id: &mut String, prefix: &str| {
+        if id.is_empty() {
+            *id = derived(prefix, command);
+        }
+        id.clone()
+    };
+    match action {
+        Wire::Send(send) => {
+            if send.role == i32::from(v1::Role::Unspecified) {
+                send.role = v1::Role::User.into();
+            }
+            let message = fill(&mut send.message, "m-");
+            let answer = send.answer.as_mut().map(|answer| (fill(&mut answer.run, "r-"), fill(&mut answer.reply, "a-")));
+            let (run, reply) = answer.unwrap_or_default();
+            Minted { message, run, reply }
+        }
+        Wire::RequestRun(request) => {
+            let (run, reply) = (fill(&mut request.run, "r-"), fill(&mut request.reply, "a-"));
+            Minted { message: request.prompt.clone(), run, reply }
+        }
+        Wire::StartRun(started) => {
+            fill(&mut started.attempt, "t-");
+            Minted { run: started.run.clone(), ..Minted::default() }
+        }
+        Wire::Open(_)
+        | Wire::SetTitle(_)
+        | Wire::Close(_)
+        | Wire::Erase(_)
+        | Wire::Cancel(_)
+        | Wire::Steer(_)
+        | Wire::DecideTool(_)
+        | Wire::Custom(_)
+        | Wire::LoseAttempt(_) => Minted::default(),
+    }
+}
+
+/// An id of at most 64 characters that belongs to the command.
+fn derived(prefix: &str, command: &CommandId) -> String {
+    let room = fanfold_fold::ID_CHARS_MAX - prefix.len();
+    let text = command.as_str();
+    if text.len() <= room {
+        return format!("{prefix}{text}");
+    }
+    // Too long to be prefixed: a name in a namespace of UUIDs keeps it unique (RFC 9562, version 5).
+    format!("{prefix}{}", uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).simple())
+}
+
+fn told(command: &CommandId, session: &str, receipt: &Receipt, minted: Minted) -> v1::Receipt {
+    let name = |refusal: fanfold_fold::Refusal| ErrorCode::from(refusal).name().to_owned();
+    let (verdict, refusal, first_applied) = match receipt.verdict {
+        Verdict::Applied => (v1::Verdict::Applied, String::new(), true),
+        Verdict::Repeated(Settled::Applied) => (v1::Verdict::Repeated, String::new(), true),
+        Verdict::Repeated(Settled::Refused(refusal)) => (v1::Verdict::Repeated, name(refusal), false),
+        Verdict::Refused(refusal) => (v1::Verdict::Refused, name(refusal), false),
+    };
+    v1::Receipt {
+        command: command.to_string(),
+        session: session.to_owned(),
+        verdict: verdict.into(),
+        refusal,
+        first_applied,
+        cursor: receipt.cursor.to_string(),
+        offset: receipt.offset.0,
+        message: minted.message,
+        run: minted.run,
+        reply: minted.reply,
+    }
+}

@@ -1,0 +1,166 @@
+//! What every transport shares: who asks, what they ask for, how they are answered. Transports only move bytes.
+
+mod command;
+mod failure;
+mod framing;
+mod simple;
+mod subscriptions;
+mod talk;
+
+use std::sync::Arc;
+
+use fanfold_fold::{Cursor, Offset, SessionId, SessionKey};
+use fanfold_session::Sessions;
+use fanfold_store::SessionIndex;
+use fanfold_wire::convert::id;
+use fanfold_wire::{ErrorCode, frame, v1};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::auth::{Action, Authenticator, Caller, authorize};
+use crate::clock;
+use crate::config::LimitConfig;
+
+pub use failure::Failure;
+pub use framing::Framing;
+pub(crate) use subscriptions::{Filling, Subscriptions};
+pub(crate) use talk::{End, Event, Talk};
+
+/// Messages in a snapshot where the reader doesn't say.
+pub const WINDOW_DEFAULT: usize = 100;
+
+/// A node as its transports see it.
+pub struct Edge {
+    /// Its name.
+    pub node: String,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// What sessions there are.
+    pub index: Arc<dyn SessionIndex>,
+    /// Who may come in.
+    pub authenticator: Authenticator,
+    /// What they may use.
+    pub limits: LimitConfig,
+    /// Origins whose pages may connect.
+    pub origins: Vec<String>,
+    /// One for each connection at a time.
+    pub connections: Arc<Semaphore>,
+    /// True once the node goes away.
+    pub draining: watch::Receiver<bool>,
+}
+
+impl Edge {
+    /// A place for one more connection.
+    pub fn connection(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if *self.draining.borrow() {
+            return Err(ErrorCode::Draining.into());
+        }
+        Arc::clone(&self.connections).try_acquire_owned().map_err(|_| ErrorCode::TooManyConnections.into())
+    }
+
+    /// Who holds this token.
+    pub fn caller(&self, token: Option<&str>) -> Result<Caller, Failure> {
+        Ok(self.authenticator.caller(token, clock::now_s())?)
+    }
+
+    /// The session of this id, if the caller may do this with it.
+    pub fn session(&self, caller: &Caller, action: Action, session: &str) -> Result<SessionKey, Failure> {
+        let session: SessionId = id(session, "session")?;
+        authorize(caller, action, Some(&session))?;
+        Ok(SessionKey::new(caller.tenant.clone(), session))
+    }
+
+    /// The state now, or at an offset of the past.
+    pub async fn state(&self, caller: &Caller, request: &v1::GetStateRequest) -> Result<v1::Snapshot, Failure> {
+        let key = self.session(caller, Action::Read, &request.session)?;
+        let window = window(request.window);
+        let looked = match request.at {
+            Some(at) => self.sessions.look_at(&key, Offset(at), window).await?,
+            None => self.sessions.look(&key, least(&key, request.at_least.as_deref())?, window).await?,
+        };
+        if looked.offset == Offset::NONE && request.at.is_none() {
+            return Err(ErrorCode::SessionNotFound.into());
+        }
+        Ok(frame::snapshot(&key.session, looked.cursor, &looked.view, looked.older))
+    }
+
+    /// Stored records.
+    pub async fn events(&self, caller: &Caller, request: &v1::ListEventsRequest) -> Result<v1::ListEventsReply, Failure> {
+        let key = self.session(caller, Action::Read, &request.session)?;
+        let limit = limit(request.limit, 100, 1000);
+        let (mut records, end) = self.sessions.records(&key, Offset(request.after), limit).await?;
+        let all = records.len();
+        records.retain(|record| request.upto.is_none_or(|upto| record.offset <= Offset(upto)));
+        let end = end || records.len() < all;
+        Ok(v1::ListEventsReply { records: records.iter().map(record).collect(), end })
+    }
+
+    /// What sessions there are.
+    pub async fn list(&self, caller: &Caller, request: &v1::ListSessionsRequest) -> Result<v1::ListSessionsReply, Failure> {
+        authorize(caller, Action::List, None)?;
+        let limit = limit(request.limit, 50, 500);
+        let query = fanfold_store::SessionQuery {
+            tenant: caller.tenant.clone(),
+            user: request.user.clone(),
+            before: request.page.as_deref().map(page).transpose()?,
+            rows_max: limit,
+        };
+        let rows = self.index.list(&query).await?;
+        let next = rows.last().filter(|_| rows.len() == limit);
+        let next_page = next.map(|row| format!("{}.{}", row.active_at_ms, row.key.session));
+        let sessions = rows.into_iter().map(|row| v1::SessionRow {
+            session: row.key.session.to_string(),
+            user: row.user,
+            title: row.title,
+            status: row.status,
+            opened_at_ms: row.opened_at_ms,
+            active_at_ms: row.active_at_ms,
+        });
+        Ok(v1::ListSessionsReply { sessions: sessions.collect(), next_page })
+    }
+}
+
+/// Where the last page of a list ended.
+fn page(text: &str) -> Result<(u64, SessionId), Failure> {
+    let malformed = || Failure { code: ErrorCode::BadRequest, detail: Some("field page: is not from a list".into()) };
+    let (active_at_ms, session) = text.split_once('.').ok_or_else(malformed)?;
+    Ok((active_at_ms.parse().map_err(|_| malformed())?, id(session, "page")?))
+}
+
+fn limit(asked: u32, default: usize, max: usize) -> usize {
+    match usize::try_from(asked).unwrap_or(max) {
+        0 => default,
+        asked => asked.min(max),
+    }
+}
+
+/// Messages of a snapshot.
+pub(crate) fn window(asked: u32) -> usize {
+    match usize::try_from(asked).unwrap_or(usize::MAX) {
+        0 => WINDOW_DEFAULT,
+        asked => asked,
+    }
+}
+
+/// The offset of a cursor that this node must have seen.
+pub(crate) fn least(key: &SessionKey, cursor: Option<&str>) -> Result<Offset, Failure> {
+    let Some(cursor) = cursor else { return Ok(Offset::NONE) };
+    let cursor: Cursor = cursor.parse()?;
+    if !cursor.fits(key) {
+        return Err(ErrorCode::CursorOfOtherSession.into());
+    }
+    Ok(cursor.offset)
+}
+
+fn record(stored: &fanfold_session::StoredRecord) -> v1::Record {
+    let shell = v1::Record { offset: stored.offset.0, stored_at_ms: stored.stored_at_ms, ..v1::Record::default() };
+    match fanfold_fold::Record::decode(&stored.record) {
+        Ok(record) => v1::Record {
+            at_ms: record.at_ms,
+            by: record.by,
+            command: record.command.map(|command| command.to_string()),
+            events: record.events.iter().map(Into::into).collect(),
+            ..shell
+        },
+        Err(error) => v1::Record { unreadable: error.to_string(), ..shell },
+    }
+}

@@ -1,0 +1,179 @@
+//! The sessions that one connection reads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fanfold_fold::{Cursor, Offset, SessionId};
+use fanfold_session::{Ended, Filled, How, Inbox, Mode, Reset, Start, Subscribe, Subscribed, Subscription};
+use fanfold_wire::{ErrorCode, v1};
+use tokio::time::Instant;
+
+use super::{Edge, Failure, Framing, window};
+use crate::auth::{Action, Caller};
+
+pub(crate) struct Subscriptions {
+    edge: Arc<Edge>,
+    framing: Framing,
+    inbox: Arc<Inbox>,
+    slots: HashMap<u32, Subscription>,
+    names: HashMap<SessionId, u32>,
+    next_slot: u32,
+    /// Readers in full mode that are to be filled at a time.
+    due: Vec<(Instant, u32)>,
+}
+
+/// What a session had for this connection.
+pub(crate) enum Filling {
+    /// Nothing more at the moment.
+    Idle,
+    /// More, once this has been sent.
+    More,
+    /// The session has ended for its readers.
+    Closed(v1::Closed),
+    /// The session can't be read any more on this node.
+    Failed(v1::Error),
+}
+
+impl Subscriptions {
+    pub(crate) fn new(edge: Arc<Edge>, framing: Framing) -> Self {
+        Self { edge, framing, inbox: Arc::default(), slots: HashMap::new(), names: HashMap::new(), next_slot: 0, due: Vec::new() }
+    }
+
+    pub(crate) fn inbox(&self) -> Arc<Inbox> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// Answers a subscription: the frame and, where one follows, the snapshot are appended to `out`.
+    pub(crate) async fn subscribe(
+        &mut self,
+        caller: &Caller,
+        request: &v1::Subscribe,
+        out: &mut Vec<u8>,
+    ) -> Result<u32, Failure> {
+        let key = self.edge.session(caller, Action::Read, &request.session)?;
+        self.leave(&key.session);
+        if self.slots.len() >= self.edge.limits.sessions_per_connection_max {
+            return Err(ErrorCode::TooManySessions.into());
+        }
+        let start = match (&request.cursor, request.replay) {
+            (Some(cursor), _) if !cursor.is_empty() => Start::After(cursor.parse::<Cursor>()?),
+            (_, Some(offset)) => Start::Replay(Offset(offset)),
+            (_, None) => Start::Now,
+        };
+        let mode = match request.mode() {
+            v1::Mode::Unspecified | v1::Mode::Deltas => Mode::Deltas,
+            v1::Mode::Full => Mode::Full,
+        };
+        self.next_slot += 1;
+        let slot = self.next_slot;
+        let request = Subscribe { start, format: self.framing.id(), mode, window: window(request.window) };
+        let subscribed = self.edge.sessions.subscribe(&key, request, &self.inbox, slot).await?;
+        self.answer(&subscribed, out);
+        self.names.insert(key.session.clone(), slot);
+        self.slots.insert(slot, subscribed.subscription);
+        Ok(slot)
+    }
+
+    fn answer(&self, subscribed: &Subscribed, out: &mut Vec<u8>) {
+        let key = subscribed.subscription.key();
+        let (how, reset) = match subscribed.how {
+            How::Resumed => (v1::How::Resumed, v1::ResetReason::Unspecified),
+            How::Fresh => (v1::How::Fresh, v1::ResetReason::Unspecified),
+            How::Snapshot(reset) => (v1::How::Snapshot, reason(reset)),
+        };
+        metrics::counter!("fanfold_subscriptions_total", "how" => how.as_str_name(), "framing" => framing_name(self.framing))
+            .increment(1);
+        let answer = v1::Subscribed {
+            session: key.session.to_string(),
+            how: how.into(),
+            recovered: how == v1::How::Resumed,
+            reset_reason: reset.into(),
+            cursor: subscribed.cursor.to_string(),
+            epoch: self.edge.sessions.epoch(key).to_string(),
+            offset: subscribed.cursor.offset.0,
+            head: subscribed.head.0,
+        };
+        // The simplest clients are told by the `reset` event alone.
+        if self.framing != Framing::SseSimple {
+            self.framing.write(&v1::server_frame::Frame::Subscribed(answer).into(), out);
+        }
+        if let Some(snapshot) = &subscribed.snapshot {
+            out.extend_from_slice(snapshot);
+        }
+    }
+
+    /// Stops reading a session. Nothing else ends by that.
+    pub(crate) fn leave(&mut self, session: &SessionId) -> bool {
+        self.names.remove(session).is_some_and(|slot| self.slots.remove(&slot).is_some())
+    }
+
+    /// Appends what one session has for this connection.
+    pub(crate) async fn fill(&mut self, slot: u32, out: &mut Vec<u8>) -> Filling {
+        let bytes_max = self.edge.limits.write_bytes_max;
+        let Some(subscription) = self.slots.get_mut(&slot) else { return Filling::Idle };
+        let session = subscription.key().session.clone();
+        let filled = subscription.fill(out, bytes_max).await;
+        match filled {
+            Ok(Filled::Idle) => Filling::Idle,
+            Ok(Filled::More) => Filling::More,
+            Ok(Filled::At(at)) => {
+                self.due.push((at, slot));
+                Filling::Idle
+            }
+            Ok(Filled::Ended(ended)) => self.ended(&session, slot, ended),
+            Err(error) => {
+                self.leave(&session);
+                Filling::Failed(Failure::from(error).frame(session.as_str(), ""))
+            }
+        }
+    }
+
+    fn ended(&mut self, session: &SessionId, slot: u32, ended: Ended) -> Filling {
+        let cursor = self.slots.get(&slot).map(|subscription| subscription.cursor().to_string()).unwrap_or_default();
+        self.leave(session);
+        let (code, reason) = match ended {
+            Ended::Closed(reason) => ("closed", reason),
+            Ended::Erased => ("erased", String::new()),
+            Ended::Gone => return Filling::Failed(Failure::new(ErrorCode::Draining).frame(session.as_str(), "")),
+        };
+        Filling::Closed(v1::Closed { session: session.to_string(), code: code.into(), reason, cursor })
+    }
+
+    /// What this connection has been sent, and what there is.
+    pub(crate) fn positions(&self) -> Vec<v1::Position> {
+        let position = |subscription: &Subscription| v1::Position {
+            session: subscription.key().session.to_string(),
+            cursor: subscription.cursor().to_string(),
+            head: subscription.head().0,
+        };
+        self.slots.values().map(position).collect()
+    }
+
+    /// Those that are to be filled by now, and when the next one is.
+    pub(crate) fn take_due(&mut self) -> Vec<u32> {
+        let now = Instant::now();
+        self.due.extract_if(.., |(at, _)| *at <= now).map(|(_, slot)| slot).collect()
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.due.iter().map(|(at, _)| *at).min()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
+fn reason(reset: Reset) -> v1::ResetReason {
+    match reset {
+        Reset::TooOld => v1::ResetReason::TooOld,
+        Reset::EpochChanged => v1::ResetReason::EpochChanged,
+        Reset::FoldChanged => v1::ResetReason::FoldChanged,
+        Reset::AheadOfHistory => v1::ResetReason::AheadOfHistory,
+    }
+}
+
+fn framing_name(framing: Framing) -> &'static str {
+    use fanfold_session::FrameCodec as _;
+    framing.name()
+}

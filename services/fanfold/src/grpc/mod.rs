@@ -1,0 +1,117 @@
+//! gRPC: the same sessions, the same frames, the same limits.
+
+mod append;
+mod status;
+mod stream;
+
+use std::sync::Arc;
+
+use fanfold_wire::server::sessions_server::{Sessions as SessionsService, SessionsServer};
+use fanfold_wire::server::workers_server::{Workers, WorkersServer};
+use fanfold_wire::v1;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::status::status;
+use self::stream::FrameStream;
+use crate::auth::Caller;
+use crate::edge::{Edge, Failure};
+
+/// The services on a node.
+#[derive(Clone)]
+struct Service {
+    edge: Arc<Edge>,
+}
+
+/// Serves until `stop`, then lets streams end by themselves.
+pub async fn serve(
+    edge: Arc<Edge>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<SessionsServer<Service>>().await;
+    health.set_serving::<WorkersServer<Service>>().await;
+    let request_bytes_max = edge.limits.request_bytes_max;
+    let service = Service { edge };
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(fanfold_wire::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    let mut server = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .add_service(health_service)
+        .add_service(SessionsServer::new(service.clone()).max_decoding_message_size(request_bytes_max))
+        .add_service(WorkersServer::new(service).max_decoding_message_size(request_bytes_max));
+    match reflection {
+        Ok(reflection) => server = server.add_service(reflection),
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "no reflection"),
+    }
+    server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await
+}
+
+impl Service {
+    fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
+        self.edge.caller(bearer(metadata)).map_err(refuse)
+    }
+}
+
+fn bearer(metadata: &MetadataMap) -> Option<&str> {
+    metadata.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+}
+
+fn refuse(failure: Failure) -> Status {
+    status(&failure)
+}
+
+#[tonic::async_trait]
+impl SessionsService for Service {
+    type SubscribeStream = FrameStream;
+    type AttachStream = FrameStream;
+
+    async fn subscribe(&self, request: Request<v1::Subscribe>) -> Result<Response<FrameStream>, Status> {
+        let caller = self.caller(request.metadata())?;
+        stream::subscribe(Arc::clone(&self.edge), caller, request.into_inner()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn attach(&self, request: Request<Streaming<v1::ClientFrame>>) -> Result<Response<FrameStream>, Status> {
+        // The token may come with the first frame instead.
+        let caller = match bearer(request.metadata()) {
+            Some(_) => Some(self.caller(request.metadata())?),
+            None => self.edge.caller(None).ok(),
+        };
+        stream::attach(Arc::clone(&self.edge), caller, request.into_inner()).map(Response::new).map_err(refuse)
+    }
+
+    async fn submit(&self, request: Request<v1::Command>) -> Result<Response<v1::Receipt>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.submit(&caller, request.into_inner()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn get_state(&self, request: Request<v1::GetStateRequest>) -> Result<Response<v1::Snapshot>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.state(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn list_events(&self, request: Request<v1::ListEventsRequest>) -> Result<Response<v1::ListEventsReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.events(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn list_sessions(&self, request: Request<v1::ListSessionsRequest>) -> Result<Response<v1::ListSessionsReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.list(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+}
+
+#[tonic::async_trait]
+impl Workers for Service {
+    type AppendStream = append::ReplyStream;
+
+    async fn append(&self, request: Request<Streaming<v1::AppendRequest>>) -> Result<Response<append::ReplyStream>, Status> {
+        let caller = self.caller(request.metadata())?;
+        append::append(Arc::clone(&self.edge), caller, request.into_inner()).await.map(Response::new).map_err(refuse)
+    }
+}

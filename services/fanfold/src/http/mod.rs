@@ -1,0 +1,123 @@
+//! HTTP: REST, WebSocket, SSE, the page, probes and metrics.
+
+mod page;
+mod problem;
+mod rest;
+mod sse;
+mod ws;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{get, post};
+use http::{HeaderMap, StatusCode, header};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::edge::Edge;
+
+/// The HTTP side of a node.
+pub fn router(edge: Arc<Edge>, metrics: PrometheusHandle) -> Router {
+    let body_bytes_max = edge.limits.request_bytes_max;
+    Router::new()
+        .route("/", get(page::index))
+        .route("/assets/{name}", get(page::asset))
+        .route("/v1/openapi.json", get(page::openapi))
+        .route("/v1/ws", get(ws::upgrade))
+        .route("/v1/stream", get(sse::many))
+        .route("/v1/sessions", get(rest::list).post(rest::open))
+        .route("/v1/sessions/{session}", get(rest::state))
+        .route("/v1/sessions/{session}/stream", get(sse::one))
+        .route("/v1/sessions/{session}/events", get(rest::events))
+        .route("/v1/sessions/{session}/messages", post(rest::message))
+        .route("/v1/sessions/{session}/commands", post(rest::command))
+        .route("/v1/sessions/{session}/cancel", post(rest::cancel))
+        .route("/v1/sessions/{session}/presence", post(rest::presence))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(move || std::future::ready(metrics.render())))
+        .fallback(|| async { problem::Problem::from(fanfold_wire::ErrorCode::NotFound) })
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .with_state(edge)
+}
+
+/// Ready until the node drains.
+async fn ready(State(edge): State<Arc<Edge>>) -> (StatusCode, &'static str) {
+    if *edge.draining.borrow() { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ready") }
+}
+
+/// Sets what the kernel may hold per connection: its own buffers would hide lag and memory (I5).
+pub fn tune(socket: &TcpStream, send_buffer_bytes: u32) {
+    let socket = socket2::SockRef::from(socket);
+    let size = usize::try_from(send_buffer_bytes).unwrap_or(usize::MAX);
+    if let Err(error) = socket.set_send_buffer_size(size).and_then(|()| socket.set_tcp_nodelay(true)) {
+        tracing::debug!(%error, "socket not tuned");
+    }
+}
+
+/// Listens with those settings.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    send_buffer_bytes: u32,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    use axum::serve::ListenerExt as _;
+    let listener = listener.tap_io(move |socket| tune(socket, send_buffer_bytes));
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+/// The token of a request: from `Authorization`, or from the cookie `fanfold` for browsers' EventSource, which can't set headers.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some(token) = authorization.and_then(|value| value.strip_prefix("Bearer ")) {
+        return Some(token.trim().to_owned());
+    }
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies.flat_map(|value| value.split(';')).find_map(|cookie| cookie.trim().strip_prefix("fanfold=").map(str::to_owned))
+}
+
+/// Whether a page of this origin may connect. Clients that aren't browsers send none.
+fn origin_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let own = origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+    own || allowed.iter().any(|allowed| allowed == "*" || allowed == origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_connect_from_their_own_or_a_listed_origin() {
+        let rows = [
+            (None, true),
+            (Some("http://node:8080"), true),
+            (Some("https://chat.example"), true),
+            (Some("https://evil.example"), false),
+            (Some("http://node:8080.evil.example"), false),
+            (Some("null"), false),
+        ];
+        for (origin, expected) in rows {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "node:8080".parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, origin.parse().unwrap());
+            }
+            assert_eq!(origin_allowed(&["https://chat.example".into()], &headers), expected, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_in_the_header_or_the_cookie() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(bearer(&headers), None);
+        headers.insert(header::COOKIE, "a=b; fanfold=from-cookie".parse().unwrap());
+        assert_eq!(bearer(&headers).as_deref(), Some("from-cookie"));
+        headers.insert(header::AUTHORIZATION, "Bearer from-header".parse().unwrap());
+        assert_eq!(bearer(&headers).as_deref(), Some("from-header"));
+    }
+}

@@ -1,0 +1,218 @@
+//! REST: sessions, messages, state, events, commands. Bodies are the wire's messages as JSON.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use fanfold_wire::v1::command::Action;
+use fanfold_wire::{ErrorCode, v1};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::bearer;
+use super::problem::Problem;
+use crate::auth::Caller;
+use crate::clock;
+use crate::edge::{Edge, Failure};
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+fn caller(edge: &Edge, headers: &HeaderMap) -> Result<Caller, Problem> {
+    Ok(edge.caller(bearer(headers).as_deref())?)
+}
+
+/// Reads a body; an empty one is an empty object.
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+    let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem(Failure { code: ErrorCode::BadRequest, detail: Some(error.to_string()) }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct ListAsk {
+    user: Option<String>,
+    page: Option<String>,
+    #[serde(default)]
+    limit: u32,
+}
+
+/// `GET /v1/sessions`
+pub(super) async fn list(
+    State(edge): State<Arc<Edge>>,
+    Query(ask): Query<ListAsk>,
+    headers: HeaderMap,
+) -> Answer<v1::ListSessionsReply> {
+    let request = v1::ListSessionsRequest { user: ask.user, page: ask.page, limit: ask.limit };
+    Ok(Json(edge.list(&caller(&edge, &headers)?, &request).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenBody {
+    session: Option<String>,
+    title: Option<String>,
+    user: Option<String>,
+    /// The command's id, so that a repetition opens one session.
+    id: Option<String>,
+}
+
+/// `POST /v1/sessions`
+pub(super) async fn open(
+    State(edge): State<Arc<Edge>>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<(StatusCode, Json<v1::Receipt>), Problem> {
+    let caller = caller(&edge, &headers)?;
+    let OpenBody { session, title, user, id } = body(&bytes)?;
+    let session = session.unwrap_or_else(|| clock::new_session().to_string());
+    let user = user.or_else(|| (!edge.authenticator.is_open()).then(|| caller.subject.to_string()));
+    let action = Action::Open(v1::SessionOpened { title, user });
+    let receipt = submit(&edge, &caller, id, session, action).await?;
+    Ok((StatusCode::CREATED, Json(receipt)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct StateAsk {
+    at: Option<u64>,
+    at_least: Option<String>,
+    #[serde(default)]
+    window: u32,
+}
+
+/// `GET /v1/sessions/{session}`
+pub(super) async fn state(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    Query(ask): Query<StateAsk>,
+    headers: HeaderMap,
+) -> Answer<v1::Snapshot> {
+    let request = v1::GetStateRequest { session, at: ask.at, at_least: ask.at_least, window: ask.window };
+    Ok(Json(edge.state(&caller(&edge, &headers)?, &request).await?))
+}
+
+#[derive(Deserialize)]
+pub(super) struct EventsAsk {
+    #[serde(default)]
+    after: u64,
+    upto: Option<u64>,
+    #[serde(default)]
+    limit: u32,
+}
+
+/// `GET /v1/sessions/{session}/events`
+pub(super) async fn events(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    Query(ask): Query<EventsAsk>,
+    headers: HeaderMap,
+) -> Answer<v1::ListEventsReply> {
+    let request = v1::ListEventsRequest { session, after: ask.after, upto: ask.upto, limit: ask.limit };
+    Ok(Json(edge.events(&caller(&edge, &headers)?, &request).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageBody {
+    text: String,
+    /// Whether an answer is wanted.
+    #[serde(default = "yes")]
+    answer: bool,
+    model: Option<String>,
+    parent: Option<String>,
+    #[serde(default)]
+    interrupt: bool,
+    /// The command's id, so that a repetition is sent once.
+    id: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `POST /v1/sessions/{session}/messages`
+pub(super) async fn message(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer<v1::Receipt> {
+    let caller = caller(&edge, &headers)?;
+    let MessageBody { text, answer, model, parent, interrupt, id } = body(&bytes)?;
+    let part = v1::Part { part: Some(v1::part::Part::Text(v1::Text { text })) };
+    let answer = answer.then(|| v1::Answer { model, interrupt, ..v1::Answer::default() });
+    let send = v1::Send { parent, parts: vec![part], answer, role: v1::Role::User.into(), ..v1::Send::default() };
+    Ok(Json(submit(&edge, &caller, id, session, Action::Send(send)).await?))
+}
+
+/// `POST /v1/sessions/{session}/commands`
+pub(super) async fn command(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer<v1::Receipt> {
+    let caller = caller(&edge, &headers)?;
+    let mut command: v1::Command = body(&bytes)?;
+    command.session = session;
+    refused(edge.submit(&caller, command).await?).map(Json)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct CancelBody {
+    run: Option<String>,
+    reason: String,
+    id: Option<String>,
+}
+
+/// `POST /v1/sessions/{session}/cancel`
+pub(super) async fn cancel(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Answer<v1::Receipt> {
+    let caller = caller(&edge, &headers)?;
+    let CancelBody { run, reason, id } = body(&bytes)?;
+    Ok(Json(submit(&edge, &caller, id, session, Action::Cancel(v1::Cancel { run, reason })).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresenceBody {
+    doing: String,
+}
+
+/// `POST /v1/sessions/{session}/presence`
+pub(super) async fn presence(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<StatusCode, Problem> {
+    let caller = caller(&edge, &headers)?;
+    let PresenceBody { doing } = body(&bytes)?;
+    edge.appear(&caller, &session, &doing).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn submit(
+    edge: &Edge,
+    caller: &Caller,
+    id: Option<String>,
+    session: String,
+    action: Action,
+) -> Result<v1::Receipt, Problem> {
+    let command = v1::Command { id: id.unwrap_or_default(), session, action: Some(action), ..v1::Command::default() };
+    refused(edge.submit(caller, command).await?)
+}
+
+/// A refusal is an error of its own status; a repetition is as good as its first.
+fn refused(receipt: v1::Receipt) -> Result<v1::Receipt, Problem> {
+    match ErrorCode::from_name(&receipt.refusal) {
+        Some(code) => Err(code.into()),
+        None => Ok(receipt),
+    }
+}

@@ -1,0 +1,165 @@
+//! Server-sent events: one session with its cursor as `id:`, or several with the vector of all.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use fanfold_wire::{ErrorCode, sse, v1};
+use http::{HeaderMap, HeaderValue, header};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::problem::Problem;
+use super::{bearer, origin_allowed};
+use crate::edge::{Edge, Failure, Framing, Talk};
+
+/// What may be asked of a stream.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Ask {
+    /// Where to go on; `Last-Event-ID` comes first.
+    cursor: Option<String>,
+    /// `full`: parts whole instead of appends.
+    mode: Option<String>,
+    /// Messages of a snapshot.
+    window: u32,
+    /// Replay from this offset.
+    replay: Option<u64>,
+    /// `simple`: the typed view.
+    view: Option<String>,
+    /// Several sessions, joined by commas.
+    sessions: String,
+}
+
+/// `GET /v1/sessions/{session}/stream`
+pub(super) async fn one(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    Query(ask): Query<Ask>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let framing = match ask.view.as_deref() {
+        None => Framing::Sse,
+        Some("simple") => Framing::SseSimple,
+        Some(_) => return Err(bad("view")),
+    };
+    stream(edge, vec![session], framing, &ask, &headers).await
+}
+
+/// `GET /v1/stream?sessions=a,b`
+pub(super) async fn many(State(edge): State<Arc<Edge>>, Query(ask): Query<Ask>, headers: HeaderMap) -> Result<Response, Problem> {
+    let sessions: Vec<String> = ask.sessions.split(',').filter(|session| !session.is_empty()).map(str::to_owned).collect();
+    if sessions.is_empty() {
+        return Err(bad("sessions"));
+    }
+    stream(edge, sessions, Framing::SseMany, &ask, &headers).await
+}
+
+async fn stream(
+    edge: Arc<Edge>,
+    sessions: Vec<String>,
+    framing: Framing,
+    ask: &Ask,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    if !origin_allowed(&edge.origins, headers) {
+        return Err(ErrorCode::OriginDenied.into());
+    }
+    let caller = edge.caller(bearer(headers).as_deref())?;
+    let cursors = cursors(ask, headers, &sessions)?;
+    let permit = edge.connection()?;
+    let mut talk = Talk::new(Arc::clone(&edge), framing, Some(caller.clone()));
+    let mut first = format!("retry: {}\n\n", retry_ms()).into_bytes();
+    for session in &sessions {
+        let request = request(session, ask, cursors.get(session).cloned());
+        talk.subscribe(&caller, &request, &mut first).await?;
+    }
+    // One buffer waits while another is on its way to the socket: the reader sets the pace.
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(pump(edge, talk, framing, first, sender, permit));
+    let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver));
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Some proxies hold back what they could still compress or batch.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+fn bad(field: &str) -> Problem {
+    Problem(Failure { code: ErrorCode::BadRequest, detail: Some(format!("field {field}: is not a known value")) })
+}
+
+/// Where each session goes on: from the header, which browsers send by themselves, else from the query.
+fn cursors(ask: &Ask, headers: &HeaderMap, sessions: &[String]) -> Result<BTreeMap<String, String>, Problem> {
+    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    let Some(id) = header.or(ask.cursor.as_deref()) else { return Ok(BTreeMap::new()) };
+    Ok(sse::parse_id(id, sessions).ok_or(ErrorCode::CursorMalformed)?)
+}
+
+fn request(session: &str, ask: &Ask, cursor: Option<String>) -> v1::Subscribe {
+    let mode = if ask.mode.as_deref() == Some("full") { v1::Mode::Full } else { v1::Mode::Deltas };
+    v1::Subscribe { session: session.to_owned(), cursor, mode: mode.into(), window: ask.window, replay: ask.replay }
+}
+
+/// Spreads the return of a node's readers over three seconds.
+fn retry_ms() -> u32 {
+    500 + u32::from(uuid::Uuid::new_v4().as_bytes()[0]) * 10
+}
+
+async fn pump(
+    edge: Arc<Edge>,
+    mut talk: Talk,
+    framing: Framing,
+    first: Vec<u8>,
+    sender: mpsc::Sender<Result<Bytes, Infallible>>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let stall_max = Duration::from_millis(edge.limits.stall_ms_max);
+    let mut out = if framing == Framing::SseMany { with_vector(&talk, &first) } else { first };
+    let mut ended = false;
+    loop {
+        if !out.is_empty() {
+            match tokio::time::timeout(stall_max, sender.send(Ok(Bytes::from(std::mem::take(&mut out))))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    metrics::counter!("fanfold_slow_consumers_total").increment(1);
+                    return;
+                }
+            }
+        }
+        // Nothing is left to read: the last frames have said why.
+        if ended || talk.is_idle() {
+            return;
+        }
+        let event = tokio::select! {
+            event = talk.next() => event,
+            () = sender.closed() => return,
+        };
+        if let Err(end) = talk.handle(event, &mut out).await {
+            framing.write(&v1::server_frame::Frame::Error(end.0.frame("", "", 0)).into(), &mut out);
+            ended = true;
+        }
+        if framing == Framing::SseMany && !out.is_empty() {
+            out = with_vector(&talk, &out);
+        }
+    }
+}
+
+/// Several sessions share a stream: the id says where each of them is after this block.
+fn with_vector(talk: &Talk, block: &[u8]) -> Vec<u8> {
+    let positions = talk.positions();
+    let pairs = positions.iter().map(|position| (position.session.as_str(), position.cursor.as_str()));
+    // The id belongs to the block's last event, so that a client cut within the block has the one before.
+    let last = block[..block.len() - 2].windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2);
+    let mut out = block[..last].to_vec();
+    out.extend_from_slice(format!("id: {}\n", sse::vector_id(pairs)).as_bytes());
+    out.extend_from_slice(&block[last..]);
+    out
+}

@@ -1,0 +1,137 @@
+//! A node: its parts put together, served until it is told to go, and let go in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog};
+use fanfold_session::{FrameCodec, Ports, Sessions};
+use fanfold_store::EmbeddedStore;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::auth::{Authenticator, JwtKeys};
+use crate::clock;
+use crate::config::Config;
+use crate::edge::{Edge, Framing};
+use crate::run::keeper::Keeper;
+use crate::run::model::{Generator, Model, Recorded};
+use crate::run::worker;
+use crate::{grpc, http};
+
+/// How long clients that were told to come back elsewhere may take to leave.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A node that is ready to serve.
+pub struct Node {
+    config: Config,
+    edge: Arc<Edge>,
+    log: Arc<EmbeddedLog>,
+    keeper: Arc<Keeper>,
+    model: Arc<dyn Model>,
+    metrics: PrometheusHandle,
+    drain: watch::Sender<bool>,
+    http: TcpListener,
+    grpc: TcpListener,
+}
+
+impl Node {
+    /// Opens log and store, then binds its ports. Nothing is served before everything is sound.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        config.check()?;
+        let model = model(&config)?;
+        let authenticator = authenticator(&config)?;
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().context("metrics")?;
+        let data = &config.node.data;
+        let log_config = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
+        let log = Arc::new(EmbeddedLog::open(log_config, Arc::new(clock::now_ms)).context("the log does not open")?);
+        let store = Arc::new(EmbeddedStore::open(data.join("store")).context("the store does not open")?);
+        let keeper =
+            Keeper::new(Duration::from_millis(config.runs.silence_ms_max), Duration::from_millis(config.runs.queued_ms_max));
+        let ports = Ports {
+            log: log.clone(),
+            snapshots: store.clone(),
+            archive: store.clone(),
+            index: store.clone(),
+            codecs: Framing::ALL.iter().map(|framing| Arc::new(*framing) as Arc<dyn FrameCodec>).collect(),
+            observer: keeper.clone(),
+            clock: Arc::new(clock::now_ms),
+        };
+        let sessions = Sessions::start(ports, config.session.to_session()).await.context("sessions")?;
+        let (drain, draining) = watch::channel(false);
+        let edge = Arc::new(Edge {
+            node: config.node.name.clone(),
+            sessions,
+            index: store,
+            authenticator,
+            connections: Arc::new(Semaphore::new(config.limits.connections_max)),
+            limits: config.limits.clone(),
+            origins: config.listen.origins.clone(),
+            draining,
+        });
+        let http = bind(config.listen.http).await?;
+        let grpc = bind(config.listen.grpc).await?;
+        Ok(Self { config, edge, log, keeper, model, metrics, drain, http, grpc })
+    }
+
+    /// Where HTTP and gRPC are listened on.
+    pub fn addresses(&self) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.http.local_addr()?, self.grpc.local_addr()?))
+    }
+
+    /// Serves until `stop`, then drains within the configured time.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { config, edge, log, keeper, model, metrics, drain, http, grpc } = self;
+        let sessions = edge.sessions.clone();
+        tokio::spawn(Arc::clone(&keeper).watch(sessions.clone()));
+        if config.runs.worker_slots > 0 {
+            tokio::spawn(worker::work(sessions.clone(), keeper, model, config.runs.worker_slots));
+        }
+        let router = http::router(Arc::clone(&edge), metrics);
+        let http = tokio::spawn(http::serve(http, router, config.limits.send_buffer_bytes, told(drain.subscribe())));
+        let grpc = tokio::spawn(grpc::serve(Arc::clone(&edge), grpc, told(drain.subscribe())));
+        stop.await;
+        tracing::info!("draining");
+        let deadline = Instant::now() + Duration::from_millis(config.node.drain_ms_max);
+        drain.send_replace(true);
+        // Clients are told to come back; then the sessions keep their states.
+        let left = edge.connections.acquire_many(u32::try_from(config.limits.connections_max).unwrap_or(u32::MAX));
+        if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
+            tracing::warn!("some clients did not leave in time");
+        }
+        if !sessions.drain(deadline).await {
+            tracing::warn!("some sessions did not keep their state in time; the log has everything");
+        }
+        log.close().await;
+        let _ = tokio::time::timeout_at(deadline, async { tokio::join!(http, grpc) }).await;
+        tracing::info!("drained");
+        Ok(())
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
+}
+
+async fn told(mut draining: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+fn model(config: &Config) -> anyhow::Result<Arc<dyn Model>> {
+    let pace = config.runs.model_pace_ms.map(Duration::from_millis);
+    if config.runs.model_recordings.is_empty() {
+        return Ok(Arc::new(Generator::new(pace)));
+    }
+    Ok(Arc::new(Recorded::open(&config.runs.model_recordings, pace).context("the recording can't be played")?))
+}
+
+fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {
+    if config.auth.keys.is_empty() {
+        return Ok(Authenticator::Open);
+    }
+    Ok(Authenticator::Jwt(Arc::new(JwtKeys::load(&config.auth.keys)?)))
+}
