@@ -35,7 +35,6 @@ pub trait Dialect: Send {
 
 /// Why a chunk can't be read.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ChunkError {
     /// No JSON, or nested too deeply.
     #[error("not JSON")]
@@ -64,7 +63,6 @@ impl From<Ambiguous> for ChunkError {
 
 /// Which dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum DialectName {
     /// OpenAI's chat completions, and what many others serve like them.
     ChatCompletions,

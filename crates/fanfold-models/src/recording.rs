@@ -29,7 +29,6 @@ pub struct Recording {
 
 /// Why a recording can't be played. Each names the file, and the line where there is one.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum RecordingError {
     /// The file can't be read.
     #[error("{}: can't be read", path.display())]
