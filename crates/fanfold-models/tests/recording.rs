@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs;
 
-use fanfold_models::{DialectName, FinishReason, LINE_BYTES_MAX, ModelEvent, Recording, RecordingError};
+use fanfold_models::{DialectName, FILE_BYTES_MAX, FinishReason, LINE_BYTES_MAX, ModelEvent, Recording, RecordingError};
 
 const TEXT: &str = r#"{"choices":[{"index":0,"delta":{"content":"Grüß"}}]}"#;
 const STOP: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
@@ -62,6 +62,16 @@ fn broken_files_are_named_with_their_line() {
     check(b"\n[DONE]\n", "answer.jsonl: no chunk in it");
     check(b"{}\n\xFF\xFE\n", "answer.jsonl:2: not UTF-8");
     check(&lines(&[TEXT, &" ".repeat(LINE_BYTES_MAX + 1)]), "answer.jsonl:2: line longer than");
+}
+
+#[test]
+fn limits_are_exact() {
+    let padded = |bytes: usize| format!("{TEXT}{}\n{STOP}\n", " ".repeat(bytes - TEXT.len()));
+    assert!(open(padded(LINE_BYTES_MAX)).is_ok());
+    assert!(matches!(open(padded(LINE_BYTES_MAX + 1)), Err(RecordingError::LineTooLong { line: 1, .. })));
+    let bytes = usize::try_from(FILE_BYTES_MAX).expect("an address space");
+    assert!(matches!(open(vec![b'\n'; bytes]), Err(RecordingError::Empty { .. })));
+    assert!(matches!(open(vec![b'\n'; bytes + 1]), Err(RecordingError::FileTooLong { .. })));
 }
 
 #[test]
