@@ -1,0 +1,157 @@
+//! Requests to a node, each answered once.
+
+use std::time::Duration;
+
+use fanfold_wire::v1;
+use fanfold_wire::v1::sessions_client::SessionsClient;
+use fanfold_wire::v1::workers_client::WorkersClient;
+use http::uri::InvalidUri;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::append::{Append, AppendError};
+use crate::follow::{Follow, FollowOptions};
+use crate::link::Dialer;
+
+/// Where the node is and who asks.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Its HTTP address, such as `http://127.0.0.1:8080`.
+    pub http: String,
+    /// Its gRPC address, such as `http://127.0.0.1:8081`.
+    pub grpc: String,
+    /// A JSON Web Token, where the node asks for one.
+    pub token: Option<String>,
+    /// How long a request or a connection attempt may take.
+    pub timeout: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            http: "http://127.0.0.1:8080".into(),
+            grpc: "http://127.0.0.1:8081".into(),
+            token: None,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The client can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Not an address.
+    #[error("{address:?} is not an address")]
+    Address {
+        /// What was given.
+        address: String,
+        /// Why.
+        #[source]
+        source: InvalidUri,
+    },
+    /// A token that can't be sent.
+    #[error("the token has characters that can't be sent")]
+    Token,
+    /// The HTTP client can't be set up.
+    #[error("the HTTP client can't be set up")]
+    Http(#[source] reqwest::Error),
+}
+
+/// A request was not answered as hoped.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The node said no.
+    #[error("{}", _0.message())]
+    Refused(Box<Status>),
+    /// The node can't be reached.
+    #[error("the node can't be reached: {}", _0.message())]
+    Unreachable(Box<Status>),
+}
+
+impl From<Status> for RequestError {
+    fn from(status: Status) -> Self {
+        // The node's own answers carry details; what the transport makes up has a source instead.
+        if status.code() == tonic::Code::Unavailable && status.details().is_empty() {
+            return Self::Unreachable(Box::new(status));
+        }
+        Self::Refused(Box::new(status))
+    }
+}
+
+/// See the crate. Cheap to clone; connections are made when needed and made again.
+#[derive(Debug, Clone)]
+pub struct Client {
+    channel: Channel,
+    authorization: Option<MetadataValue<Ascii>>,
+    dialer: Dialer,
+}
+
+impl Client {
+    /// Checks the addresses. Nothing is connected yet.
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        let address = |address: &str| {
+            let uri: http::Uri =
+                address.parse().map_err(|source| ClientError::Address { address: address.to_owned(), source })?;
+            Ok::<_, ClientError>(Endpoint::from(uri))
+        };
+        address(&config.http)?;
+        let channel = address(&config.grpc)?.connect_timeout(config.timeout).tcp_nodelay(true).connect_lazy();
+        let authorization = match &config.token {
+            Some(token) => Some(format!("Bearer {token}").parse().map_err(|_| ClientError::Token)?),
+            None => None,
+        };
+        let http = reqwest::Client::builder().connect_timeout(config.timeout).build().map_err(ClientError::Http)?;
+        let dialer = Dialer { http, channel: channel.clone(), authorization: authorization.clone(), config };
+        Ok(Self { channel, authorization, dialer })
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        authorized(message, self.authorization.as_ref())
+    }
+
+    fn sessions(&self) -> SessionsClient<Channel> {
+        SessionsClient::new(self.channel.clone()).max_decoding_message_size(256 << 20)
+    }
+
+    /// Has a command judged.
+    pub async fn submit(&self, command: v1::Command) -> Result<v1::Receipt, RequestError> {
+        let mut request = self.request(command);
+        request.set_timeout(self.dialer.config.timeout);
+        Ok(self.sessions().submit(request).await?.into_inner())
+    }
+
+    /// The state now, or at an offset.
+    pub async fn state(&self, request: v1::GetStateRequest) -> Result<v1::Snapshot, RequestError> {
+        Ok(self.sessions().get_state(self.request(request)).await?.into_inner())
+    }
+
+    /// Stored records.
+    pub async fn events(&self, request: v1::ListEventsRequest) -> Result<v1::ListEventsReply, RequestError> {
+        Ok(self.sessions().list_events(self.request(request)).await?.into_inner())
+    }
+
+    /// What sessions there are.
+    pub async fn list(&self, request: v1::ListSessionsRequest) -> Result<v1::ListSessionsReply, RequestError> {
+        Ok(self.sessions().list_sessions(self.request(request)).await?.into_inner())
+    }
+
+    /// Begins to follow a session. Connects when [`Follow::next`] is called.
+    pub fn follow(&self, session: &str, options: FollowOptions) -> Result<Follow, fanfold_fold::IdError> {
+        Ok(Follow::new(self.dialer.clone(), session.parse()?, options))
+    }
+
+    /// Starts an attempt at a run, or goes on with one.
+    pub async fn append(&self, start: v1::AppendStart) -> Result<Append, AppendError> {
+        let workers = WorkersClient::new(self.channel.clone());
+        Append::start(workers, start, self.authorization.as_ref()).await
+    }
+}
+
+pub(crate) fn authorized<T>(message: T, authorization: Option<&MetadataValue<Ascii>>) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(authorization) = authorization {
+        request.metadata_mut().insert("authorization", authorization.clone());
+    }
+    request
+}
