@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use fanfold_fold::{Action, AttemptLost, Command, Offset, RunStatus};
 use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog};
 use fanfold_session::{FrameCodec, Ports, Sessions};
 use fanfold_store::EmbeddedStore;
@@ -87,6 +88,7 @@ impl Node {
         let Self { config, edge, log, keeper, model, metrics, drain, http, grpc } = self;
         let sessions = edge.sessions.clone();
         tokio::spawn(Arc::clone(&keeper).watch(sessions.clone()));
+        tokio::spawn(recover(Arc::clone(&edge)));
         if config.runs.worker_slots > 0 {
             tokio::spawn(worker::work(sessions.clone(), keeper, model, config.runs.worker_slots));
         }
@@ -109,6 +111,34 @@ impl Node {
         let _ = tokio::time::timeout_at(deadline, async { tokio::join!(http, grpc) }).await;
         tracing::info!("drained");
         Ok(())
+    }
+}
+
+/// Brings the sessions with open runs into memory, so that their runs are offered again. What the worker of this process was
+/// writing when it ended is known to be lost.
+async fn recover(edge: Arc<Edge>) {
+    let unfinished = match edge.index.unfinished().await {
+        Ok(unfinished) => unfinished,
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "open runs can't be listed; they wait until their sessions are read"
+            );
+            return;
+        }
+    };
+    for session in unfinished {
+        let Ok(looked) = edge.sessions.look(&session, Offset::NONE, usize::MAX).await else { continue };
+        let lost =
+            looked.view.open_runs().filter(|run| run.worker.as_deref() == Some(worker::NAME) && run.status == RunStatus::Running);
+        for run in lost {
+            let Some(attempt) = run.attempt.clone() else { continue };
+            let action = Action::LoseAttempt(AttemptLost { run: run.id.clone(), attempt });
+            let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action };
+            if let Err(error) = edge.sessions.submit(&session, command, None, Offset::NONE).await {
+                tracing::warn!(%session, error = &error as &dyn std::error::Error, "lost attempt not ended yet");
+            }
+        }
     }
 }
 

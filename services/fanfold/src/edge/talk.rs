@@ -40,7 +40,7 @@ pub(crate) enum Event {
     /// Sessions have news.
     Ready(Vec<u32>),
     /// A command was judged.
-    Judged(v1::ServerFrame),
+    Judged(Box<v1::ServerFrame>),
     /// It is time for a ping.
     Ping,
     /// It is time to look at readers in full mode.
@@ -88,7 +88,7 @@ impl Talk {
         let over_at = self.over_at();
         tokio::select! {
             slots = inbox.ready() => Event::Ready(slots),
-            Some(frame) = self.commands.next() => Event::Judged(frame),
+            Some(frame) = self.commands.next() => Event::Judged(Box::new(frame)),
             () = tokio::time::sleep_until(self.ping_at) => Event::Ping,
             () = sleep_until(due) => Event::Due,
             () = sleep_until(over_at.map(|(at, _)| at)) => Event::Over(over_at.map_or(ErrorCode::Unauthenticated, |(_, code)| code)),

@@ -11,6 +11,9 @@ use crate::clock;
 use crate::run::keeper::{Keeper, Offer};
 use crate::run::model::{Answer, Model};
 
+/// How runs name this worker.
+pub const NAME: &str = "embedded";
+
 /// Before an offer that came to nothing is offered again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -40,7 +43,7 @@ async fn attempt(sessions: &Sessions, offer: &Offer, model: &dyn Model) -> bool 
     let started = RunStarted {
         run: offer.run.clone(),
         attempt: attempt.clone(),
-        worker: "embedded".into(),
+        worker: NAME.into(),
         model: Some(model.name().to_owned()),
     };
     let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action: Action::StartRun(started) };

@@ -1,0 +1,172 @@
+//! A real node as a process of its own, and what the tests say to it.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod recording;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use fanfold_client::{Client, ClientConfig, Follow, FollowOptions, Start, Transport, Update};
+use fanfold_fold::{Part, RunStatus, View};
+use fanfold_wire::v1;
+use fanfold_wire::v1::command::Action;
+
+/// How long anything may take.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+pub struct Node {
+    child: Child,
+    pub http: String,
+    pub grpc: String,
+}
+
+impl Node {
+    /// Starts `fanfold dev` on free ports and waits until it says which.
+    pub fn start(data: &Path, arguments: &[&str]) -> Self {
+        Self::start_at(data, "127.0.0.1:0", "127.0.0.1:0", arguments)
+    }
+
+    pub fn start_at(data: &Path, http: &str, grpc: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fanfold"))
+            .args(["dev", "--http", http, "--grpc", grpc, "--data"])
+            .arg(data)
+            .args(arguments)
+            .env("FANFOLD_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut address =
+            || lines.next().expect("the node says its addresses").unwrap().split_whitespace().nth(1).unwrap().to_owned();
+        let (http, grpc) = (address(), address());
+        Self { child, http, grpc }
+    }
+
+    /// The same node again, on the same ports.
+    pub fn restart(mut self, data: &Path, arguments: &[&str]) -> Self {
+        self.kill();
+        let port = |url: &str| url.trim_start_matches("http://").to_owned();
+        Self::start_at(data, &port(&self.http), &port(&self.grpc), arguments)
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(ClientConfig { http: self.http.clone(), grpc: self.grpc.clone(), ..ClientConfig::default() }).unwrap()
+    }
+
+    /// SIGKILL: nothing is kept that wasn't durable.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, then its exit.
+    pub fn terminate(&mut self) -> std::process::ExitStatus {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have been ended by the test.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn command(id: &str, session: &str, action: Action) -> v1::Command {
+    v1::Command { id: id.into(), session: session.into(), action: Some(action), ..v1::Command::default() }
+}
+
+pub async fn open(client: &Client, session: &str) {
+    let receipt = client.submit(command("open", session, Action::Open(v1::SessionOpened::default()))).await.unwrap();
+    assert_eq!(receipt.refusal, "");
+}
+
+pub fn message(text: &str) -> Action {
+    let part = v1::Part { part: Some(v1::part::Part::Text(v1::Text { text: text.into() })) };
+    Action::Send(v1::Send {
+        parts: vec![part],
+        answer: Some(v1::Answer::default()),
+        role: v1::Role::User.into(),
+        ..v1::Send::default()
+    })
+}
+
+pub async fn send(client: &Client, id: &str, session: &str) -> v1::Receipt {
+    let receipt = client.submit(command(id, session, message("hello"))).await.unwrap();
+    assert_eq!(receipt.refusal, "", "{receipt:?}");
+    receipt
+}
+
+pub fn follow(client: &Client, session: &str, transport: Transport) -> Follow {
+    client.follow(session, FollowOptions { transport, ..FollowOptions::default() }).unwrap()
+}
+
+pub fn replay(client: &Client, session: &str, transport: Transport) -> Follow {
+    let options = FollowOptions { transport, start: Start::Replay(0), window: u32::MAX, ..FollowOptions::default() };
+    client.follow(session, options).unwrap()
+}
+
+/// The next update, or a failed test.
+pub async fn next(follow: &mut Follow) -> Update {
+    tokio::time::timeout(DEADLINE, follow.next()).await.expect("an update in time").unwrap()
+}
+
+/// Follows until the condition holds.
+pub async fn until(follow: &mut Follow, done: impl Fn(&View) -> bool) {
+    while !done(follow.view()) {
+        if let Update::Closed(closed) = next(follow).await {
+            panic!("closed: {closed:?}");
+        }
+    }
+}
+
+/// Whether `runs` runs have been asked for and all have ended.
+pub fn all_ended(view: &View, runs: usize) -> bool {
+    view.runs.len() == runs && view.runs.iter().all(|run| run.status.is_final())
+}
+
+/// The node's own state, as it tells it.
+pub async fn state(client: &Client, session: &str) -> View {
+    let request = v1::GetStateRequest { session: session.into(), window: u32::MAX, ..v1::GetStateRequest::default() };
+    client.state(request).await.unwrap().view.unwrap().try_into().unwrap()
+}
+
+pub fn text(parts: &[Part]) -> String {
+    parts.iter().filter_map(|part| if let Part::Text(part) = part { Some(part.text.as_str()) } else { None }).collect()
+}
+
+pub fn reasoning(parts: &[Part]) -> String {
+    parts.iter().filter_map(|part| if let Part::Reasoning(part) = part { Some(part.text.as_str()) } else { None }).collect()
+}
+
+/// The last run and the parts of its reply.
+pub fn last(view: &View) -> (RunStatus, Vec<Part>) {
+    let run = view.runs.last().unwrap();
+    (run.status, view.messages.get(&run.reply).unwrap().parts.clone())
+}
+
+/// The folder of recordings, if there is one. What is not run for want of it is told at the end of the whole run.
+pub fn recordings(test: &str) -> Option<PathBuf> {
+    let sibling = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/streams");
+    let folder = std::env::var_os("FANFOLD_TEST_STREAMS").map_or(sibling, PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    not_run(&format!("{test}: there is no folder of recordings; name one in FANFOLD_TEST_STREAMS"));
+    None
+}
+
+fn not_run(what: &str) {
+    eprintln!("NOT RUN: {what}");
+    if let Some(file) = std::env::var_os("FANFOLD_NOT_RUN") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        writeln!(file, "{what}").unwrap();
+    }
+}
