@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfold_fold::{Action, AttemptId, Command, Offset, Output, RunId, RunStarted, RunStatus, SessionKey, Verdict};
+use fanfold_fold::{Action, AttemptId, Command, Offset, Output, Refusal, Run, RunId, RunStarted, RunStatus, SessionKey, Verdict};
 use fanfold_wire::convert::id;
 use fanfold_wire::v1::append_reply::Reply;
 use fanfold_wire::v1::append_request::Request;
@@ -42,6 +42,7 @@ pub(super) async fn append(
         return Err(Failure { code: ErrorCode::BadRequest, detail: Some("the first message must be start".into()) });
     };
     let (attempt, started) = start_attempt(&edge, &caller, start).await?;
+    let attempt = Arc::new(attempt);
     let (sender, receiver) = mpsc::channel(REPLIES_MAX);
     tokio::spawn(async move {
         if send(&sender, Reply::Started(started)).await {
@@ -84,7 +85,7 @@ async fn start_attempt(edge: &Edge, caller: &Caller, start: v1::AppendStart) -> 
 /// Appends side by side, acknowledges in order, until the worker ends or the attempt is over.
 async fn follow(
     edge: &Arc<Edge>,
-    attempt: &Attempt,
+    attempt: &Arc<Attempt>,
     mut requests: Streaming<v1::AppendRequest>,
     sender: &mpsc::Sender<Result<v1::AppendReply, Status>>,
 ) {
@@ -97,7 +98,8 @@ async fn follow(
             biased;
             // What was appended is acknowledged before the end is told.
             Some(reply) = appends.next() => {
-                if !send(sender, reply).await {
+                let last = matches!(reply, Reply::Over(_));
+                if !send(sender, reply).await || last {
                     return;
                 }
             }
@@ -125,11 +127,11 @@ async fn follow(
 }
 
 /// The run once this attempt no longer counts.
-async fn over(edge: &Arc<Edge>, attempt: &Attempt) -> Option<fanfold_fold::Run> {
+async fn over(edge: &Edge, attempt: &Attempt) -> Option<Run> {
     loop {
         match edge.sessions.attempt_over(&attempt.session, &attempt.run, &attempt.attempt).await {
             // The worker ended it itself: that was acknowledged.
-            Some(run) if matches!(run.status, RunStatus::Completed | RunStatus::Failed) => return None,
+            Some(run) if ended_by_worker(&run) => return None,
             Some(run) => return Some(run),
             None if *edge.draining.borrow() => return None,
             None => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
@@ -137,26 +139,19 @@ async fn over(edge: &Arc<Edge>, attempt: &Attempt) -> Option<fanfold_fold::Run> 
     }
 }
 
-fn produce(edge: &Arc<Edge>, attempt: &Attempt, output: v1::Output) -> BoxFuture<'static, Reply> {
-    let (edge, session, current, by) = (Arc::clone(edge), attempt.session.clone(), attempt.attempt.clone(), attempt.by.clone());
+fn produce(edge: &Arc<Edge>, attempt: &Arc<Attempt>, output: v1::Output) -> BoxFuture<'static, Reply> {
+    let (edge, attempt) = (Arc::clone(edge), Arc::clone(attempt));
     Box::pin(async move {
-        match produce_one(&edge, &session, &current, by, output).await {
+        match produce_one(&edge, &attempt, output).await {
             Ok(reply) => reply,
-            Err(failure) => Reply::Error(failure.frame(session.session.as_str(), "")),
+            Err(failure) => Reply::Error(failure.frame(attempt.session.session.as_str(), "")),
         }
     })
 }
 
-async fn produce_one(
-    edge: &Edge,
-    session: &SessionKey,
-    current: &AttemptId,
-    by: Option<String>,
-    output: v1::Output,
-) -> Result<Reply, Failure> {
-    let mut output = output;
+async fn produce_one(edge: &Edge, attempt: &Attempt, mut output: v1::Output) -> Result<Reply, Failure> {
     if output.attempt.is_empty() {
-        output.attempt = current.to_string();
+        output.attempt = attempt.attempt.to_string();
     }
     let output: Output = output.try_into()?;
     if output.said.is_empty() || output.seq == 0 {
@@ -166,11 +161,29 @@ async fn produce_one(
         });
     }
     let seq = output.seq.saturating_add(output.said.len() as u64 - 1);
-    let receipt = edge.sessions.produce(session, output, clock::now_ms(), by).await?;
-    Ok(match receipt.verdict {
-        Verdict::Applied | Verdict::Repeated(_) => Reply::Ack(v1::AppendAck { seq, cursor: receipt.cursor.to_string() }),
-        Verdict::Refused(refusal) => Reply::Error(ErrorCode::from(refusal).frame(session.session.as_str(), "", 0)),
+    let receipt = edge.sessions.produce(&attempt.session, output, clock::now_ms(), attempt.by.clone()).await?;
+    match receipt.verdict {
+        Verdict::Applied | Verdict::Repeated(_) => Ok(Reply::Ack(v1::AppendAck { seq, cursor: receipt.cursor.to_string() })),
+        Verdict::Refused(refusal) => refused(edge, attempt, refusal).await,
+    }
+}
+
+/// Words that no longer count: the worker is told what became of the run, unless it ended it itself.
+async fn refused(edge: &Edge, attempt: &Attempt, refusal: Refusal) -> Result<Reply, Failure> {
+    // Once per attempt at most: the stream ends with it.
+    let looked = edge.sessions.look(&attempt.session, Offset::NONE, usize::MAX).await?;
+    let run = looked.view.run(&attempt.run).filter(|run| !ended_by_worker(run));
+    Ok(match run {
+        Some(run) => Reply::Over(v1::AppendOver { run: Some(run.into()) }),
+        None => Reply::Error(ErrorCode::from(refusal).frame(attempt.session.session.as_str(), "", 0)),
     })
+}
+
+fn ended_by_worker(run: &Run) -> bool {
+    match run.status {
+        RunStatus::Completed | RunStatus::Failed => true,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Cancelled | RunStatus::Orphaned => false,
+    }
 }
 
 async fn send(sender: &mpsc::Sender<Result<v1::AppendReply, Status>>, reply: Reply) -> bool {
