@@ -1,7 +1,7 @@
 //! Generates the wire types from `proto/`, without a system `protoc`.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
@@ -32,5 +32,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         .emit_fields()
         .ignore_unknown_fields()
         .build(&[".fanfold.v1"])?;
-    Ok(())
+    count_what_is_written(&out.join("fanfold.v1.serde.rs"))
+}
+
+/// With `emit_fields`, pbjson counts an `optional` field as one of the map's although it is left out when it is absent. JSON
+/// doesn't tell the number, MessagePack does: there such a map swallowed what came after it. So each field is counted under the
+/// condition under which it is written.
+fn count_what_is_written(path: &Path) -> Result<(), Box<dyn Error>> {
+    let generated = std::fs::read_to_string(path)?;
+    let mut blocks = generated.split("        let mut len = 0;\n");
+    let mut counted = blocks.next().unwrap_or_default().to_owned();
+    for block in blocks {
+        let (counting, writing) = block.split_once("        let mut struct_ser").ok_or("nothing is written")?;
+        let (writing, rest) = writing.split_once("        struct_ser.end()").ok_or("the end is missing")?;
+        let conditions: Vec<&str> = writing.lines().filter_map(|line| line.strip_prefix("        if ")).collect();
+        if conditions.len() != counting.matches("len += 1").count() {
+            return Err("fields are counted that aren't written".into());
+        }
+        counted.push_str("        let mut len = 0;\n");
+        for condition in conditions {
+            let condition = condition.strip_suffix(" {").ok_or("a condition has no block")?;
+            let condition = match condition.strip_prefix("let Some(v) = ") {
+                Some(field) => format!("{field}.is_some()"),
+                None => condition.to_owned(),
+            };
+            counted.push_str(&format!("        if {condition} {{\n            len += 1;\n        }}\n"));
+        }
+        counted.push_str(&format!("        let mut struct_ser{writing}        struct_ser.end(){rest}"));
+    }
+    Ok(std::fs::write(path, counted)?)
 }

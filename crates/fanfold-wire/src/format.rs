@@ -15,6 +15,9 @@ pub enum Format {
     Proto,
 }
 
+/// Maps and arrays within each other that are read at most, in MessagePack as in JSON.
+const DEPTH_MAX: usize = 128;
+
 /// A frame from a peer can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -84,6 +87,7 @@ impl Format {
             Self::Json => serde_json::from_slice(bytes).map_err(DecodeError::Json),
             Self::Msgpack => {
                 let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
+                deserializer.set_max_depth(DEPTH_MAX);
                 T::deserialize(&mut deserializer).map_err(DecodeError::Msgpack)
             }
             Self::Proto => T::decode(bytes).map_err(DecodeError::Proto),
