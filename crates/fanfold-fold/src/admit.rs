@@ -1,8 +1,9 @@
 //! Whether a record's events may happen in a state: the rules that `decide` asks early and `apply` asks for good.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
-use crate::event::{Custom, MessageAdded, RunRequested, RunStarted, ToolDecided};
+use crate::event::{Custom, MessageAdded, RunRequested, RunStarted, RunSteered, ToolDecided};
+use crate::output::REPLY_PARTS_MAX;
 use crate::state::{CONTENT_BYTES_MAX, MESSAGES_MAX};
 use crate::view::{Run, RunStatus, SessionStatus};
 use crate::{Event, MessageId, Part, Record, Refusal, RunId, State, ToolStatus};
@@ -23,8 +24,17 @@ pub const OPEN_RUNS_MAX: usize = 64;
 #[derive(Default)]
 struct Brought<'a> {
     opened: bool,
-    messages: HashSet<&'a MessageId>,
-    runs: HashSet<&'a RunId>,
+    closed: bool,
+    /// Every run that was open before the record has ended.
+    interrupted: bool,
+    messages: BTreeSet<&'a MessageId>,
+    runs: BTreeSet<&'a RunId>,
+    /// Runs that were started, lost or ended: a record does so to a run once.
+    settled: BTreeSet<&'a RunId>,
+    decided: BTreeSet<(&'a MessageId, &'a str)>,
+    kinds: BTreeSet<&'a str>,
+    steerings: usize,
+    content_bytes: usize,
 }
 
 impl State {
@@ -32,6 +42,11 @@ impl State {
     pub(crate) fn admit(&self, record: &Record) -> Result<(), Refusal> {
         // Nothing stands beside an erasure: it would stay.
         if record.events.len() > 1 && record.events.iter().any(|event| matches!(event, Event::SessionErased(_))) {
+            return Err(Refusal::Limit);
+        }
+        // A record is a command or output: beside output, what a command was admitted for may no longer hold.
+        let output = record.events.iter().any(|event| matches!(event, Event::Output(_)));
+        if output && record.events.iter().any(|event| !matches!(event, Event::Output(_) | Event::Unknown { .. })) {
             return Err(Refusal::Limit);
         }
         let mut brought = Brought::default();
@@ -57,33 +72,36 @@ impl State {
             // Kept, never interpreted.
             Event::Output(_) | Event::Unknown { .. } => Ok(()),
             Event::SessionTitled(titled) => self.open(brought).and_then(|()| name(&titled.title)),
-            Event::SessionClosed(closed) => self.open(brought).and_then(|()| name(&closed.reason)),
+            Event::SessionClosed(closed) => {
+                self.open(brought)?;
+                brought.closed = true;
+                brought.interrupted = true;
+                name(&closed.reason)
+            }
             Event::MessageAdded(added) => self.open(brought).and_then(|()| self.admit_message(added, brought)),
             Event::RunRequested(requested) => self.open(brought).and_then(|()| self.admit_request(requested, brought)),
-            Event::RunStarted(started) => self.open(brought).and_then(|()| self.admit_start(started)),
+            Event::RunStarted(started) => self.open(brought).and_then(|()| self.admit_start(started, brought)),
             Event::AttemptLost(lost) => {
-                let run = self.unended(&lost.run)?;
+                let run = self.settle(&lost.run, brought)?;
                 match &run.attempt {
                     Some(attempt) if *attempt == lost.attempt && run.status == RunStatus::Running => Ok(()),
                     Some(_) | None => Err(Refusal::Fenced),
                 }
             }
-            Event::RunCancelled(cancelled) => self.unended(&cancelled.run).and_then(|_| name(&cancelled.reason)),
+            Event::RunCancelled(cancelled) => self.settle(&cancelled.run, brought).and_then(|_| name(&cancelled.reason)),
             Event::RunFailed(failed) => {
-                self.unended(&failed.run).and_then(|_| name(&failed.code)).and_then(|()| name(&failed.message))
+                self.settle(&failed.run, brought).and_then(|_| name(&failed.code)).and_then(|()| name(&failed.message))
             }
-            Event::RunSteered(steered) => match self.unended(&steered.run)?.status {
-                RunStatus::Running => self.room(steered.text.len()),
-                RunStatus::Queued | RunStatus::Completed | RunStatus::Cancelled | RunStatus::Failed | RunStatus::Orphaned => {
-                    Err(Refusal::RunNotStarted)
-                }
-            },
-            Event::ToolDecided(decided) => self.open(brought).and_then(|()| self.admit_decision(decided)),
-            Event::Custom(custom) => self.open(brought).and_then(|()| self.admit_custom(custom)),
+            Event::RunSteered(steered) => self.admit_steering(steered, brought),
+            Event::ToolDecided(decided) => self.open(brought).and_then(|()| self.admit_decision(decided, brought)),
+            Event::Custom(custom) => self.open(brought).and_then(|()| self.admit_custom(custom, brought)),
         }
     }
 
     fn open(&self, brought: &Brought<'_>) -> Result<(), Refusal> {
+        if brought.closed {
+            return Err(Refusal::SessionClosed);
+        }
         match self.view.session.status {
             SessionStatus::Absent if brought.opened => Ok(()),
             SessionStatus::Absent => Err(Refusal::SessionNotFound),
@@ -102,7 +120,7 @@ impl State {
         }
         name(added.author.as_deref().unwrap_or_default())?;
         self.message_is_new(&added.message, brought)?;
-        self.room(added.parts.iter().map(Part::bytes).sum())
+        self.bring(added.parts.iter().map(Part::bytes).sum(), brought)
     }
 
     fn admit_request<'a>(&self, requested: &'a RunRequested, brought: &mut Brought<'a>) -> Result<(), Refusal> {
@@ -110,7 +128,8 @@ impl State {
         if self.view.run(&requested.run).is_some() || !brought.runs.insert(&requested.run) {
             return Err(Refusal::RunExists);
         }
-        let open = self.view.runs.iter().rev().take_while(|run| !run.status.is_final()).count();
+        brought.interrupted |= requested.interrupt;
+        let open = if brought.interrupted { 0 } else { self.view.open_runs().count() };
         if open + brought.runs.len() > OPEN_RUNS_MAX {
             return Err(Refusal::SessionFull);
         }
@@ -118,9 +137,14 @@ impl State {
         self.message_is_new(&requested.reply, brought)
     }
 
-    fn admit_start(&self, started: &RunStarted) -> Result<(), Refusal> {
-        let run = self.unended(&started.run)?;
-        if run.attempts >= run.attempts_max && run.attempt.as_ref() != Some(&started.attempt) {
+    fn admit_start<'a>(&self, started: &'a RunStarted, brought: &mut Brought<'a>) -> Result<(), Refusal> {
+        let run = self.settle(&started.run, brought)?;
+        let again = run.attempt.as_ref() == Some(&started.attempt);
+        // An attempt that was lost or failed doesn't come back: the next one has an id of its own.
+        if again && run.status != RunStatus::Running {
+            return Err(Refusal::Fenced);
+        }
+        if run.attempts >= run.attempts_max && !again {
             return Err(Refusal::AttemptsExhausted);
         }
         match self.view.open_runs().next() {
@@ -131,15 +155,32 @@ impl State {
         name(started.model.as_deref().unwrap_or_default())
     }
 
-    fn admit_decision(&self, decided: &ToolDecided) -> Result<(), Refusal> {
+    fn admit_steering(&self, steered: &RunSteered, brought: &mut Brought<'_>) -> Result<(), Refusal> {
+        let run = self.unended(&steered.run, brought)?;
+        if run.status != RunStatus::Running || brought.settled.contains(&steered.run) {
+            return Err(Refusal::RunNotStarted);
+        }
+        let reply = self.view.messages.get(&run.reply).ok_or(Refusal::MessageNotFound)?;
+        if reply.parts.len() + brought.steerings >= REPLY_PARTS_MAX {
+            return Err(Refusal::SessionFull);
+        }
+        brought.steerings += 1;
+        self.bring(steered.text.len(), brought)
+    }
+
+    fn admit_decision<'a>(&self, decided: &'a ToolDecided, brought: &mut Brought<'a>) -> Result<(), Refusal> {
         name(&decided.reason)?;
         let message = self.view.messages.get(&decided.message).ok_or(Refusal::MessageNotFound)?;
-        let call = message.parts.iter().find_map(|part| match part {
+        let call = message.parts.iter().rev().find_map(|part| match part {
             Part::ToolCall(call) if call.call == decided.call => Some(call),
             _ => None,
         });
-        match call.ok_or(Refusal::ToolCallNotFound)?.status {
-            ToolStatus::AwaitingApproval => Ok(()),
+        let call = call.ok_or(Refusal::ToolCallNotFound)?;
+        if !brought.decided.insert((&decided.message, &decided.call)) {
+            return Err(Refusal::ToolCallSettled);
+        }
+        match call.status {
+            ToolStatus::AwaitingApproval => self.bring(decided.reason.len(), brought),
             ToolStatus::Writing
             | ToolStatus::WritingForApproval
             | ToolStatus::Ready
@@ -149,19 +190,28 @@ impl State {
         }
     }
 
-    fn admit_custom(&self, custom: &Custom) -> Result<(), Refusal> {
+    fn admit_custom<'a>(&self, custom: &'a Custom, brought: &mut Brought<'a>) -> Result<(), Refusal> {
         if custom.kind.is_empty() {
             return Err(Refusal::Limit);
         }
         name(&custom.kind)?;
         name(&custom.content_type)?;
-        if self.view.custom.len() >= CUSTOM_KINDS_MAX && !self.view.custom.contains_key(&custom.kind) {
+        if !self.view.custom.contains_key(&custom.kind) {
+            brought.kinds.insert(&custom.kind);
+        }
+        if self.view.custom.len() + brought.kinds.len() > CUSTOM_KINDS_MAX && brought.kinds.contains(custom.kind.as_str()) {
             return Err(Refusal::SessionFull);
         }
-        self.room(custom.payload.len())
+        self.bring(custom.payload.len(), brought)
     }
 
-    fn unended(&self, run: &RunId) -> Result<&Run, Refusal> {
+    /// A run that this event may start, give up or end.
+    fn settle<'a>(&self, run: &'a RunId, brought: &mut Brought<'a>) -> Result<&Run, Refusal> {
+        let known = self.unended(run, brought)?;
+        if brought.settled.insert(run) { Ok(known) } else { Err(Refusal::Limit) }
+    }
+
+    fn unended(&self, run: &RunId, brought: &Brought<'_>) -> Result<&Run, Refusal> {
         match self.view.session.status {
             SessionStatus::Absent => return Err(Refusal::SessionNotFound),
             SessionStatus::Erased => return Err(Refusal::SessionErased),
@@ -169,7 +219,7 @@ impl State {
             SessionStatus::Open | SessionStatus::Closed(_) => {}
         }
         let run = self.view.run(run).ok_or(Refusal::RunNotFound)?;
-        if run.status.is_final() { Err(Refusal::RunEnded) } else { Ok(run) }
+        if run.status.is_final() || brought.interrupted { Err(Refusal::RunEnded) } else { Ok(run) }
     }
 
     fn message_exists(&self, id: &MessageId, brought: &Brought<'_>) -> Result<(), Refusal> {
@@ -185,6 +235,12 @@ impl State {
             return Err(Refusal::SessionFull);
         }
         Ok(())
+    }
+
+    /// Whether a record's content still fits with so many more bytes.
+    fn bring(&self, bytes: usize, brought: &mut Brought<'_>) -> Result<(), Refusal> {
+        brought.content_bytes += bytes;
+        self.room(brought.content_bytes)
     }
 
     /// Whether so many more bytes of content fit.

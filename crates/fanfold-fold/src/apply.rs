@@ -6,7 +6,7 @@ use crate::event::{
     SessionOpened, ToolDecided,
 };
 use crate::state::Attempt;
-use crate::view::{CustomValue, Message, Messages, Run, RunError, RunStatus, SessionStatus};
+use crate::view::{CustomValue, Message, Run, RunError, RunStatus, SessionStatus};
 use crate::{Event, Part, Record, Role, RunId, Settled, State, Steering, ToolStatus, Verdict};
 
 impl State {
@@ -35,12 +35,12 @@ impl State {
     }
 
     fn carry_out(&mut self, record: &Record, ops: &mut Vec<Op>) -> Verdict {
-        // Of several verdicts on output the best one counts: some of it being new makes the record applied.
+        // Some of the output being new makes the record applied. Else a refusal counts, for its producer must stop.
         let mut output = None;
         for event in &record.events {
             match event {
                 Event::Output(said) => match (&output, self.say(said, record.at_ms, ops)) {
-                    (Some(Verdict::Applied), _) => {}
+                    (Some(Verdict::Applied), _) | (Some(Verdict::Refused(_)), Verdict::Repeated(_)) => {}
                     (_, verdict) => output = Some(verdict),
                 },
                 other => self.happen(other, record, ops),
@@ -96,7 +96,6 @@ impl State {
         let opened_at_ms = self.view.session.opened_at_ms;
         self.view = Default::default();
         self.view.session.opened_at_ms = opened_at_ms;
-        self.view.messages = Messages::default();
         self.attempt = None;
         self.content_bytes = 0;
         self.end_session(SessionStatus::Erased, ops);
@@ -157,7 +156,7 @@ impl State {
     fn start_run(&mut self, started: &RunStarted, at_ms: u64, ops: &mut Vec<Op>) {
         let Some(at) = self.run_position(&started.run) else { return };
         let run = &mut self.view.runs[at];
-        if run.attempt.as_ref() == Some(&started.attempt) {
+        if run.attempt.as_ref() == Some(&started.attempt) || run.status.is_final() {
             return;
         }
         run.status = RunStatus::Running;
@@ -173,13 +172,22 @@ impl State {
         let changed = Op::RunChanged(Box::new(run.clone()));
         let Some(reply) = self.view.messages.position(&run.reply) else { return };
         self.attempt = Some(Attempt { id: started.attempt.clone(), run: at, reply, seq: 0, current: true });
-        let message = self.view.messages.at_mut(reply);
-        if !message.parts.is_empty() {
-            self.content_bytes -= message.parts.iter().map(Part::bytes).sum::<usize>() as u64;
-            message.parts.clear();
-            ops.push(Op::MessageReset { message: message.id.clone() });
-        }
+        self.reset_message(reply, ops);
         ops.push(changed);
+    }
+
+    /// Drops what an attempt has written. What a person added meanwhile stays: the next attempt is to heed it too.
+    fn reset_message(&mut self, at: usize, ops: &mut Vec<Op>) {
+        let message = self.view.messages.at_mut(at);
+        if message.parts.is_empty() {
+            return;
+        }
+        let parts = std::mem::take(&mut message.parts);
+        self.content_bytes -= parts.iter().map(Part::bytes).sum::<usize>() as u64;
+        ops.push(Op::MessageReset { message: message.id.clone() });
+        for part in parts.into_iter().filter(|part| matches!(part, Part::Steering(_))) {
+            let _ = self.push_part(at, part, ops); // It fitted before.
+        }
     }
 
     fn lose_attempt(&mut self, lost: &AttemptLost, at_ms: u64, ops: &mut Vec<Op>) {
@@ -199,6 +207,10 @@ impl State {
     ) {
         let Some(at) = self.run_position(run) else { return };
         let known = &mut self.view.runs[at];
+        // I8 every run ends, once.
+        if known.status.is_final() {
+            return;
+        }
         if !retryable || known.attempts >= known.attempts_max {
             self.end_run(run, last, Some(error), at_ms, ops);
             return;
@@ -250,7 +262,8 @@ impl State {
     fn steer_run(&mut self, steered: &RunSteered, by: Option<&str>, ops: &mut Vec<Op>) {
         let Some(reply) = self.view.run(&steered.run).map(|run| run.reply.clone()) else { return };
         let Some(reply) = self.view.messages.position(&reply) else { return };
-        self.push_part(reply, Part::Steering(Steering { text: steered.text.clone(), author: by.map(str::to_owned) }), ops);
+        let steering = Steering { text: steered.text.clone(), author: by.map(str::to_owned) };
+        let _ = self.push_part(reply, Part::Steering(steering), ops); // There is room, or it weren't admitted.
     }
 
     fn decide_tool(&mut self, decided: &ToolDecided, ops: &mut Vec<Op>) {

@@ -201,8 +201,23 @@ impl Part {
             Self::Citation(part) => held(&part.url) + held(&part.title) + held(&part.source) + held(&part.quote),
             Self::File(part) => part.url.len() + part.media_type.len() + held(&part.name),
             Self::Steering(part) => part.text.len() + held(&part.author),
-            Self::Step(_) => 0,
-            Self::Unknown { .. } => 0,
+            Self::Step(part) => match &part.reason {
+                FinishReason::Other(word) => word.len(),
+                FinishReason::Stop | FinishReason::Length | FinishReason::ToolCalls | FinishReason::ContentFilter => 0,
+            },
+            Self::Unknown { kind, body } => kind.len() + unknown_bytes(body),
         }
+    }
+}
+
+/// What a later release's fields weigh: their texts, and eight bytes for whatever else there is.
+fn unknown_bytes(value: &rmpv::Value) -> usize {
+    use rmpv::Value;
+    8 + match value {
+        Value::String(text) => text.as_bytes().len(),
+        Value::Binary(bytes) | Value::Ext(_, bytes) => bytes.len(),
+        Value::Array(values) => values.iter().map(unknown_bytes).sum(),
+        Value::Map(entries) => entries.iter().map(|(key, value)| unknown_bytes(key) + unknown_bytes(value)).sum(),
+        Value::Nil | Value::Boolean(_) | Value::Integer(_) | Value::F32(_) | Value::F64(_) => 0,
     }
 }

@@ -100,18 +100,16 @@ impl Delta {
     /// The same change with each grown part whole instead of appended to, for clients that only replace text.
     /// `view` is the state that this delta leads to.
     pub fn full(&self, view: &View) -> Self {
-        let mut ops: Vec<Op> = Vec::with_capacity(self.ops.len());
-        for op in &self.ops {
-            let Op::PartAppended { message, part, .. } = op else {
-                ops.push(op.clone());
-                continue;
-            };
+        // Merged with itself, many appends to one part are one: its text is sent once.
+        let mut ops = self.clone().merge(Self::default()).ops;
+        ops.retain_mut(|op| {
+            let Op::PartAppended { message, part, .. } = op else { return true };
             let value = view.messages.get(message).and_then(|message| message.parts.get(*part as usize));
             // A part that a later operation of this delta takes away again needs no text.
-            if let Some(value) = value {
-                ops.push(Op::PartSet { message: message.clone(), part: *part, value: value.clone() });
-            }
-        }
+            let Some(value) = value else { return false };
+            *op = Op::PartSet { message: message.clone(), part: *part, value: value.clone() };
+            true
+        });
         Self { ops }
     }
 }

@@ -45,7 +45,8 @@ impl Merger {
         let end = self.ops.len();
         match op {
             Op::SessionChanged(ref session) if session.status == SessionStatus::Erased => {
-                *self = Self { ops: vec![Some(op)], session: Some(0), ..Self::default() };
+                // What comes later stands after it: replacing it would bring back what it removed.
+                *self = Self { ops: vec![Some(op)], ..Self::default() };
             }
             Op::SessionChanged(_) => {
                 let at = *self.session.get_or_insert(end);
@@ -125,14 +126,16 @@ fn change_within(message: &mut Message, op: Op) -> Option<Op> {
     let (Op::PartAppended { part, .. } | Op::PartSet { part, .. } | Op::ToolCallChanged { part, .. }) = &op else {
         return Some(op);
     };
-    match (message.parts.get_mut(*part as usize), op) {
+    let end = message.parts.len();
+    let part = *part as usize;
+    match (message.parts.get_mut(part), op) {
         (Some(known), op @ Op::PartAppended { .. }) => return append(known.stream_mut(), op),
         (Some(known), Op::PartSet { value, .. }) => *known = value,
         (Some(Part::ToolCall(call)), Op::ToolCallChanged { status, result, .. }) => {
             call.status = status;
             call.result = result;
         }
-        (None, Op::PartSet { value, .. }) => message.parts.push(value),
+        (None, Op::PartSet { value, .. }) if part == end => message.parts.push(value),
         (_, op) => return Some(op),
     }
     None

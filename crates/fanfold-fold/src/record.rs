@@ -13,6 +13,10 @@ const KEY_PLAIN: u8 = 0;
 /// Bytes of one encoded record at most, in every log.
 pub const RECORD_BYTES_MAX: usize = 512 * 1024;
 
+/// How deep maps and lists may nest in a record. Reading is recursive: without a limit a record could overflow the stack,
+/// and no supervisor survives that. Deeper ones are malformed.
+const NESTING_MAX: usize = 128;
+
 /// One or more events that stand or fall together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -59,10 +63,17 @@ impl Record {
     /// Reads what [`Self::encode`] of this or an earlier release wrote. Unknown keys are skipped, unknown events kept.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         match bytes {
-            [RECORD_VERSION, KEY_PLAIN, body @ ..] => rmp_serde::from_slice(body).map_err(RecordError::Body),
+            [RECORD_VERSION, KEY_PLAIN, body @ ..] => read(body).map_err(RecordError::Body),
             [RECORD_VERSION, key, ..] => Err(RecordError::Key(*key)),
             [version, _, ..] => Err(RecordError::Version(*version)),
             [] | [_] => Err(RecordError::Short(bytes.len())),
         }
     }
+}
+
+/// Reads a MessagePack body, of a record or of a state.
+pub(crate) fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut reader = rmp_serde::Deserializer::from_read_ref(body);
+    reader.set_max_depth(NESTING_MAX);
+    T::deserialize(&mut reader)
 }

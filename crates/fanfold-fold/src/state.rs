@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::read;
 use crate::view::View;
-use crate::{AttemptId, CommandId, FoldVersion, RunId, Settled};
+use crate::{AttemptId, CommandId, FoldVersion, Part, RunId, Settled};
 
 /// The version of the rules in this crate. Raised whenever the same records may lead to another state or delta.
 pub const FOLD_VERSION: FoldVersion = FoldVersion(1);
@@ -14,7 +15,8 @@ pub const FOLD_VERSION: FoldVersion = FoldVersion(1);
 /// are what keeps it from acting twice.
 pub const COMMANDS_REMEMBERED: usize = 256;
 
-/// Bytes of content in one session. What would grow it beyond is refused with `session_full`; a run that goes on can still end.
+/// Bytes of content in one session. What would grow it beyond is refused with `session_full`; a run that goes on fails
+/// with that code.
 pub const CONTENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Messages in one session. The next is refused with `session_full`.
@@ -96,7 +98,7 @@ impl State {
     }
 
     pub(crate) fn remember(&mut self, id: CommandId, settled: Settled) {
-        if self.commands.len() == COMMANDS_REMEMBERED {
+        while self.commands.len() >= COMMANDS_REMEMBERED {
             self.commands.pop_front();
         }
         self.commands.push_back(Remembered { id, settled });
@@ -113,8 +115,30 @@ impl State {
     /// Reads what [`Self::encode`] of the same fold version wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
         match bytes {
-            [STATE_FORMAT, KEY_PLAIN, body @ ..] => rmp_serde::from_slice(body).map_err(StateError::Body),
+            [STATE_FORMAT, KEY_PLAIN, body @ ..] => {
+                let state: Self = read(body).map_err(StateError::Body)?;
+                state.coherent().map_err(|reason| StateError::Body(serde::de::Error::custom(reason)))?;
+                Ok(state)
+            }
             _ => Err(StateError::Header),
         }
+    }
+
+    /// What the fold relies on: a snapshot that was damaged must not panic an hour later.
+    fn coherent(&self) -> Result<(), &'static str> {
+        let parts = self.view.messages.iter().flat_map(|message| &message.parts);
+        let payloads = self.view.custom.values().map(|value| value.payload.len());
+        let bytes = parts.map(Part::bytes).chain(payloads).sum::<usize>() as u64;
+        if bytes != self.content_bytes {
+            return Err("content_bytes is not what the content has");
+        }
+        let known = |attempt: &Attempt| {
+            let run = self.view.runs.get(attempt.run);
+            attempt.seq < u64::MAX && run.is_some_and(|run| self.view.messages.position(&run.reply) == Some(attempt.reply))
+        };
+        if self.attempt.as_ref().is_some_and(|attempt| !known(attempt)) {
+            return Err("the attempt writes no run");
+        }
+        Ok(())
     }
 }

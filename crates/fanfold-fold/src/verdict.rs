@@ -89,6 +89,7 @@ impl Refusal {
     pub fn may_be_lag(self) -> bool {
         match self {
             Self::SessionNotFound
+            | Self::SessionFull
             | Self::MessageNotFound
             | Self::RunNotFound
             | Self::RunNotStarted
@@ -100,7 +101,6 @@ impl Refusal {
             Self::SessionExists
             | Self::SessionClosed
             | Self::SessionErased
-            | Self::SessionFull
             | Self::MessageExists
             | Self::RunExists
             | Self::RunEnded

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{AttemptId, FinishReason, MessageId, Part, Role, RunId, Usage};
 
@@ -164,9 +164,10 @@ impl View {
     /// The messages from the root down to `leaf`: one branch of the tree.
     pub fn branch(&self, leaf: &MessageId) -> Vec<&Message> {
         let mut branch: Vec<_> = std::iter::successors(self.messages.get(leaf), |message| {
-            // A parent is always older than its child, so this ends.
             message.parent.as_ref().and_then(|parent| self.messages.get(parent))
         })
+        // A parent is always older than its child, so this ends; also in a view from elsewhere, where it may not be so.
+        .take(self.messages.len())
         .collect();
         branch.reverse();
         branch
@@ -184,8 +185,8 @@ impl View {
 }
 
 /// Messages in order, found by id.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<Message>", into = "Vec<Message>")]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(from = "Vec<Message>")]
 pub struct Messages {
     list: Vec<Message>,
     index: HashMap<MessageId, usize>,
@@ -236,6 +237,12 @@ impl Messages {
     pub(crate) fn push(&mut self, message: Message) {
         self.index.insert(message.id.clone(), self.list.len());
         self.list.push(message);
+    }
+}
+
+impl Serialize for Messages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.list.serialize(serializer)
     }
 }
 
