@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fanfold_fold::{AttemptId, Command, Cursor, Epoch, Offset, Output, Run, RunId, SessionKey};
 use ractor::{Actor, ActorRef};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::Instant;
 
 use crate::actor::{Birth, SessionActor};
@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) node: Arc<Node>,
     pub(crate) directory: Arc<Directory>,
     supervisors: Vec<ActorRef<()>>,
+    /// One actor is born at a time per share of the sessions, so that requests reach it in the order in which they came.
+    births: Vec<Mutex<()>>,
     draining: AtomicBool,
 }
 
@@ -74,7 +76,8 @@ impl Sessions {
             supervisors.push(Actor::spawn(None, Supervisor, Arc::clone(&directory)).await?.0);
         }
         let node = Arc::new(Node::new(ports, config));
-        let inner = Arc::new(Inner { node, directory, supervisors, draining: AtomicBool::new(false) });
+        let births = (0..SUPERVISORS).map(|_| Mutex::default()).collect();
+        let inner = Arc::new(Inner { node, directory, supervisors, births, draining: AtomicBool::new(false) });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         if inner.node.ports.log.tail_may_lose() {
             tokio::spawn(guard(Arc::downgrade(&inner)));
@@ -326,7 +329,11 @@ impl Sessions {
 
     /// A new actor; `None` while the old one is on its way out.
     async fn spawn(&self, key: &SessionKey) -> Result<Option<Slot>, HostError> {
-        let Inner { node, directory, supervisors, .. } = &*self.inner;
+        let Inner { node, directory, supervisors, births, .. } = &*self.inner;
+        let _turn = births[shard(key)].lock().await;
+        if let Some(slot) = directory.get(key) {
+            return Ok(Some(slot));
+        }
         if directory.len() >= node.config.sessions_max {
             return Err(HostError::Busy);
         }
@@ -339,9 +346,9 @@ impl Sessions {
         if directory.claim(key, actor.clone(), feed) {
             return Ok(directory.get(key));
         }
-        // Somebody else was quicker, or the old actor still has the slot.
+        // The old actor still has the slot.
         actor.stop(None);
-        Ok(directory.get(key))
+        Ok(None)
     }
 }
 

@@ -160,6 +160,10 @@ impl Talk {
         };
         match caller {
             (In::Subscribe(request), caller) => {
+                // It may read a session that a command before it opens.
+                while let Some(judged) = self.commands.next().await {
+                    self.framing.write(&judged, out);
+                }
                 if let Err(failure) = self.subscriptions.subscribe(&caller, &request, out).await {
                     self.framing.write(&Out::Error(failure.frame(&request.session, "")).into(), out);
                 }

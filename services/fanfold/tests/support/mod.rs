@@ -29,15 +29,14 @@ impl Node {
     }
 
     pub fn start_at(data: &Path, http: &str, grpc: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fanfold"))
-            .args(["dev", "--http", http, "--grpc", grpc, "--data"])
-            .arg(data)
-            .args(arguments)
-            .env("FANFOLD_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut dev = Command::new(env!("CARGO_BIN_EXE_fanfold"));
+        dev.args(["dev", "--http", http, "--grpc", grpc, "--data"]).arg(data).args(arguments);
+        Self::spawn(dev)
+    }
+
+    /// A node from a process that says its addresses first.
+    pub fn spawn(mut process: Command) -> Self {
+        let mut child = process.env("FANFOLD_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut address =
             || lines.next().expect("the node says its addresses").unwrap().split_whitespace().nth(1).unwrap().to_owned();
