@@ -1,14 +1,61 @@
 //! States and old records, kept so that a session need not be folded from its beginning.
 //!
-//! session → **store** → session          (snapshots, session rows)
+//! session → **store** → session          (snapshots, session rows, parked sessions)
 //! log → archiver → **store** → session   (segments)
 //!
-//! Keeps bytes; never folds. Every row is immutable or an idempotent upsert: nothing here is a lock (I4).
+//! Keeps bytes; never folds.
+//!
+//! # Contract
+//!
+//! Four ports, and `conformance` (feature `conformance`) the suite that every store passes: [`SnapshotStore`], [`Archive`],
+//! [`SessionIndex`] and [`Parking`]. [`EmbeddedStore`] is all of them on one machine, in a local directory.
+//!
+//! # Invariants
+//!
+//! - **I2 contiguous**: a page of the archive never passes over a missing or damaged record.
+//! - **I4 no locks**: every row is immutable, or an idempotent upsert that an older one never undoes.
+//! - **I5 bounded**: snapshots and segments have a largest size, and writes and reads under way a largest number.
+//! - **I9 durable before acked**: a put returns after the sync.
+//!
+//! # Not here
+//!
+//! What a record or a state means (`fanfold-fold`), their order (`fanfold-log`), when a snapshot is due or a session is to be parked
+//! (`fanfold-session`), when a segment is cut and the log trimmed (the archiver).
+//!
+//! # Failure
+//!
+//! A damaged snapshot is skipped for an older one. A damaged row, or a gap in the archive, is [`StoreError::Unavailable`] and never
+//! "absent". A store with a part missing doesn't open: [`OpenError`] says which.
+//!
+//! # Example
+//!
+//! ```
+//! # use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
+//! # use fanfold_store::{EmbeddedStore, Snapshot, SnapshotStore};
+//! # let dir = tempfile::tempdir()?;
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! let store = EmbeddedStore::open(dir.path())?;
+//! let session = SessionKey::new(TenantId::default(), SessionId::new("s1")?);
+//! let (epoch, fold) = (Epoch(uuid::Uuid::new_v4()), FoldVersion(1));
+//! store.put(&session, &Snapshot { epoch, fold, offset: Offset(7), state: "a state".into() }).await?;
+//! assert_eq!(store.newest(&session, epoch, fold, Offset(6)).await?, None);
+//! assert!(store.newest(&session, epoch, fold, Offset(9)).await?.is_some());
+//! # Ok::<_, Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
+#[cfg(any(test, feature = "conformance"))]
+#[allow(clippy::unwrap_used, reason = "a check that panics is a check that fails")]
+pub mod conformance;
 mod embedded;
+mod metric;
+mod month;
 mod port;
-mod row;
-mod seal;
 
-pub use embedded::{EmbeddedStore, OpenError, VALUE_BYTES_MAX};
-pub use port::{Archive, Segment, SegmentKey, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError};
+pub use embedded::{EmbeddedStore, EmbeddedStoreConfig, OpenError, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX};
+pub use metric::describe_metrics;
+pub use port::{
+    Archive, Begun, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore,
+    StoreError,
+};

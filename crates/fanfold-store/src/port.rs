@@ -27,15 +27,36 @@ pub struct SegmentKey {
     pub last: Offset,
 }
 
-/// Consecutive records of one session.
+/// Consecutive records of one session: between `previous` and `key.last` it has no others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// What it covers.
     pub key: SegmentKey,
+    /// The session's last offset before the first one here, as the log says it; [`Offset::NONE`] if there is none. It is how
+    /// a reader knows that a segment is missing.
+    pub previous: Offset,
     /// Milliseconds since 1970 of the first record, by the log's clock: decides the partition it is stored in.
     pub first_stored_at_ms: u64,
     /// The records as (offset, stored at in ms, bytes), in order.
     pub records: Vec<(Offset, u64, Bytes)>,
+}
+
+impl Segment {
+    /// The segment of these records, named after them. `None` if there are none.
+    pub fn new(epoch: Epoch, previous: Offset, records: Vec<(Offset, u64, Bytes)>) -> Option<Self> {
+        let (first, first_stored_at_ms, _) = records.first()?;
+        let (last, ..) = records.last()?;
+        let key = SegmentKey { epoch, first: *first, last: *last };
+        Some(Self { key, previous, first_stored_at_ms: *first_stored_at_ms, records })
+    }
+
+    /// Whether its name fits its records, and their offsets grow from `previous` on.
+    pub fn is_whole(&self) -> bool {
+        let mut upto = self.previous;
+        let grows = self.records.iter().all(|(offset, ..)| std::mem::replace(&mut upto, *offset) < *offset);
+        let first = self.records.first().is_some_and(|(first, at, _)| (*first, *at) == (self.key.first, self.first_stored_at_ms));
+        grows && first && upto == self.key.last
+    }
 }
 
 /// What a list of sessions shows of one.
@@ -55,7 +76,7 @@ pub struct SessionRow {
     pub active_at_ms: u64,
     /// Runs that have not ended.
     pub open_runs: u32,
-    /// The offset this row describes. A row with a lower one never replaces a higher one of the same or a later epoch.
+    /// The offset this row describes. Offsets grow across epochs, so it alone says which of two rows is newer.
     pub offset: Offset,
 }
 
@@ -72,6 +93,28 @@ pub struct SessionQuery {
     pub rows_max: usize,
 }
 
+/// A session that no node hydrates until an operator says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// Which session.
+    pub session: SessionKey,
+    /// Hydrations in a row that did not come to an end.
+    pub attempts: u32,
+    /// What an operator is told. Never holds a user's text.
+    pub reason: String,
+    /// Milliseconds since 1970 when it was parked, by the clock of the node that did it.
+    pub parked_at_ms: u64,
+}
+
+/// What became of the wish to hydrate a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// It may be tried. How many tries there have been since the last success, this one included.
+    Attempt(u32),
+    /// It is parked: not to be tried. Nothing was counted.
+    Parked(Parked),
+}
+
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -83,7 +126,7 @@ pub enum StoreError {
         /// The limit.
         limit: usize,
     },
-    /// The store can't be asked. Never means "absent".
+    /// The store can't be asked, or what it has is damaged. Never means "absent".
     #[error("the store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -104,17 +147,26 @@ pub trait SnapshotStore: Send + Sync + 'static {
         upto: Offset,
     ) -> Result<Option<Snapshot>, StoreError>;
 
-    /// Keeps the `keep` newest snapshots and lets older ones go.
+    /// Keeps the `keep` newest snapshots of the session, of whatever epoch and fold, and lets older ones go.
     async fn prune(&self, session: &SessionKey, keep: usize) -> Result<(), StoreError>;
 }
 
 /// Records that may have left the log.
+///
+/// ```text
+/// stored:   ├── 1…10 ──┤         ├── 15…20 ──┤      previous of 15 is 12: something between is missing
+///                ├── 5…12 ──┤
+/// records(NONE, 20) → 1…12, then records(12, 20) → Unavailable
+/// ```
 #[async_trait::async_trait]
 pub trait Archive: Send + Sync + 'static {
-    /// Keeps a segment. Durable on return.
+    /// Keeps a segment. Durable on return. The same one again changes nothing; another cut of the same records is kept beside it.
     async fn put_segment(&self, session: &SessionKey, segment: &Segment) -> Result<(), StoreError>;
 
     /// Archived records in (after, upto], in order, each offset once, at most `records_max`.
+    ///
+    /// A page may be shorter than there are records, but it is empty only where the archive ends. It never passes over a
+    /// missing or damaged record (I2): it ends before it, and from there the answer is [`StoreError::Unavailable`].
     async fn records(
         &self,
         session: &SessionKey,
@@ -128,15 +180,38 @@ pub trait Archive: Send + Sync + 'static {
 /// What sessions there are.
 #[async_trait::async_trait]
 pub trait SessionIndex: Send + Sync + 'static {
-    /// Keeps what a list shows of a session.
+    /// Keeps what a list shows of a session, unless a row of a higher offset is there. Durable on return.
     async fn put_row(&self, row: &SessionRow) -> Result<(), StoreError>;
 
-    /// One session's row.
+    /// One session's row. `None` means that there never was one.
     async fn row(&self, session: &SessionKey) -> Result<Option<SessionRow>, StoreError>;
 
     /// Sessions whose row tells of runs that have not ended: after a restart they are offered to workers again.
     async fn unfinished(&self) -> Result<Vec<SessionKey>, StoreError>;
 
-    /// A page of rows.
+    /// A page of rows, by (`active_at_ms`, session) descending. A row that moves while pages are read may be missed; none is
+    /// on two pages unless it did.
     async fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError>;
+}
+
+/// How often a session's hydration was tried, so that one that kills its node does not travel with its clients.
+///
+/// The count survives the death of the process, not necessarily that of the machine. It is a fence against a loop, never a lock (I4):
+/// two nodes may hydrate one session at once, and both count.
+#[async_trait::async_trait]
+pub trait Parking: Send + Sync + 'static {
+    /// Counts a hydration before it is tried.
+    async fn begin(&self, session: &SessionKey) -> Result<Begun, StoreError>;
+
+    /// Forgets the tries, after a hydration that came to its end. A parked session stays parked.
+    async fn clear(&self, session: &SessionKey) -> Result<(), StoreError>;
+
+    /// Parks a session. Durable on return; again replaces the reason.
+    async fn park(&self, parked: &Parked) -> Result<(), StoreError>;
+
+    /// Lets a session be tried again, from a count of nothing. Says whether it was parked.
+    async fn unpark(&self, session: &SessionKey) -> Result<bool, StoreError>;
+
+    /// A page of what is parked, in an order of the store's own that doesn't change, from after the given one on.
+    async fn parked(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Parked>, StoreError>;
 }

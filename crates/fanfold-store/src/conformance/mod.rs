@@ -1,0 +1,105 @@
+//! What every store must do, as tests that each implementation runs against itself.
+//!
+//! A check gets a healthy store that others may be using, too: it makes tenants and sessions of its own. Damage is each
+//! implementation's own to test.
+//!
+//! ```ignore
+//! async fn open() -> (Arc<MyStore>, impl Drop) { … }
+//! fanfold_store::conformance!(open);
+//! ```
+
+mod archive;
+mod index;
+mod parking;
+mod snapshots;
+
+use fanfold_fold::{Epoch, SessionId, SessionKey, TenantId};
+
+use crate::port::{Archive, Parking, SessionIndex, SnapshotStore};
+
+pub use archive::*;
+pub use index::*;
+pub use parking::*;
+pub use snapshots::*;
+
+/// All the ports of one store.
+pub trait Store: SnapshotStore + Archive + SessionIndex + Parking {}
+
+impl<T: SnapshotStore + Archive + SessionIndex + Parking> Store for T {}
+
+/// One `#[tokio::test]` per check. `$open` is an async function that returns an `Arc` of a store and whatever must outlive it.
+#[macro_export]
+macro_rules! conformance {
+    ($open:path) => {
+        $crate::conformance!($open:
+            a_snapshot_is_read_as_written,
+            the_newest_snapshot_up_to_an_offset_is_found,
+            a_snapshot_of_another_fold_or_epoch_is_absent,
+            a_snapshot_put_again_changes_nothing,
+            pruning_keeps_the_newest,
+            a_snapshot_over_the_limit_is_refused,
+            snapshots_of_sessions_never_mix,
+            records_are_read_as_archived,
+            overlapping_cuts_are_merged,
+            a_segment_put_again_changes_nothing,
+            pages_of_records_join,
+            a_missing_segment_is_never_passed_over,
+            a_cut_that_bridges_a_gap_fills_it,
+            an_epochs_records_are_its_own,
+            the_months_of_records_do_not_matter_to_readers,
+            records_of_sessions_never_mix,
+            a_row_is_read_as_written,
+            a_lower_offset_never_replaces_a_higher_one,
+            rows_put_at_once_leave_the_highest,
+            sessions_are_listed_by_activity,
+            pages_of_rows_join,
+            a_session_that_becomes_active_moves_to_the_top,
+            rows_of_a_user_are_found,
+            tenants_do_not_see_each_other,
+            sessions_with_open_runs_are_found,
+            attempts_are_counted_and_cleared,
+            a_parked_session_is_not_tried,
+            parked_sessions_are_listed,
+        );
+    };
+    ($open:path: $($check:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                let (store, _alive) = $open().await;
+                $crate::conformance::$check(&*store).await;
+            }
+        )+
+    };
+}
+
+/// A tenant that nobody else uses.
+pub(crate) fn new_tenant() -> TenantId {
+    TenantId::new(&format!("c-{}", uuid::Uuid::new_v4().simple())).unwrap()
+}
+
+pub(crate) fn session_of(tenant: &TenantId, id: &str) -> SessionKey {
+    SessionKey::new(tenant.clone(), SessionId::new(id).unwrap())
+}
+
+/// A session that nobody else uses.
+pub(crate) fn new_session() -> SessionKey {
+    session_of(&new_tenant(), "s")
+}
+
+pub(crate) fn new_epoch() -> Epoch {
+    Epoch(uuid::Uuid::new_v4())
+}
+
+/// Sessions of two tenants whose ids are beginnings of each other, or differ in what a separator might be.
+pub(crate) fn alike() -> Vec<SessionKey> {
+    // Short, and still nobody else's.
+    let own = uuid::Uuid::new_v4().simple().to_string();
+    let ids = ["a", "a-", "a-b", "a_b", "ab", "a--b", "-", "_", "A", "a-b-c", "aa", "a1"];
+    let longest = "x".repeat(64);
+    let tenants = [own.clone(), format!("{own}-a"), format!("{own}_a"), format!("{own}a")];
+    let tenants = tenants.iter().map(|tenant| TenantId::new(tenant).unwrap());
+    tenants
+        .flat_map(|tenant| ids.into_iter().chain([&*longest]).map(move |id| session_of(&tenant, id)).collect::<Vec<_>>())
+        .collect()
+}

@@ -1,0 +1,86 @@
+//! What the writer's thread does for each kind of write. One at a time, so that what it reads first is still so when it writes.
+
+use fanfold_fold::SessionKey;
+
+use super::disk::Disk;
+use super::error::unavailable;
+use super::layout::{attempts_key, listing_key, open_runs_key, parked_key, session_key};
+use super::read::snapshot_keys;
+use super::row::Stored;
+use super::seal::{open, seal};
+use crate::port::{Begun, Parked, SessionRow, StoreError};
+
+impl Disk {
+    pub(crate) fn put_row(&self, row: &SessionRow) -> Result<(), StoreError> {
+        let key = session_key(&row.key);
+        // A damaged row is replaced by whatever comes: any is better.
+        let old = self.rows.get(&key).map_err(unavailable)?;
+        let old = old.and_then(|value| SessionRow::decode(&key, &value).ok());
+        if old.as_ref().is_some_and(|old| old.offset > row.offset || old == row) {
+            return Ok(());
+        }
+        let value = row.encode(&key).map_err(unavailable)?;
+        let mut batch = self.db.batch();
+        if let Some(old) = old {
+            entries(&old).for_each(|key| batch.remove(&self.listing, key));
+        }
+        entries(row).for_each(|key| batch.insert(&self.listing, key, &[][..]));
+        match row.open_runs {
+            0 => batch.remove(&self.listing, open_runs_key(&row.key)),
+            _ => batch.insert(&self.listing, open_runs_key(&row.key), &[][..]),
+        }
+        batch.insert(&self.rows, key, value);
+        batch.commit().map_err(unavailable)
+    }
+
+    pub(crate) fn prune(&self, session: &SessionKey, keep: usize) -> Result<(), StoreError> {
+        let mut batch = self.db.batch();
+        let keys = snapshot_keys(&self.snapshots, session)?;
+        keys.into_iter().skip(keep).for_each(|key| batch.remove(&self.snapshots, key));
+        batch.commit().map_err(unavailable)
+    }
+
+    pub(crate) fn begin(&self, session: &SessionKey) -> Result<Begun, StoreError> {
+        if let Some(parked) = self.parked_one(session)? {
+            return Ok(Begun::Parked(parked));
+        }
+        let key = attempts_key(session);
+        let before = self.parking.get(&key).map_err(unavailable)?;
+        let attempts = before.map_or(0, |value| attempts(&key, &value)).saturating_add(1);
+        let value = seal(&key, &[&attempts.to_be_bytes()]);
+        self.parking.insert(key, value).map_err(unavailable)?;
+        Ok(Begun::Attempt(attempts))
+    }
+
+    pub(crate) fn clear(&self, session: &SessionKey) -> Result<(), StoreError> {
+        self.parking.remove(attempts_key(session)).map_err(unavailable)
+    }
+
+    pub(crate) fn park(&self, parked: &Parked) -> Result<(), StoreError> {
+        let key = parked_key(&parked.session);
+        let value = parked.encode(&key).map_err(unavailable)?;
+        self.parking.insert(key, value).map_err(unavailable)
+    }
+
+    pub(crate) fn unpark(&self, session: &SessionKey) -> Result<bool, StoreError> {
+        let key = parked_key(session);
+        let was_parked = self.parking.contains_key(&key).map_err(unavailable)?;
+        let mut batch = self.db.batch();
+        batch.remove(&self.parking, key);
+        batch.remove(&self.parking, attempts_key(session));
+        batch.commit().map_err(unavailable)?;
+        Ok(was_parked)
+    }
+}
+
+/// Where a row is listed.
+fn entries(row: &SessionRow) -> impl Iterator<Item = Vec<u8>> {
+    let key = |user| listing_key(&row.key.tenant, user, row.active_at_ms, &row.key.session);
+    let by_user = row.user.as_deref().map(|user| key(Some(user)));
+    std::iter::once(key(None)).chain(by_user)
+}
+
+/// A damaged count counts as none: better one try too many than a session parked for a flipped bit.
+fn attempts(key: &[u8], value: &[u8]) -> u32 {
+    open(key, value).and_then(|content| content.try_into().ok()).map_or(0, u32::from_be_bytes)
+}

@@ -1,0 +1,107 @@
+//! The database beneath: one keyspace for each kind of value, and a file that says that all of them were there.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+
+use super::config::EmbeddedStoreConfig;
+use super::error::OpenError;
+
+/// What the file says. Another layout says something else.
+const FORMAT: &[u8] = b"fanfold store 1\n";
+
+/// fjall asserts that a limit of the journals is not below this.
+const JOURNAL_BYTES_MIN: u64 = 64 << 20;
+
+pub(crate) struct Disk {
+    pub(crate) db: Database,
+    pub(crate) snapshots: Keyspace,
+    pub(crate) segments: Keyspace,
+    pub(crate) rows: Keyspace,
+    /// Sessions by activity, by user and activity, and those with open runs. The rows decide; these only say where to look.
+    pub(crate) listing: Keyspace,
+    pub(crate) parking: Keyspace,
+}
+
+impl Disk {
+    /// Opens or makes it. A driver that panics on damaged files is told like one that refuses them.
+    pub(crate) fn open(config: &EmbeddedStoreConfig) -> Result<Self, OpenError> {
+        let (db, format) = (config.dir.join("db"), config.dir.join("format"));
+        std::fs::create_dir_all(&config.dir).map_err(OpenError::Directory)?;
+        let known = is_known(&format)?;
+        if known {
+            complete(&db)?;
+        }
+        let disk = catch_unwind(AssertUnwindSafe(|| Self::open_database(&db, config))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(OpenError::Store(format!("the driver panicked: {}", text.unwrap_or("without a text")).into()))
+        })?;
+        if !known {
+            disk.db.persist(PersistMode::SyncAll).map_err(|error| OpenError::Store(Box::new(error)))?;
+            mark(&config.dir, &format).map_err(OpenError::Directory)?;
+        }
+        Ok(disk)
+    }
+
+    fn open_database(dir: &Path, config: &EmbeddedStoreConfig) -> Result<Self, OpenError> {
+        let open = || -> fjall::Result<Self> {
+            let db = Database::builder(dir)
+                .cache_size(config.cache_bytes)
+                .max_journaling_size(config.journal_bytes_max.max(JOURNAL_BYTES_MIN))
+                .worker_threads(1)
+                .open()?;
+            let rows = || KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes_max);
+            // Large values stand beside the tables: keys are looked through without them, and they aren't copied by compactions.
+            let blobs = || rows().with_kv_separation(Some(KvSeparationOptions::default()));
+            Ok(Self {
+                snapshots: db.keyspace("snapshots", blobs)?,
+                segments: db.keyspace("segments", blobs)?,
+                rows: db.keyspace("rows", rows)?,
+                listing: db.keyspace("listing", rows)?,
+                parking: db.keyspace("parking", rows)?,
+                db,
+            })
+        };
+        open().map_err(|error| match error {
+            fjall::Error::Locked => OpenError::Busy,
+            other => OpenError::Store(Box::new(other)),
+        })
+    }
+}
+
+/// Whether a store of this format was made here.
+fn is_known(format: &Path) -> Result<bool, OpenError> {
+    match std::fs::read(format) {
+        Ok(text) if text == FORMAT => Ok(true),
+        Ok(_) => Err(OpenError::Format),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(OpenError::Directory(error)),
+    }
+}
+
+/// fjall makes a database that isn't there, and takes a keyspace without this file for one whose making was interrupted, and
+/// deletes it with all its tables.
+fn complete(db: &Path) -> Result<(), OpenError> {
+    let folder = db.join("keyspaces");
+    let keyspaces = std::fs::read_dir(&folder).map_err(|_| OpenError::Missing(folder))?;
+    for keyspace in keyspaces {
+        let current = keyspace.map_err(OpenError::Directory)?.path().join("current");
+        if !current.try_exists().map_err(OpenError::Directory)? {
+            return Err(OpenError::Missing(current));
+        }
+    }
+    Ok(())
+}
+
+/// Written under another name first: half of it would be a format that nobody knows.
+fn mark(dir: &Path, format: &Path) -> std::io::Result<()> {
+    let new = dir.join("format.new");
+    let mut file = File::create(&new)?;
+    file.write_all(FORMAT)?;
+    file.sync_all()?;
+    std::fs::rename(&new, format)?;
+    File::open(dir)?.sync_all()
+}
