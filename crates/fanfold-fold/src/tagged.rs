@@ -50,6 +50,34 @@ macro_rules! tagged {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                /// The key: a known one is told apart where it lies, without a copy.
+                enum Kind {
+                    $( $variant, )+
+                    Unknown(String),
+                }
+
+                impl<'de> serde::Deserialize<'de> for Kind {
+                    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                        deserializer.deserialize_identifier(KindVisitor)
+                    }
+                }
+
+                struct KindVisitor;
+                impl serde::de::Visitor<'_> for KindVisitor {
+                    type Value = Kind;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("a kind")
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, kind: &str) -> Result<Kind, E> {
+                        Ok(match kind {
+                            $( $kind => Kind::$variant, )+
+                            _ => Kind::Unknown(kind.to_owned()),
+                        })
+                    }
+                }
+
                 struct Visitor;
                 impl<'de> serde::de::Visitor<'de> for Visitor {
                     type Value = $name;
@@ -59,12 +87,12 @@ macro_rules! tagged {
                     }
 
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<$name, A::Error> {
-                        let Some(kind) = map.next_key::<std::borrow::Cow<'de, str>>()? else {
+                        let Some(kind) = map.next_key::<Kind>()? else {
                             return Err(serde::de::Error::custom("no kind"));
                         };
-                        let value = match kind.as_ref() {
-                            $( $kind => $name::$variant(map.next_value()?), )+
-                            _ => $name::Unknown { kind: kind.into_owned(), body: map.next_value()? },
+                        let value = match kind {
+                            $( Kind::$variant => $name::$variant(map.next_value()?), )+
+                            Kind::Unknown(kind) => $name::Unknown { kind, body: map.next_value()? },
                         };
                         match map.next_key::<serde::de::IgnoredAny>()? {
                             None => Ok(value),

@@ -1,6 +1,7 @@
 //! What a session does, told as scripts: a line is a record, what is expected of it stands behind the arrow.
 //!
 //! `#c1` before a line names its command, ` + ` joins events of one record, no arrow means that it is applied.
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use fanfold_fold::{
     Action, AttemptLost, CONTENT_BYTES_MAX, CUSTOM_KINDS_MAX, Citation, Command, Completed, Custom, Event, Failed, FinishReason,

@@ -2,6 +2,7 @@
 //!
 //! `FANFOLD_GOLDEN=write cargo test -p fanfold-fold --test golden` writes the files anew. Never for a record version that a
 //! release has written; for a state only together with a higher `FOLD_VERSION`.
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
