@@ -15,8 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, [&include])?;
     let encoded = descriptors.encode_to_vec();
     std::fs::write(out.join("descriptors.bin"), &encoded)?;
-    // Messages and the client.
-    tonic_prost_build::configure().build_server(false).compile_fds(descriptors.clone())?;
+    // Messages and the client. Maps are ordered, so that equal frames have equal bytes.
+    tonic_prost_build::configure().build_server(false).btree_map(".fanfold.v1").compile_fds(descriptors.clone())?;
     // The server sends frames that were encoded already, once for all readers.
     let server = out.join("server");
     std::fs::create_dir_all(&server)?;
@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .preserve_proto_field_names()
         .emit_fields()
         .ignore_unknown_fields()
+        .btree_map([".fanfold.v1"])
         .build(&[".fanfold.v1"])?;
     count_what_is_written(&out.join("fanfold.v1.serde.rs"))
 }

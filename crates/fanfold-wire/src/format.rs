@@ -27,12 +27,23 @@ pub enum DecodeError {
     /// Not the MessagePack it should be.
     #[error("not a frame in MessagePack")]
     Msgpack(#[source] rmp_serde::decode::Error),
+    /// Something follows the frame.
+    #[error("a frame in MessagePack, and {0} bytes more")]
+    Trailing(usize),
     /// Not the Protobuf it should be.
     #[error("not a frame in Protobuf")]
     Proto(#[source] prost::DecodeError),
 }
 
 impl Format {
+    /// All of them, the one that people can read first.
+    pub const ALL: [Self; 3] = [Self::Json, Self::Msgpack, Self::Proto];
+
+    /// By the name of its WebSocket subprotocol.
+    pub fn of_subprotocol(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.subprotocol() == name)
+    }
+
     /// Its WebSocket subprotocol.
     pub fn subprotocol(self) -> &'static str {
         match self {
@@ -71,13 +82,25 @@ impl Format {
     }
 
     fn write<T: prost::Message + serde::Serialize>(self, frame: &T, out: &mut Vec<u8>) {
+        match self {
+            Self::Json | Self::Msgpack => self.write_map(frame, out),
+            Self::Proto => {
+                // Room is made as needed, so this can't fail.
+                out.reserve(frame.encoded_len());
+                frame.encode_raw(out);
+            }
+        }
+    }
+
+    /// Appends what serialises as a message of the schema.
+    pub(crate) fn write_map(self, message: &impl serde::Serialize, out: &mut Vec<u8>) {
         let written = match self {
-            Self::Json => serde_json::to_writer(&mut *out, frame).map_err(|error| error.to_string()),
+            Self::Json => serde_json::to_writer(&mut *out, message).map_err(|error| error.to_string()),
             Self::Msgpack => {
                 let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map().with_human_readable();
-                frame.serialize(&mut serializer).map_err(|error| error.to_string())
+                message.serialize(&mut serializer).map_err(|error| error.to_string())
             }
-            Self::Proto => frame.encode(out).map_err(|error| error.to_string()),
+            Self::Proto => unreachable!("Protobuf is no map"),
         };
         assert!(written.is_ok(), "writing a frame to memory can't fail: {written:?}");
     }
@@ -86,9 +109,14 @@ impl Format {
         match self {
             Self::Json => serde_json::from_slice(bytes).map_err(DecodeError::Json),
             Self::Msgpack => {
-                let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
+                let mut rest = bytes;
+                let mut deserializer = rmp_serde::Deserializer::new(&mut rest).with_human_readable();
                 deserializer.set_max_depth(DEPTH_MAX);
-                T::deserialize(&mut deserializer).map_err(DecodeError::Msgpack)
+                let frame = T::deserialize(&mut deserializer).map_err(DecodeError::Msgpack)?;
+                match rest.len() {
+                    0 => Ok(frame),
+                    more => Err(DecodeError::Trailing(more)),
+                }
             }
             Self::Proto => T::decode(bytes).map_err(DecodeError::Proto),
         }

@@ -21,13 +21,16 @@ pub mod convert;
 mod error;
 mod format;
 pub mod frame;
+pub mod grpc;
 mod raw;
+mod shared;
 pub mod sse;
 pub mod websocket;
 
 pub use error::{ErrorCode, Outcome, Retry, Row};
 pub use format::{DecodeError, Format};
 pub use raw::RawFrame;
+pub use shared::{DeltaFrame, SnapshotFrame};
 
 /// Generated from `proto/fanfold/v1`; its comments are there.
 pub mod v1 {

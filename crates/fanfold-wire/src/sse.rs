@@ -1,7 +1,6 @@
 //! Frames as server-sent events (HTML standard, section 9.2).
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use crate::v1;
 use crate::v1::server_frame::Frame;
@@ -27,15 +26,23 @@ pub fn name(frame: &v1::ServerFrame) -> &'static str {
 
 /// Appends one event. `data` is JSON, so it has no line breaks of its own.
 pub fn event(name: &str, id: Option<&str>, data: &str, out: &mut Vec<u8>) {
-    debug_assert!(!data.contains('\n'), "JSON escapes line breaks");
-    let mut text = format!("event: {name}\n");
-    if let Some(id) = id {
-        // Writing to a String can't fail.
-        let _ = writeln!(text, "id: {id}");
+    event_with(name, id, out, |out| out.extend_from_slice(data.as_bytes()));
+}
+
+/// Appends one event, whose data `write` appends: JSON, which has no line breaks of its own.
+pub fn event_with(name: &str, id: Option<&str>, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    for text in ["event: ", name, "\n"] {
+        out.extend_from_slice(text.as_bytes());
     }
-    text.push_str("data: ");
-    out.extend_from_slice(text.as_bytes());
-    out.extend_from_slice(data.as_bytes());
+    if let Some(id) = id {
+        for text in ["id: ", id, "\n"] {
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"data: ");
+    let begin = out.len();
+    write(out);
+    debug_assert!(!out[begin..].iter().any(|byte| matches!(byte, b'\n' | b'\r')), "JSON escapes line breaks");
     out.extend_from_slice(b"\n\n");
 }
 

@@ -1,6 +1,6 @@
 //! Messages, parts, runs and the view.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use fanfold_fold as fold;
 
@@ -13,7 +13,7 @@ impl From<&fold::View> for v1::View {
             session: Some((&view.session).into()),
             messages: view.messages.iter().map(Into::into).collect(),
             runs: view.runs.iter().map(Into::into).collect(),
-            custom: view.custom.iter().map(|(kind, value)| (kind.clone(), value.into())).collect::<HashMap<_, _>>(),
+            custom: view.custom.iter().map(|(kind, value)| (kind.clone(), value.into())).collect::<BTreeMap<_, _>>(),
         }
     }
 }
@@ -89,7 +89,7 @@ impl TryFrom<v1::Message> for fold::Message {
             run: optional_id(message.run.as_deref(), "message.run")?,
             author: message.author,
             at_ms: message.at_ms,
-            parts: message.parts.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            parts: message.parts.into_iter().map(shown).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -153,6 +153,14 @@ impl TryFrom<v1::Part> for fold::Part {
             Part::Steering(part) => Self::Steering(fold::Steering { text: part.text, author: part.author }),
             Part::Step(part) => Self::Step(fold::Step { reason: part.reason.unwrap_or_default().try_into()? }),
         })
+    }
+}
+
+/// A part as a reader gets it: one that this release doesn't know keeps its place.
+pub(super) fn shown(part: v1::Part) -> Result<fold::Part, FieldError> {
+    match part.part {
+        Some(_) => part.try_into(),
+        None => Ok(fold::Part::Unknown { kind: String::new(), body: rmpv::Value::Nil }),
     }
 }
 

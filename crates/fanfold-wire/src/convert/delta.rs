@@ -2,6 +2,7 @@
 
 use fanfold_fold as fold;
 
+use super::content::shown;
 use super::{FieldError, id, present};
 use crate::v1;
 
@@ -46,7 +47,7 @@ impl TryFrom<v1::Op> for fold::Op {
             Op::PartSet(op) => Self::PartSet {
                 message: id(&op.message, "op.message")?,
                 part: op.part,
-                value: present(op.value, "op.value")?.try_into()?,
+                value: shown(present(op.value, "op.value")?)?,
             },
             Op::ToolCallChanged(op) => Self::ToolCallChanged {
                 message: id(&op.message, "op.message")?,

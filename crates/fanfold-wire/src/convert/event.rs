@@ -177,6 +177,54 @@ impl TryFrom<v1::RunRequested> for fold::RunRequested {
     }
 }
 
+impl TryFrom<v1::RunStarted> for fold::RunStarted {
+    type Error = FieldError;
+
+    fn try_from(event: v1::RunStarted) -> Result<Self, FieldError> {
+        Ok(Self {
+            run: id(&event.run, "start_run.run")?,
+            attempt: id(&event.attempt, "start_run.attempt")?,
+            worker: event.worker,
+            model: event.model,
+        })
+    }
+}
+
+impl TryFrom<v1::AttemptLost> for fold::AttemptLost {
+    type Error = FieldError;
+
+    fn try_from(event: v1::AttemptLost) -> Result<Self, FieldError> {
+        Ok(Self { run: id(&event.run, "lose_attempt.run")?, attempt: id(&event.attempt, "lose_attempt.attempt")? })
+    }
+}
+
+impl TryFrom<v1::RunSteered> for fold::RunSteered {
+    type Error = FieldError;
+
+    fn try_from(event: v1::RunSteered) -> Result<Self, FieldError> {
+        Ok(Self { run: id(&event.run, "steer.run")?, text: event.text })
+    }
+}
+
+impl TryFrom<v1::ToolDecided> for fold::ToolDecided {
+    type Error = FieldError;
+
+    fn try_from(event: v1::ToolDecided) -> Result<Self, FieldError> {
+        Ok(Self {
+            message: id(&event.message, "decide_tool.message")?,
+            call: event.call,
+            approved: event.approved,
+            reason: event.reason,
+        })
+    }
+}
+
+impl From<v1::Custom> for fold::Custom {
+    fn from(event: v1::Custom) -> Self {
+        Self { kind: event.kind, content_type: event.content_type, payload: event.payload }
+    }
+}
+
 /// The action of a command whose ids have been filled in.
 impl TryFrom<v1::command::Action> for fold::Action {
     type Error = FieldError;
@@ -193,26 +241,11 @@ impl TryFrom<v1::command::Action> for fold::Action {
             Action::Cancel(action) => {
                 Self::Cancel { run: optional_id(action.run.as_deref(), "cancel.run")?, reason: action.reason }
             }
-            Action::Steer(action) => Self::Steer(fold::RunSteered { run: id(&action.run, "steer.run")?, text: action.text }),
-            Action::DecideTool(action) => Self::DecideTool(fold::ToolDecided {
-                message: id(&action.message, "decide_tool.message")?,
-                call: action.call,
-                approved: action.approved,
-                reason: action.reason,
-            }),
-            Action::Custom(action) => {
-                Self::Custom(fold::Custom { kind: action.kind, content_type: action.content_type, payload: action.payload })
-            }
-            Action::StartRun(action) => Self::StartRun(fold::RunStarted {
-                run: id(&action.run, "start_run.run")?,
-                attempt: id(&action.attempt, "start_run.attempt")?,
-                worker: action.worker,
-                model: action.model,
-            }),
-            Action::LoseAttempt(action) => Self::LoseAttempt(fold::AttemptLost {
-                run: id(&action.run, "lose_attempt.run")?,
-                attempt: id(&action.attempt, "lose_attempt.attempt")?,
-            }),
+            Action::Steer(action) => Self::Steer(action.try_into()?),
+            Action::DecideTool(action) => Self::DecideTool(action.try_into()?),
+            Action::Custom(action) => Self::Custom(action.into()),
+            Action::StartRun(action) => Self::StartRun(action.try_into()?),
+            Action::LoseAttempt(action) => Self::LoseAttempt(action.try_into()?),
         })
     }
 }

@@ -1,8 +1,12 @@
 //! Between the fold's types and the wire's. From the fold everything can be said; from the wire it is checked.
+//!
+//! What a client asks for must be known here. What it is shown need not be: a part or an event of a later release keeps its
+//! place, since parts are told apart by their number.
 
 mod content;
 mod delta;
 mod event;
+mod stored;
 
 pub use delta::delta;
 
@@ -30,6 +34,9 @@ pub enum Problem {
     /// Not an id.
     #[error("{0}")]
     Id(IdError),
+    /// Its bytes are not what they must be.
+    #[error("can't be read")]
+    Unreadable,
 }
 
 /// Parses an id; `field` names it in the error.
