@@ -5,10 +5,10 @@
 
 use fanfold_fold::{
     Action, AttemptLost, CONTENT_BYTES_MAX, CUSTOM_KINDS_MAX, Citation, Command, Completed, Custom, Event, Failed, FinishReason,
-    MessageAdded, NAME_BYTES_MAX, OPEN_RUNS_MAX, Output, PARTS_MAX, Part, REPLY_PARTS_MAX, ReasoningDelta, Record, Refusal, Role,
-    RunCancelled, RunFailed, RunRequested, RunStarted, RunSteered, Said, SessionClosed, SessionErased, SessionOpened,
-    SessionTitled, State, StepFinished, TextDelta, ToolArguments, ToolCallStarted, ToolDecided, ToolReady, ToolResult, Usage,
-    Verdict, View,
+    Merger, MessageAdded, NAME_BYTES_MAX, OPEN_RUNS_MAX, Op, Output, PARTS_MAX, Part, REPLY_PARTS_MAX, ReasoningDelta, Record,
+    Refusal, Role, RunCancelled, RunFailed, RunRequested, RunStarted, RunSteered, Said, SessionClosed, SessionErased,
+    SessionOpened, SessionTitled, State, StepFinished, TextDelta, ToolArguments, ToolCallStarted, ToolDecided, ToolReady,
+    ToolResult, Usage, Verdict, View,
 };
 
 /// Runs a script, then compares the readable state with `expected`, line by line without indentation.
@@ -455,6 +455,33 @@ fn what_a_state_knows_of_its_commands_is_bounded() {
     }
     assert_eq!(state.remembered(&id("first")), None);
     assert_eq!(state.apply(&record("#c0 title x")).0, Verdict::Repeated(fanfold_fold::Settled::Applied));
+}
+
+#[test]
+fn merged_deltas_say_each_thing_once() {
+    let merged = |script: &str| {
+        let (mut state, mut merger) = (state_of(STARTED), Merger::default());
+        lines(script).for_each(|line| merger.push(state.apply(&record(line)).1));
+        let kinds = merger.finish().ops.into_iter().map(|op| match op {
+            Op::SessionChanged(_) => "session".to_owned(),
+            Op::MessageAdded(message) => format!("added {}", message.parts.iter().map(part).collect::<Vec<_>>().join("|")),
+            Op::MessageReset { .. } => "reset".into(),
+            Op::PartAppended { text, .. } => format!("append {text}"),
+            Op::PartSet { value, .. } => format!("set {}", part(&value)),
+            Op::ToolCallChanged { .. } => "tool".into(),
+            Op::RunChanged(_) => "run".into(),
+            Op::Custom { .. } => "custom".into(),
+        });
+        kinds.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(merged("out t1 1 text:a\nout t1 2 text:b text:c usage:1\nout t1 5 usage:2 text:d"), "set abcd, run");
+    assert_eq!(merged("out t1 1 text:a step text:b\nstart r1 t2\nout t2 1 text:c"), "reset, run, set c");
+    assert_eq!(merged("out t1 1 call:c args:c:{\nout t1 3 args:c:} ready:c result:c:ok"), "set c{} Done ok");
+    assert_eq!(
+        merged("title a\nask r2 m1 a2\ncustom k a\nout t1 1 done\nstart r2 t2\nout t2 1 text:x\ncustom k b\ntitle b"),
+        "session, added x, run, custom, run"
+    );
+    assert_eq!(merged("title a\ncustom k v\nout t1 1 text:a\nerase"), "session");
 }
 
 #[test]

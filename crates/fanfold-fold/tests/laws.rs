@@ -123,24 +123,27 @@ proptest! {
 
     /// Not only deltas that this fold makes: a later one may make others.
     #[test]
-    fn any_two_deltas_merge(choices in prop::collection::vec(op_choice(), 0..40), cut in any::<prop::sample::Index>()) {
+    fn any_two_deltas_merge(
+        choices in prop::collection::vec(op_choice(), 0..60), cuts in prop::array::uniform2(any::<prop::sample::Index>()),
+    ) {
+        let mut cuts = cuts.map(|cut| cut.index(choices.len() + 1));
+        cuts.sort_unstable();
         let mut view = View::default();
-        let mut ops = Vec::new();
-        let cut = cut.index(choices.len() + 1);
-        let mut between = 0;
+        let mut start = View::default();
+        let mut deltas = [Delta::default(), Delta::default(), Delta::default()];
         for (at, choice) in choices.iter().enumerate() {
-            if at == cut {
-                between = ops.len();
+            let Some(op) = choice.op(&view) else { continue };
+            let delta = usize::from(at >= cuts[0]) + usize::from(at >= cuts[1]);
+            view.apply(&Delta { ops: vec![op.clone()] }).unwrap();
+            if delta == 0 {
+                start = view.clone();
             }
-            if let Some(op) = choice.op(&view) {
-                view.apply(&Delta { ops: vec![op.clone()] }).unwrap();
-                ops.push(op);
-            }
+            deltas[delta].ops.push(op);
         }
-        let second = Delta { ops: ops.split_off(between) };
-        let merged = Delta { ops }.merge(second);
-        prop_assert_eq!(&applied(&View::default(), &merged), &view);
-        prop_assert_eq!(&applied(&View::default(), &merged.full(&view)), &view);
+        let [_, first, second] = deltas;
+        let merged = first.merge(second);
+        prop_assert_eq!(&applied(&start, &merged), &view);
+        prop_assert_eq!(&applied(&start, &merged.full(&view)), &view);
     }
 
     #[test]
@@ -312,7 +315,7 @@ struct OpChoice {
 }
 
 fn op_choice() -> impl Strategy<Value = OpChoice> {
-    (0u8..40, 0u8..3, any::<prop::sample::Index>(), text(), part()).prop_map(|(what, message, part, text, value)| OpChoice {
+    (0u8..30, 0u8..3, any::<prop::sample::Index>(), text(), part()).prop_map(|(what, message, part, text, value)| OpChoice {
         what,
         message,
         part,
