@@ -201,7 +201,7 @@ struct Producer {
 impl Producer {
     fn produce(&mut self, rate: usize, count: usize) {
         // Base64 of zeros.
-        let payload = "A".repeat(setting("FANFOLD_BENCH_BYTES", 120).next_multiple_of(3) / 3 * 4);
+        let payload = "A".repeat(setting("FANFOLD_BENCH_BYTES", 120).div_ceil(3) * 4);
         let body = format!(r#"{{"custom":{{"kind":"bench","content_type":"text/plain","payload":"{payload}"}}}}"#);
         paced(rate, count, || self.post(&format!("/v1/sessions/{SESSION}/commands"), &body));
     }

@@ -1,6 +1,6 @@
 //! The sessions that one connection reads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use fanfold_fold::{Cursor, Offset, SessionId};
@@ -20,12 +20,18 @@ pub(crate) struct Subscriptions {
     next_slot: u32,
     /// Readers in full mode that are to be filled at a time.
     due: Vec<(Instant, u32)>,
+    /// Readers that haven't been told yet that they have everything.
+    catching_up: HashSet<u32>,
+    /// Where sessions ended for this connection; a client that comes back says so.
+    ended: Vec<v1::Position>,
 }
 
 /// What a session had for this connection.
 pub(crate) enum Filling {
     /// Nothing more at the moment.
     Idle,
+    /// The same, for the first time.
+    CaughtUp(v1::CaughtUp),
     /// More, once this has been sent.
     More,
     /// The session has ended for its readers.
@@ -36,7 +42,17 @@ pub(crate) enum Filling {
 
 impl Subscriptions {
     pub(crate) fn new(edge: Arc<Edge>, framing: Framing) -> Self {
-        Self { edge, framing, inbox: Arc::default(), slots: HashMap::new(), names: HashMap::new(), next_slot: 0, due: Vec::new() }
+        Self {
+            edge,
+            framing,
+            inbox: Arc::default(),
+            slots: HashMap::new(),
+            names: HashMap::new(),
+            next_slot: 0,
+            due: Vec::new(),
+            catching_up: HashSet::new(),
+            ended: Vec::new(),
+        }
     }
 
     pub(crate) fn inbox(&self) -> Arc<Inbox> {
@@ -69,6 +85,7 @@ impl Subscriptions {
         let request = Subscribe { start, format: self.framing.id(), mode, window: window(request.window) };
         let subscribed = self.edge.sessions.subscribe(&key, request, &self.inbox, slot).await?;
         self.answer(&subscribed, out);
+        self.catching_up.insert(slot);
         self.names.insert(key.session.clone(), slot);
         self.slots.insert(slot, subscribed.subscription);
         Ok(slot)
@@ -104,7 +121,11 @@ impl Subscriptions {
 
     /// Stops reading a session. Nothing else ends by that.
     pub(crate) fn leave(&mut self, session: &SessionId) -> bool {
-        self.names.remove(session).is_some_and(|slot| self.slots.remove(&slot).is_some())
+        self.ended.retain(|position| position.session != session.as_str());
+        self.names.remove(session).is_some_and(|slot| {
+            self.catching_up.remove(&slot);
+            self.slots.remove(&slot).is_some()
+        })
     }
 
     /// Appends what one session has for this connection.
@@ -114,6 +135,10 @@ impl Subscriptions {
         let session = subscription.key().session.clone();
         let filled = subscription.fill(out, bytes_max).await;
         match filled {
+            Ok(Filled::Idle) if self.catching_up.remove(&slot) => {
+                let cursor = subscription.cursor().to_string();
+                Filling::CaughtUp(v1::CaughtUp { session: session.to_string(), cursor })
+            }
             Ok(Filled::Idle) => Filling::Idle,
             Ok(Filled::More) => Filling::More,
             Ok(Filled::At(at)) => {
@@ -136,6 +161,7 @@ impl Subscriptions {
             Ended::Erased => ("erased", String::new()),
             Ended::Gone => return Filling::Failed(Failure::new(ErrorCode::Draining).frame(session.as_str(), "")),
         };
+        self.ended.push(v1::Position { session: session.to_string(), cursor: cursor.clone(), head: 0 });
         Filling::Closed(v1::Closed { session: session.to_string(), code: code.into(), reason, cursor })
     }
 
@@ -147,6 +173,13 @@ impl Subscriptions {
             head: subscription.head().0,
         };
         self.slots.values().map(position).collect()
+    }
+
+    /// The same with the sessions that have ended, for an id that a client comes back with.
+    pub(crate) fn positions_and_ends(&self) -> Vec<v1::Position> {
+        let mut positions = self.positions();
+        positions.extend(self.ended.iter().cloned());
+        positions
     }
 
     /// Those that are to be filled by now, and when the next one is.

@@ -132,6 +132,10 @@ impl Talk {
             let Some(slot) = self.ready.pop_front() else { return };
             match self.subscriptions.fill(slot, out).await {
                 Filling::Idle => {}
+                Filling::CaughtUp(frame) if self.framing != Framing::SseSimple => {
+                    self.framing.write(&Out::CaughtUp(frame).into(), out);
+                }
+                Filling::CaughtUp(_) => {}
                 Filling::More => self.ready.push_back(slot),
                 Filling::Closed(closed) => self.framing.write(&Out::Closed(closed).into(), out),
                 Filling::Failed(error) => self.framing.write(&Out::Error(error).into(), out),
@@ -239,6 +243,10 @@ impl Talk {
 
     pub(crate) fn positions(&self) -> Vec<v1::Position> {
         self.subscriptions.positions()
+    }
+
+    pub(crate) fn positions_and_ends(&self) -> Vec<v1::Position> {
+        self.subscriptions.positions_and_ends()
     }
 
     /// Whether nothing is read any more.

@@ -103,7 +103,10 @@ async fn converse(
             match tokio::time::timeout(stall_max, sender.send(Ok(block))).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
-                Err(_) => return end(&sender, talk.positions(), ErrorCode::SlowConsumer).await,
+                Err(_) => {
+                    metrics::counter!("fanfold_slow_consumers_total").increment(1);
+                    return end(&sender, talk.positions(), ErrorCode::SlowConsumer).await;
+                }
             }
         }
         // A single session's stream ends with it.

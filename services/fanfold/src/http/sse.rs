@@ -42,10 +42,12 @@ pub(super) async fn one(
     Query(ask): Query<Ask>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let framing = match ask.view.as_deref() {
-        None => Framing::Sse,
-        Some("simple") => Framing::SseSimple,
-        Some(_) => return Err(bad("view")),
+    let framing = match (ask.view.as_deref(), ask.mode.as_deref()) {
+        (None, _) => Framing::Sse,
+        (Some("simple"), None | Some("deltas")) => Framing::SseSimple,
+        // Whole parts would be shown as tokens.
+        (Some("simple"), Some(_)) => return Err(bad("mode")),
+        (Some(_), _) => return Err(bad("view")),
     };
     stream(edge, vec![session], framing, &ask, &headers).await
 }
@@ -154,7 +156,7 @@ async fn pump(
 
 /// Several sessions share a stream: the id says where each of them is after this block.
 fn with_vector(talk: &Talk, block: &[u8]) -> Vec<u8> {
-    let positions = talk.positions();
+    let positions = talk.positions_and_ends();
     let pairs = positions.iter().map(|position| (position.session.as_str(), position.cursor.as_str()));
     // The id belongs to the block's last event, so that a client cut within the block has the one before.
     let last = block[..block.len() - 2].windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2);

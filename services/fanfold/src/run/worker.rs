@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::clock;
 use crate::run::keeper::{Keeper, Offer};
 use crate::run::model::{Answer, Model};
+use crate::run::said::groups;
 
 /// How runs name this worker.
 pub const NAME: &str = "embedded";
@@ -79,11 +80,14 @@ async fn write(sessions: &Sessions, offer: &Offer, attempt: AttemptId, mut answe
             continue;
         }
         ended |= said.iter().any(|said| matches!(said, Said::Completed(_) | Said::Failed(_)));
-        let next = seq + said.len() as u64;
-        if !append(sessions, offer, Output { attempt: attempt.clone(), seq, said }).await {
-            return;
+        for said in groups(said) {
+            let next = seq + said.len() as u64;
+            let output = Output { attempt: attempt.clone(), seq, said };
+            seq = next;
+            if !append(sessions, offer, output).await {
+                return;
+            }
         }
-        seq = next;
     }
     if !ended {
         let failed = Failed { code: "stream_ended".into(), message: "The model stopped in mid-answer.".into(), retryable: true };

@@ -81,7 +81,7 @@ async fn serve(edge: Arc<Edge>, socket: TcpStream, read_already: &[u8], format: 
             metrics::counter!("fanfold_slow_consumers_total").increment(1);
             websocket::close(ErrorCode::SlowConsumer.row().close, ErrorCode::SlowConsumer.name(), &mut bytes);
         }
-        // The client's close is answered with the same code.
+        // A client's close is answered with a close.
         Ended::ByClient => websocket::close(1000, "", &mut bytes),
         Ended::Protocol(error) => {
             tracing::debug!(error, "client broke the protocol");
