@@ -122,3 +122,30 @@ impl Format {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_format_is_found_by_its_subprotocol() {
+        for format in Format::ALL {
+            assert_eq!(Format::of_subprotocol(format.subprotocol()), Some(format));
+        }
+        assert_eq!(Format::of_subprotocol("fanfold.v2.json"), None);
+        assert_eq!(Format::of_subprotocol(""), None);
+    }
+
+    /// Two frames in one message are a client's mistake, not one frame.
+    #[test]
+    fn nothing_may_follow_a_frame() {
+        for format in [Format::Json, Format::Msgpack] {
+            let mut bytes = Vec::new();
+            format.encode_client(&v1::ClientFrame::default(), &mut bytes);
+            assert!(format.decode(&bytes).is_ok());
+            format.encode_client(&v1::ClientFrame::default(), &mut bytes);
+            assert!(format.decode(&bytes).is_err(), "{format:?}");
+        }
+        assert!(matches!(Format::Msgpack.decode(&[0x80, 0x80, 0x80]), Err(DecodeError::Trailing(2))));
+    }
+}
