@@ -16,6 +16,8 @@ const FORMAT: &[u8] = b"fanfold store 1\n";
 /// fjall asserts that a limit of the journals is not below this.
 const JOURNAL_BYTES_MIN: u64 = 64 << 20;
 
+const KEYSPACES: [&str; 5] = ["snapshots", "segments", "rows", "listing", "parking"];
+
 pub(crate) struct Disk {
     pub(crate) db: Database,
     pub(crate) snapshots: Keyspace,
@@ -35,7 +37,7 @@ impl Disk {
         if known {
             complete(&db)?;
         }
-        let disk = catch_unwind(AssertUnwindSafe(|| Self::open_database(&db, config))).unwrap_or_else(|panic| {
+        let disk = catch_unwind(AssertUnwindSafe(|| Self::open_database(&db, config, known))).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
             Err(OpenError::Store(format!("the driver panicked: {}", text.unwrap_or("without a text")).into()))
         })?;
@@ -46,29 +48,34 @@ impl Disk {
         Ok(disk)
     }
 
-    fn open_database(dir: &Path, config: &EmbeddedStoreConfig) -> Result<Self, OpenError> {
-        let open = || -> fjall::Result<Self> {
-            let db = Database::builder(dir)
-                .cache_size(config.cache_bytes)
-                .max_journaling_size(config.journal_bytes_max.max(JOURNAL_BYTES_MIN))
-                .worker_threads(1)
-                .open()?;
+    fn open_database(dir: &Path, config: &EmbeddedStoreConfig, known: bool) -> Result<Self, OpenError> {
+        let broken = |error| match error {
+            fjall::Error::Locked => OpenError::Busy,
+            other => OpenError::Store(Box::new(other)),
+        };
+        let db = Database::builder(dir)
+            .cache_size(config.cache_bytes)
+            .max_journaling_size(config.journal_bytes_max.max(JOURNAL_BYTES_MIN))
+            .worker_threads(1)
+            .open()
+            .map_err(broken)?;
+        if let Some(missing) = KEYSPACES.iter().find(|name| known && !db.keyspace_exists(name)) {
+            return Err(OpenError::Missing(dir.join(missing)));
+        }
+        let keyspaces = || -> fjall::Result<Self> {
             let rows = || KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes_max);
             // Large values stand beside the tables: keys are looked through without them, and they aren't copied by compactions.
             let blobs = || rows().with_kv_separation(Some(KvSeparationOptions::default()));
             Ok(Self {
-                snapshots: db.keyspace("snapshots", blobs)?,
-                segments: db.keyspace("segments", blobs)?,
-                rows: db.keyspace("rows", rows)?,
-                listing: db.keyspace("listing", rows)?,
-                parking: db.keyspace("parking", rows)?,
-                db,
+                snapshots: db.keyspace(KEYSPACES[0], blobs)?,
+                segments: db.keyspace(KEYSPACES[1], blobs)?,
+                rows: db.keyspace(KEYSPACES[2], rows)?,
+                listing: db.keyspace(KEYSPACES[3], rows)?,
+                parking: db.keyspace(KEYSPACES[4], rows)?,
+                db: db.clone(),
             })
         };
-        open().map_err(|error| match error {
-            fjall::Error::Locked => OpenError::Busy,
-            other => OpenError::Store(Box::new(other)),
-        })
+        keyspaces().map_err(broken)
     }
 }
 

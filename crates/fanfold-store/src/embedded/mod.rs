@@ -2,6 +2,8 @@
 
 mod change;
 mod config;
+#[cfg(test)]
+mod damage;
 mod disk;
 mod error;
 mod layout;
