@@ -1,0 +1,78 @@
+//! What operators see: buried runs, and what is under way.
+
+use std::sync::Arc;
+
+use super::{LONG, hint, nothing, offer, take};
+use crate::port::{Depth, Offered, Place, REASON_BYTES_MAX, RunQueue};
+
+/// With its reason; the session goes on without it.
+pub async fn a_buried_run_is_kept_for_operators(queue: Arc<dyn RunQueue>) {
+    for run in ["r1", "r2"] {
+        offer(&*queue, &hint("t", "s", run)).await;
+    }
+    let lease = take(&*queue, LONG).await;
+    queue.bury(lease.id, "too many attempts").await.unwrap();
+    let second = take(&*queue, LONG).await;
+    assert_eq!(second.hint, hint("t", "s", "r2"));
+    assert_eq!(queue.offer(&lease.hint).await.unwrap(), Offered::Known, "an offer does not wake it");
+    queue.bury(second.id, &"ü".repeat(REASON_BYTES_MAX)).await.unwrap();
+    nothing(&*queue).await;
+    let letters = queue.dead_letters(None, 9).await.unwrap();
+    assert_eq!(letters.len(), 2);
+    assert_eq!((&letters[0].hint, &*letters[0].reason, letters[0].deliveries), (&lease.hint, "too many attempts", 1));
+    assert!(letters[1].reason.len() <= REASON_BYTES_MAX, "I5 bounded: {} bytes", letters[1].reason.len());
+    assert_eq!(queue.depth().await.unwrap(), Depth { dead: 2, ..Depth::default() });
+    assert_eq!(queue.list(None, 9).await.unwrap(), []);
+}
+
+/// As if it were new, behind the others.
+pub async fn a_redriven_run_is_tried_again(queue: Arc<dyn RunQueue>) {
+    let buried = hint("t", "s", "r1");
+    offer(&*queue, &buried).await;
+    assert!(!queue.redrive(&buried.session, &buried.run).await.unwrap(), "it is not buried");
+    let lease = take(&*queue, LONG).await;
+    queue.bury(lease.id, "why").await.unwrap();
+    offer(&*queue, &hint("t", "s", "r2")).await;
+    assert!(queue.redrive(&buried.session, &buried.run).await.unwrap());
+    assert!(!queue.redrive(&buried.session, &buried.run).await.unwrap(), "it is not buried any more");
+    assert_eq!(queue.dead_letters(None, 9).await.unwrap(), []);
+    let next = take(&*queue, LONG).await;
+    assert_eq!(next.hint, hint("t", "s", "r2"));
+    queue.done(next.id).await.unwrap();
+    let again = take(&*queue, LONG).await;
+    assert_eq!((again.hint, again.deliveries), (buried, 1));
+}
+
+/// Each hint once, in the order of sessions and runs.
+pub async fn lists_are_in_pages(queue: Arc<dyn RunQueue>) {
+    let names = [("t", "a", "r2"), ("t", "a", "r1"), ("t", "a", "r10"), ("t", "a-b", "r0"), ("t-", "a", "r"), ("u", "a", "r")];
+    for (tenant, session, run) in names {
+        offer(&*queue, &hint(tenant, session, run)).await;
+    }
+    let mut expected = names.map(|(tenant, session, run)| hint(tenant, session, run));
+    expected.sort_by_key(|hint| (hint.session.clone(), hint.run.clone()));
+    for hints_max in [1, 2, 3, 100] {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = queue.list(after.as_ref().map(|(session, run)| (session, run)), hints_max).await.unwrap();
+            assert!(page.len() <= hints_max, "I5 bounded: {} hints of {hints_max}", page.len());
+            let Some(last) = page.last() else { break };
+            after = Some((last.hint.session.clone(), last.hint.run.clone()));
+            assert!(page.iter().all(|listed| listed.place == Place::Waiting && listed.deliveries == 0));
+            all.extend(page.into_iter().map(|listed| listed.hint));
+        }
+        assert_eq!(all, expected, "pages of {hints_max}");
+    }
+    for _ in names {
+        let lease = take(&*queue, LONG).await;
+        queue.bury(lease.id, "why").await.unwrap();
+    }
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = queue.dead_letters(after.as_ref().map(|(session, run)| (session, run)), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.hint.session.clone(), last.hint.run.clone()));
+        all.extend(page.into_iter().map(|letter| letter.hint));
+    }
+    assert_eq!(all, expected);
+}
