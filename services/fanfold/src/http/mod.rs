@@ -1,5 +1,6 @@
 //! HTTP: REST, WebSocket, SSE, the page, probes and metrics.
 
+mod asked;
 mod page;
 mod problem;
 mod rest;

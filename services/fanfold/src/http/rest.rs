@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use fanfold_wire::v1::command::Action;
 use fanfold_wire::{ErrorCode, v1};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::asked::Asked;
 use super::bearer;
 use super::problem::Problem;
 use crate::auth::Caller;
@@ -41,7 +42,7 @@ pub(super) struct ListAsk {
 /// `GET /v1/sessions`
 pub(super) async fn list(
     State(edge): State<Arc<Edge>>,
-    Query(ask): Query<ListAsk>,
+    Asked(ask): Asked<ListAsk>,
     headers: HeaderMap,
 ) -> Answer<v1::ListSessionsReply> {
     let request = v1::ListSessionsRequest { user: ask.user, page: ask.page, limit: ask.limit };
@@ -85,7 +86,7 @@ pub(super) struct StateAsk {
 pub(super) async fn state(
     State(edge): State<Arc<Edge>>,
     Path(session): Path<String>,
-    Query(ask): Query<StateAsk>,
+    Asked(ask): Asked<StateAsk>,
     headers: HeaderMap,
 ) -> Answer<v1::Snapshot> {
     let request = v1::GetStateRequest { session, at: ask.at, at_least: ask.at_least, window: ask.window };
@@ -105,7 +106,7 @@ pub(super) struct EventsAsk {
 pub(super) async fn events(
     State(edge): State<Arc<Edge>>,
     Path(session): Path<String>,
-    Query(ask): Query<EventsAsk>,
+    Asked(ask): Asked<EventsAsk>,
     headers: HeaderMap,
 ) -> Answer<v1::ListEventsReply> {
     let request = v1::ListEventsRequest { session, after: ask.after, upto: ask.upto, limit: ask.limit };

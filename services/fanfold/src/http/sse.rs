@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use fanfold_wire::{ErrorCode, sse, v1};
 use http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::asked::Asked;
 use super::problem::Problem;
 use super::{bearer, origin_allowed};
 use crate::edge::{Edge, Failure, Framing, Talk};
@@ -39,7 +40,7 @@ pub(super) struct Ask {
 pub(super) async fn one(
     State(edge): State<Arc<Edge>>,
     Path(session): Path<String>,
-    Query(ask): Query<Ask>,
+    Asked(ask): Asked<Ask>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let framing = match (ask.view.as_deref(), ask.mode.as_deref()) {
@@ -53,7 +54,7 @@ pub(super) async fn one(
 }
 
 /// `GET /v1/stream?sessions=a,b`
-pub(super) async fn many(State(edge): State<Arc<Edge>>, Query(ask): Query<Ask>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn many(State(edge): State<Arc<Edge>>, Asked(ask): Asked<Ask>, headers: HeaderMap) -> Result<Response, Problem> {
     let sessions: Vec<String> = ask.sessions.split(',').filter(|session| !session.is_empty()).map(str::to_owned).collect();
     if sessions.is_empty() {
         return Err(bad("sessions"));
