@@ -1,9 +1,13 @@
 //! What clients send over a WebSocket: frames put together into messages, with limits (RFC 6455).
 
-use std::io::Cursor;
+use std::future::poll_fn;
+use std::io::{self, Cursor};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -30,7 +34,7 @@ pub(crate) enum Received {
 pub(crate) enum ReceiveError {
     /// The connection is gone.
     #[error("the connection was lost")]
-    Lost(#[source] std::io::Error),
+    Lost(#[source] io::Error),
     /// The client ended it without a close frame.
     #[error("the connection ended without a close")]
     Ended,
@@ -63,13 +67,21 @@ impl Receiver {
             if let Some(received) = self.next_buffered()? {
                 return Ok(received);
             }
-            self.buffer.reserve(READ_BYTES);
-            match self.socket.read_buf(&mut self.buffer).await {
+            match poll_fn(|context| self.poll_read(context)).await {
                 Ok(0) => return Err(ReceiveError::Ended),
                 Ok(_) => {}
                 Err(error) => return Err(ReceiveError::Lost(error)),
             }
         }
+    }
+
+    /// Reads by way of the stack, so that a connection that waits has no buffer.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.socket).poll_read(context, &mut read))?;
+        self.buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
     }
 
     /// Takes whole frames off the buffer until they make a message.
