@@ -27,6 +27,10 @@
 //! A damaged snapshot is skipped for an older one. A damaged row, or a gap in the archive, is [`StoreError::Unavailable`] and never
 //! "absent". A store with a part missing doesn't open: [`OpenError`] says which.
 //!
+//! A journal damaged on disk is another matter: the database drops what follows the damage and says nothing. The embedded store may
+//! then be older than it was. Of snapshots and rows that costs time, for the log has it all and rows come again with their session's
+//! next activity; a hole in the archive is told when it is read, and its missing end by the log, which begins above it.
+//!
 //! # Example
 //!
 //! ```

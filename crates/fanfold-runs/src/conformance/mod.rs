@@ -48,6 +48,7 @@ macro_rules! conformance {
             a_hint_of_later_is_held_back_with_those_behind_it,
             a_tenant_that_offers_much_waits_for_itself,
             whoever_waits_is_woken,
+            a_hint_held_back_finds_whoever_still_waits,
             every_hint_is_taken_once_by_many_takers,
             a_taker_that_goes_away_takes_nothing_with_it,
             a_full_queue_says_so,

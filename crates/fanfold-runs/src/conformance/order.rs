@@ -142,6 +142,23 @@ pub async fn whoever_waits_is_woken(queue: Arc<dyn RunQueue>) {
     assert_eq!((again.hint, again.deliveries), (second.hint, 2));
 }
 
+/// Also when another who waited longer has gone by then.
+pub async fn a_hint_held_back_finds_whoever_still_waits(queue: Arc<dyn RunQueue>) {
+    offer(&*queue, &hint("t", "s", "r")).await;
+    let lease = take(&*queue, LONG).await;
+    let [impatient, patient] = [SHORT / 2, DEADLINE].map(|wait| {
+        let queue = queue.clone();
+        tokio::spawn(async move { queue.take("worker", LONG, wait).await.unwrap() })
+    });
+    tokio::task::yield_now().await;
+    let started = tokio::time::Instant::now();
+    queue.give_back(lease.id, SHORT).await.unwrap();
+    assert_eq!(impatient.await.unwrap(), None);
+    let taken = patient.await.unwrap().expect("it can be had after a while");
+    assert_eq!(taken.hint, hint("t", "s", "r"));
+    assert!(started.elapsed() < DEADLINE / 2, "after {:?}", started.elapsed());
+}
+
 /// All of them, and none twice.
 pub async fn every_hint_is_taken_once_by_many_takers(queue: Arc<dyn RunQueue>) {
     let takers = (0..20).map(|_| {

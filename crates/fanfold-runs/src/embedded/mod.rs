@@ -109,10 +109,9 @@ impl RunQueue for EmbeddedRunQueue {
 
     async fn take(&self, worker: &str, lease: Duration, wait: Duration) -> Result<Option<Lease>, QueueError> {
         let deadline = Instant::now().checked_add(wait);
+        // Made before looking, so that what changes in between is noticed.
         let mut changed = std::pin::pin!(self.changed.notified());
         loop {
-            // Before looking, so that what comes in between is noticed.
-            changed.as_mut().enable();
             let (taken, due_ms) = self.with(|lines, now_ms| {
                 let taken = lines.take(worker, after(now_ms, lease));
                 (taken, lines.next_due_ms().map(|due_ms| due_ms.saturating_sub(now_ms).max(1)))
