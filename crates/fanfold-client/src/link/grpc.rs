@@ -1,8 +1,9 @@
 //! Over gRPC.
 
+use fanfold_wire::grpc::Details;
+use fanfold_wire::v1;
 use fanfold_wire::v1::server_frame::Frame;
 use fanfold_wire::v1::sessions_client::SessionsClient;
-use fanfold_wire::{ErrorCode, v1};
 use prost::Message as _;
 use tonic::{Status, Streaming};
 
@@ -38,11 +39,9 @@ impl Grpc {
 
 /// The node's own statuses name their code in the details; a lost connection has none.
 fn refused(status: Status) -> LinkError {
-    let details = String::from_utf8_lossy(status.details()).into_owned();
-    let named = |code: &&ErrorCode| code.row().grpc == status.code() && details.contains(&code.name().to_uppercase());
-    match ErrorCode::ALL.iter().filter(named).max_by_key(|code| code.name().len()) {
-        Some(code) => {
-            LinkError::Refused { code: code.name().to_owned(), message: status.message().to_owned(), retry_after_ms: 0 }
+    match Details::of(&status) {
+        Some(Details { code, retry_after_ms }) => {
+            LinkError::Refused { code: code.name().to_owned(), message: status.message().to_owned(), retry_after_ms }
         }
         None => lost(format!("{:?} {}", status.code(), status.message())),
     }

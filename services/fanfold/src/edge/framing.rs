@@ -50,12 +50,7 @@ impl Framing {
             Self::WebSocket(format) => websocket::message(format, out, |out| format.encode(frame, out)),
             Self::Sse => sse::event(sse::name(frame), cursor(frame), &data(frame), out),
             Self::SseMany | Self::SseSimple => sse::event(sse::name(frame), None, &data(frame), out),
-            Self::Grpc => {
-                let length = u32::try_from(frame.encoded_len()).unwrap_or(u32::MAX);
-                out.extend(length.to_be_bytes());
-                // Room is made as needed.
-                frame.encode_raw(out);
-            }
+            Self::Grpc => length_before(out, |out| Format::Proto.encode(frame, out)),
         }
     }
 }
@@ -115,11 +110,14 @@ impl FrameCodec for Framing {
     }
 
     fn delta(&self, delta: &DeltaFrame<'_>, out: &mut Vec<u8>) {
-        match self {
+        let DeltaFrame { session, after, cursor, delta: change, .. } = *delta;
+        let frame = fanfold_wire::DeltaFrame { session, after, cursor, delta: change };
+        match *self {
             Self::SseSimple => simple::delta(delta, out),
-            Self::WebSocket(_) | Self::Sse | Self::SseMany | Self::Grpc => {
-                self.write(&frame::delta(delta.session, delta.after, delta.cursor, delta.delta), out);
-            }
+            Self::WebSocket(format) => websocket::message(format, out, |out| frame.encode(format, out)),
+            Self::Sse => sse::event_with("delta", Some(&cursor.to_string()), out, |out| frame.encode_data(out)),
+            Self::SseMany => sse::event_with("delta", None, out, |out| frame.encode_data(out)),
+            Self::Grpc => length_before(out, |out| frame.encode(Format::Proto, out)),
         }
     }
 
@@ -137,6 +135,15 @@ impl FrameCodec for Framing {
         let presence = v1::Presence { session: session.to_string(), present: present.collect() };
         self.write(&Frame::Presence(presence).into(), out);
     }
+}
+
+/// Appends a message with its length before it.
+fn length_before(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let begin = out.len();
+    out.extend([0; 4]);
+    write(out);
+    let length = u32::try_from(out.len() - begin - 4).unwrap_or(u32::MAX);
+    out[begin..begin + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// A large snapshot goes in pieces.
