@@ -59,7 +59,7 @@ fn open(dir: &Path) -> Arc<EmbeddedLog> {
         duplicate_window_records: 500,
         ..EmbeddedLogConfig::default()
     };
-    Arc::new(EmbeddedLog::open(config, Arc::new(|| 1)).unwrap_or_else(|error| panic!("the log opens after a kill: {error}")))
+    Arc::new(EmbeddedLog::open(config, Arc::new(|| 1)).unwrap_or_else(|error| panic!("the log opens after a kill: {error:?}")))
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::identity::{Identity, LostRange};
 use super::ledger::Ledger;
 use super::mark::{Mark, MarkError, MarkFile};
 use super::store::{Commit, Settling, Store};
+use super::unfinished;
 use super::verify::verify;
 use crate::metric;
 
@@ -47,6 +48,10 @@ pub(crate) struct EmbeddedDisk {
 pub(crate) fn open(config: &EmbeddedLogConfig) -> Result<Opened, OpenError> {
     let paths = Paths::new(&config.dir);
     std::fs::create_dir_all(&paths.dir).map_err(OpenError::Directory)?;
+    // The mark is made after the store and before the first append.
+    if !paths.mark.try_exists().map_err(OpenError::Directory)? {
+        unfinished::remove(&paths.store).map_err(OpenError::Directory)?;
+    }
     let store_was_there = paths.store.try_exists().map_err(OpenError::Directory)?;
     if let (false, Some(mark)) = (store_was_there, open_mark(&paths)?) {
         return Err(OpenError::IdentityLost(everything(&mark.newest())));

@@ -42,6 +42,7 @@ mod mark;
 mod queue;
 mod store;
 mod tails;
+mod unfinished;
 mod verify;
 
 pub use config::EmbeddedLogConfig;

@@ -9,6 +9,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, Pers
 
 use super::config::EmbeddedStoreConfig;
 use super::error::OpenError;
+use super::unfinished;
 
 /// What the file says. Another layout says something else.
 const FORMAT: &[u8] = b"fanfold store 1\n";
@@ -36,6 +37,8 @@ impl Disk {
         let known = is_known(&format)?;
         if known {
             complete(&db)?;
+        } else {
+            unfinished::remove(&db).map_err(OpenError::Directory)?;
         }
         let disk = catch_unwind(AssertUnwindSafe(|| Self::open_database(&db, config, known))).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());

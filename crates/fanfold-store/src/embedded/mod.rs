@@ -11,6 +11,7 @@ mod read;
 mod row;
 mod seal;
 mod segment;
+mod unfinished;
 mod writer;
 
 use std::path::PathBuf;
