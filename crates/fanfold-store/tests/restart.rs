@@ -55,14 +55,14 @@ fn everything_acknowledged_survives_a_kill() {
     let mut random = StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (mut acknowledged, mut midway) = ([0; SESSIONS], 0);
+    let (mut acknowledged, mut came, mut midway) = ([0; SESSIONS], [0; SESSIONS], 0);
     for _ in 0..rounds {
         let before = acknowledged;
-        round_of_kill(dir.path(), &mut random, &mut acknowledged);
+        round_of_kill(dir.path(), &mut random, came, &mut acknowledged);
         midway += usize::from(acknowledged != before);
         let store = open(dir.path());
-        for (number, offset) in acknowledged.iter_mut().enumerate() {
-            *offset = runtime.block_on(check(&store, number, *offset));
+        for (number, came) in came.iter_mut().enumerate() {
+            *came = runtime.block_on(check(&store, number, acknowledged[number]));
         }
     }
     println!("{acknowledged:?} acknowledged, {midway} of {rounds} kills while puts went on");
@@ -70,8 +70,8 @@ fn everything_acknowledged_survives_a_kill() {
 }
 
 /// Starts a child, lets it go on for a while, kills it, and notes what it was told.
-fn round_of_kill(dir: &Path, random: &mut StdRng, acknowledged: &mut [u64; SESSIONS]) {
-    let from = acknowledged.map(|offset| offset.to_string()).join(",");
+fn round_of_kill(dir: &Path, random: &mut StdRng, came: [u64; SESSIONS], acknowledged: &mut [u64; SESSIONS]) {
+    let from = came.map(|offset| offset.to_string()).join(",");
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--nocapture"])
         .env(CHILD_DIR, dir)
@@ -95,7 +95,8 @@ fn round_of_kill(dir: &Path, random: &mut StdRng, acknowledged: &mut [u64; SESSI
     lines.for_each(|line| note(&line.unwrap()));
 }
 
-/// Everything up to `acknowledged` is there. Returns how far the session really came.
+/// Everything up to `acknowledged` is there. Returns how far the session's archive really came: the kill may have hit between its
+/// last segment and the row and snapshot that were put beside it.
 async fn check(store: &EmbeddedStore, number: usize, acknowledged: u64) -> u64 {
     let key = session(number);
     let row = store.row(&key).await.unwrap().map_or(0, |row| row.offset.0);
