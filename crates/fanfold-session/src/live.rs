@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use fanfold_fold::{AttemptId, Cursor, Merger, Offset, Op, Record, RunId, RunStatus, SessionKey, SessionStatus, Verdict};
-use fanfold_log::{Page, ReadError, StoredRecord, Tail, TailItem};
+use fanfold_log::{StoredRecord, Tail, TailItem};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::actor::Birth;
 use crate::codec::DeltaFrame;
+use crate::error::HostError;
 use crate::feed::Ended;
-use crate::hydrate::{Folded, Hydrated};
+use crate::hydrate::{Folded, Hydrated, history};
 use crate::keep::{Row, Snapshots};
 use crate::message::{Msg, PendingKey, Receipt, Step, WatchRun};
 use crate::ring::Ring;
@@ -22,8 +24,8 @@ use crate::write::Writes;
 /// Records read at a time to repair a gap.
 const FILL_RECORDS_MAX: usize = 512;
 
-/// Bytes read at a time to repair a gap.
-const FILL_BYTES_MAX: usize = 1 << 20;
+/// Before a gap that could not be read is read again.
+const FILL_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Live {
     pub(crate) birth: Birth,
@@ -226,33 +228,38 @@ impl Live {
 
     /// Reads from the log what the tail didn't bring.
     pub(crate) fn fill(&mut self) {
-        if std::mem::replace(&mut self.filling, true) {
-            return;
+        if !std::mem::replace(&mut self.filling, true) {
+            self.read_gap(Duration::ZERO);
         }
+    }
+
+    fn read_gap(&self, wait: Duration) {
         let (node, key, myself, after) =
             (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone(), self.folded.offset);
         tokio::spawn(async move {
-            let page = node.ports.log.read(&key, after, FILL_RECORDS_MAX, FILL_BYTES_MAX).await;
+            tokio::time::sleep(wait).await;
+            let page = history(&node, &key, after, FILL_RECORDS_MAX).await;
             let _ = myself.send_message(Msg::Filled(page));
         });
     }
 
-    fn on_filled(&mut self, page: Result<Page, ReadError>) {
-        self.filling = false;
+    fn on_filled(&mut self, page: Result<(Vec<StoredRecord>, bool), HostError>) {
         match page {
-            Ok(page) => {
+            Ok((records, end)) => {
+                self.filling = false;
                 let before = self.folded.offset;
-                self.ingest(page.records);
-                if !page.end && self.folded.offset > before {
+                self.ingest(records);
+                if !end && self.folded.offset > before {
                     self.fill();
                 } else {
                     self.on_wake();
                 }
             }
             Err(error) => {
-                // The next wake-up, append or sweep tries again; until then readers keep what they have.
+                // The tail wakes nobody while it isn't empty, so nothing else would come back here. Readers keep what they have.
                 tracing::warn!(session = %self.key(), error = &error as &dyn std::error::Error, "gap not repaired yet");
                 metrics::counter!("fanfold_session_fills_failed_total").increment(1);
+                self.read_gap(FILL_AGAIN);
             }
         }
     }
@@ -326,8 +333,7 @@ impl Live {
 
     fn on_passivate(&mut self) {
         let feed = &self.birth.feed;
-        let busy =
-            feed.readers() > 0 || self.is_working() || self.writes.waiting() > 0 || !self.deferred.is_empty() || self.filling;
+        let busy = feed.readers() > 0 || self.is_working() || self.writes.waiting() > 0 || !self.deferred.is_empty();
         if busy {
             return;
         }

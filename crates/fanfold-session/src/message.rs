@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fanfold_fold::{AttemptId, Command, CommandId, Cursor, Delta, Offset, Output, Run, RunId, Verdict, View};
-use fanfold_log::{AppendError, Page, ReadError};
+use fanfold_log::{AppendError, ReadError, StoredRecord};
 use tokio::sync::oneshot;
 
 use crate::codec::FormatId;
@@ -72,8 +72,8 @@ pub(crate) enum Msg {
     /// The tail has records.
     Wake,
     Hydrated(Box<Result<Hydrated, HostError>>),
-    /// Records read from the log after a gap.
-    Filled(Result<Page, ReadError>),
+    /// Records after a gap, and whether that is all there is.
+    Filled(Result<(Vec<StoredRecord>, bool), HostError>),
     /// The leader's last offset.
     Leader(Result<Offset, ReadError>),
     Appended(PendingKey, Result<Offset, AppendError>),

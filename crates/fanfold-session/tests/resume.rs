@@ -292,3 +292,57 @@ async fn commands_that_follow_each_other_at_once_are_judged_in_order() {
     let unknown = node.submit(&key, cancel("r9"), None, Offset::NONE).await.unwrap();
     assert_eq!(unknown.verdict, Verdict::Refused(fanfold_fold::Refusal::RunNotFound));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_cannot_be_read_at_first_is_closed_when_the_log_is_back() {
+    let world = World::new(1, Faults::default());
+    world.log.guarded.store(false, std::sync::atomic::Ordering::Relaxed);
+    let key = key("s");
+    let node = world.node(SessionConfig::default()).await;
+    writes(node.clone(), key.clone(), 20).await;
+    let mut reader = Reader::new(&world);
+    reader.connect(&node, &key, Mode::Deltas).await;
+    // This node's tail misses one record, sees the next, and can't read what lies between.
+    world.log.away.store(true, std::sync::atomic::Ordering::Relaxed);
+    let event = fanfold_fold::Event::Output(text(1, 21, "elsewhere"));
+    let record = fanfold_fold::Record { command: None, at_ms: 1, by: None, events: vec![event] };
+    world.log.append_elsewhere(&key, record.encode().into());
+    let late = tokio::spawn({
+        let (node, key) = (node.clone(), key.clone());
+        async move { node.produce(&key, text(1, 22, "here"), 1, None).await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!late.is_finished(), "no verdict before the gap is closed");
+    world.log.away.store(false, std::sync::atomic::Ordering::Relaxed);
+    let (truth, last) = world.truth(&key);
+    reader.until(last).await;
+    assert_eq!(&reader.view, truth.view());
+    assert_eq!(late.await.unwrap().unwrap().verdict, Verdict::Applied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_closed_also_when_nobody_asks_for_anything() {
+    let world = World::new(1, Faults::default());
+    world.log.guarded.store(false, std::sync::atomic::Ordering::Relaxed);
+    let key = key("s");
+    let nodes = [world.node(SessionConfig::default()).await, world.node(SessionConfig::default()).await];
+    writes(nodes[0].clone(), key.clone(), 20).await;
+    let mut reader = Reader::new(&world);
+    reader.connect(&nodes[0], &key, Mode::Deltas).await;
+    nodes[1].look(&key, Offset::NONE, 1).await.unwrap();
+    world.log.away.store(true, std::sync::atomic::Ordering::Relaxed);
+    let event = fanfold_fold::Event::Output(text(1, 21, "elsewhere"));
+    let record = fanfold_fold::Record { command: None, at_ms: 1, by: None, events: vec![event] };
+    world.log.append_elsewhere(&key, record.encode().into());
+    // The other node's producer: nothing waits on the reader's node.
+    let other = tokio::spawn({
+        let (node, key) = (nodes[1].clone(), key.clone());
+        async move { node.produce(&key, text(1, 22, "there"), 1, None).await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.log.away.store(false, std::sync::atomic::Ordering::Relaxed);
+    let (truth, last) = world.truth(&key);
+    reader.until(last).await;
+    assert_eq!(&reader.view, truth.view());
+    other.await.unwrap().unwrap();
+}

@@ -1,6 +1,7 @@
 //! A log in memory whose tail and appends misbehave on purpose, by a seed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -28,6 +29,10 @@ pub struct Faults {
 
 pub struct SimLog {
     pub epoch: Epoch,
+    /// Reads fail while this is set.
+    pub away: AtomicBool,
+    /// Whether the guard looks after tails; without it only the chain does.
+    pub guarded: AtomicBool,
     faults: Faults,
     inner: Mutex<Inner>,
 }
@@ -49,7 +54,13 @@ impl SimLog {
             tails: HashMap::new(),
             held: HashMap::new(),
         };
-        Arc::new(Self { epoch: Epoch(uuid::Uuid::from_u128(7)), faults, inner: Mutex::new(inner) })
+        Arc::new(Self {
+            epoch: Epoch(uuid::Uuid::from_u128(7)),
+            away: AtomicBool::new(false),
+            guarded: AtomicBool::new(true),
+            faults,
+            inner: Mutex::new(inner),
+        })
     }
 
     pub fn records(&self, key: &SessionKey) -> Vec<StoredRecord> {
@@ -144,11 +155,14 @@ impl EventLog for SimLog {
     }
 
     fn tail_may_lose(&self) -> bool {
-        true
+        self.guarded.load(Ordering::Relaxed)
     }
 
     async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, _bytes_max: usize) -> Result<Page, ReadError> {
         tokio::task::yield_now().await;
+        if self.away.load(Ordering::Relaxed) {
+            return Err(ReadError::Unavailable("away".into()));
+        }
         let all = self.records(session);
         let from = all.partition_point(|record| record.offset <= after);
         let records: Vec<_> = all[from..].iter().take(records_max).cloned().collect();
