@@ -122,7 +122,7 @@ impl JwtKeys {
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
         let claims = decode::<Claims>(token, &key.key, &validation).map_err(|_| TokenError::Invalid)?.claims;
-        if claims.exp + LEEWAY_S <= now_s {
+        if claims.exp.saturating_add(LEEWAY_S) <= now_s {
             return Err(TokenError::Expired);
         }
         if claims.nbf.is_some_and(|nbf| nbf > now_s + LEEWAY_S) {

@@ -19,6 +19,9 @@ use crate::auth::{Action, Caller};
 /// Until a client has said hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
+/// A token's end is looked at again after this: it may be further away than a clock can count.
+const TOKEN_LOOK_S: u64 = 24 * 60 * 60;
+
 /// Bytes of what somebody says they are doing.
 const DOING_BYTES_MAX: usize = 64;
 
@@ -99,8 +102,12 @@ impl Talk {
     /// When this caller's time is over, and why.
     fn over_at(&self) -> Option<(Instant, ErrorCode)> {
         let Some(caller) = &self.caller else { return Some((self.born + HELLO_WITHIN, ErrorCode::Unauthenticated)) };
-        let left = caller.expires_at_s?.saturating_sub(crate::clock::now_s());
+        let left = caller.expires_at_s?.saturating_sub(crate::clock::now_s()).min(TOKEN_LOOK_S);
         Some((Instant::now() + Duration::from_secs(left), ErrorCode::TokenExpired))
+    }
+
+    fn is_over(&self) -> bool {
+        self.caller.as_ref().is_none_or(|caller| caller.expires_at_s.is_some_and(|at| at <= crate::clock::now_s()))
     }
 
     /// Does it, appending what is to be sent.
@@ -121,7 +128,8 @@ impl Talk {
                 self.framing.write(&Out::Draining(v1::Draining { reconnect_after_ms }).into(), out);
                 return Err(End(ErrorCode::Draining));
             }
-            Event::Over(code) => return Err(End(code)),
+            Event::Over(code) if self.is_over() => return Err(End(code)),
+            Event::Over(_) => {}
         }
         Ok(())
     }
