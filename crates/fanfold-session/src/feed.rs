@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::codec::{FormatId, Present};
 use crate::inbox::Signal;
+use crate::readers::Readers;
 use crate::ring::{Reach, Ring};
 
 /// Why a session's readers get nothing more from this feed.
@@ -25,6 +26,11 @@ pub enum Ended {
 
 pub(crate) struct Feed {
     shared: Mutex<Shared>,
+    /// Beside what they read, so that those who are awake already don't wait for the others' wake-up.
+    /// Where both locks are held, `shared` was taken first.
+    signals: Readers,
+    /// Of `Shared::presence`, to look at without the lock.
+    presence_version: AtomicU64,
     /// Estimated bytes that the session holds in memory.
     pub(crate) bytes: AtomicU64,
     readers: AtomicUsize,
@@ -38,7 +44,6 @@ pub(crate) struct Feed {
 struct Shared {
     head: Offset,
     rings: Vec<Option<Ring<Box<[u8]>>>>,
-    signals: Vec<Arc<Signal>>,
     ended: Option<Ended>,
     presence: Presence,
 }
@@ -53,8 +58,13 @@ struct Presence {
 /// What a reader found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Everything up to here is in the buffer; there may be more.
-    Upto(Offset),
+    /// Everything up to here is in the buffer.
+    Upto {
+        /// The last one's offset.
+        offset: Offset,
+        /// Whether there is more to take.
+        more: bool,
+    },
     /// There is nothing new.
     Nothing,
     /// Too far behind for the ring, or not at one of its borders.
@@ -66,9 +76,11 @@ pub(crate) enum Taken {
 impl Feed {
     pub(crate) fn new(formats: usize) -> Self {
         let rings = (0..formats).map(|_| None).collect();
-        let shared = Shared { head: Offset::NONE, rings, signals: Vec::new(), ended: None, presence: Presence::default() };
+        let shared = Shared { head: Offset::NONE, rings, ended: None, presence: Presence::default() };
         Self {
             shared: Mutex::new(shared),
+            signals: Readers::default(),
+            presence_version: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             readers: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -97,7 +109,8 @@ impl Feed {
             }
         }
         shared.head = upto;
-        shared.signals.iter().for_each(|signal| signal.raise());
+        drop(shared);
+        self.signals.raise();
     }
 
     /// Sets the head of a session that was just hydrated.
@@ -106,9 +119,8 @@ impl Feed {
     }
 
     pub(crate) fn end(&self, ended: Ended) {
-        let mut shared = self.lock();
-        shared.ended.get_or_insert(ended);
-        shared.signals.iter().for_each(|signal| signal.raise());
+        self.lock().ended.get_or_insert(ended);
+        self.signals.raise();
     }
 
     pub(crate) fn head(&self) -> Offset {
@@ -124,15 +136,14 @@ impl Feed {
         }
         // What there is already is news to this reader.
         signal.raise();
-        shared.signals.push(signal);
-        self.readers.store(shared.signals.len(), Ordering::Release);
+        self.readers.store(self.signals.add(signal), Ordering::Release);
     }
 
     pub(crate) fn detach(&self, signal: &Arc<Signal>) {
         let mut shared = self.lock();
-        shared.signals.retain(|known| !Arc::ptr_eq(known, signal));
-        self.readers.store(shared.signals.len(), Ordering::Release);
-        if shared.signals.is_empty() {
+        let left = self.signals.remove(signal);
+        self.readers.store(left, Ordering::Release);
+        if left == 0 {
             shared.rings.iter_mut().for_each(|ring| *ring = None);
         }
         drop(shared);
@@ -172,7 +183,7 @@ impl Feed {
                 break;
             }
         }
-        Taken::Upto(upto)
+        Taken::Upto { offset: upto, more: upto != shared.head || shared.ended.is_some() }
     }
 
     /// Notes that `who` is here until `until`. Says false when the list is full.
@@ -190,8 +201,7 @@ impl Feed {
             None => presence.who.remove(who).is_some(),
         };
         if changed {
-            presence.changed();
-            shared.signals.iter().for_each(|signal| signal.raise());
+            self.presence_changed(shared);
         }
         true
     }
@@ -202,9 +212,16 @@ impl Feed {
         let before = shared.presence.who.len();
         shared.presence.who.retain(|_, (_, until)| *until > now);
         if shared.presence.who.len() != before {
-            shared.presence.changed();
-            shared.signals.iter().for_each(|signal| signal.raise());
+            self.presence_changed(shared);
         }
+    }
+
+    fn presence_changed(&self, mut shared: MutexGuard<'_, Shared>) {
+        shared.presence.version += 1;
+        shared.presence.encoded.clear();
+        self.presence_version.store(shared.presence.version, Ordering::Release);
+        drop(shared);
+        self.signals.raise();
     }
 
     /// The presence frame, if it is newer than version `seen`; encoded once per format and version.
@@ -214,23 +231,16 @@ impl Feed {
         seen: u64,
         encode: impl FnOnce(&[Present]) -> Vec<u8>,
     ) -> Option<(u64, Arc<[u8]>)> {
-        let mut shared = self.lock();
-        let presence = &mut shared.presence;
-        if presence.version == seen {
+        if self.presence_version.load(Ordering::Acquire) == seen {
             return None;
         }
+        let mut shared = self.lock();
+        let presence = &mut shared.presence;
         let who = &presence.who;
         let frame = presence.encoded.entry(format.0).or_insert_with(|| {
             let list: Vec<_> = who.iter().map(|(who, (doing, _))| Present { who: who.clone(), doing: doing.clone() }).collect();
             Arc::from(encode(&list))
         });
         Some((presence.version, Arc::clone(frame)))
-    }
-}
-
-impl Presence {
-    fn changed(&mut self) {
-        self.version += 1;
-        self.encoded.clear();
     }
 }

@@ -1,28 +1,35 @@
 //! How a connection learns that some of its sessions have news: one wake-up and a list, however many there are.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
+use futures::task::AtomicWaker;
 
 /// One connection's. Its subscriptions put their slot numbers in; the connection takes them out.
 /// It holds each slot at most once, so its size is bounded by the connection's subscriptions.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    notify: Notify,
+    waker: AtomicWaker,
     slots: Mutex<Vec<u32>>,
 }
 
 impl Inbox {
-    /// Waits for news and says which subscriptions have some. Cancel-safe.
-    pub async fn ready(&self) -> Vec<u32> {
-        loop {
-            let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
-            if !slots.is_empty() {
-                return slots;
-            }
-            self.notify.notified().await;
+    /// Ready once subscriptions have news; appends which ones. Wakes the task that polled last.
+    pub fn poll_ready(&self, context: &mut Context<'_>, ready: &mut VecDeque<u32>) -> Poll<()> {
+        if self.take(ready) {
+            return Poll::Ready(());
         }
+        self.waker.register(context.waker());
+        // What came in between has woken nobody.
+        if self.take(ready) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn take(&self, ready: &mut VecDeque<u32>) -> bool {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.extend(slots.drain(..));
+        !ready.is_empty()
     }
 }
 
@@ -32,22 +39,25 @@ pub(crate) struct Signal {
     inbox: Arc<Inbox>,
     slot: u32,
     raised: AtomicBool,
+    /// Where it stands among its session's readers, who alone write and read this.
+    pub(crate) place: AtomicUsize,
 }
 
 impl Signal {
     pub(crate) fn new(inbox: Arc<Inbox>, slot: u32) -> Self {
-        Self { inbox, slot, raised: AtomicBool::new(false) }
+        Self { inbox, slot, raised: AtomicBool::new(false), place: AtomicUsize::new(0) }
     }
 
     pub(crate) fn raise(&self) {
         if !self.raised.swap(true, Ordering::AcqRel) {
             self.inbox.slots.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
-            self.inbox.notify.notify_one();
+            self.inbox.waker.wake();
         }
     }
 
     /// To be called before looking for news, so that what comes while looking raises it again.
     pub(crate) fn lower(&self) {
-        self.raised.store(false, Ordering::Release);
+        // Not a plain store: looking must not begin before it.
+        self.raised.swap(false, Ordering::AcqRel);
     }
 }

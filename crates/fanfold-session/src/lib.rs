@@ -40,6 +40,7 @@ mod live;
 mod message;
 mod node;
 mod read;
+mod readers;
 mod ring;
 mod sessions;
 mod subscription;

@@ -132,13 +132,14 @@ impl Subscription {
         let lag_max = self.sessions.node().config.merge_above_bytes;
         match self.feed.take(self.request.format, self.position, lag_max, bytes_max, out) {
             Taken::Nothing => Ok(Filled::Idle),
-            Taken::Upto(upto) => {
-                self.advance(upto);
-                Ok(Filled::More)
+            Taken::Upto { offset, more } => {
+                self.advance(offset);
+                Ok(if more { Filled::More } else { Filled::Idle })
             }
-            Taken::Behind if self.replay.is_some() => self.fill_replay(out).await,
-            Taken::Behind => self.repair(out).await,
-            Taken::Ended(Ended::Gone) => self.attach_again(out).await,
+            // The rare ways are boxed: each connection's task has room for the one way that it takes all day.
+            Taken::Behind if self.replay.is_some() => Box::pin(self.fill_replay(out)).await,
+            Taken::Behind => Box::pin(self.repair(out)).await,
+            Taken::Ended(Ended::Gone) => Box::pin(self.attach_again(out)).await,
             Taken::Ended(ended) => Ok(Filled::Ended(ended)),
         }
     }
@@ -154,10 +155,10 @@ impl Subscription {
         let head = self.feed.head();
         if self.position == head {
             return match self.feed.take(self.request.format, self.position, 0, 0, out) {
-                Taken::Ended(Ended::Gone) => self.attach_again(out).await,
+                Taken::Ended(Ended::Gone) => Box::pin(self.attach_again(out)).await,
                 Taken::Ended(ended) => Ok(Filled::Ended(ended)),
                 // News since `head` was read: the inbox has been told.
-                Taken::Nothing | Taken::Upto(_) | Taken::Behind => Ok(Filled::Idle),
+                Taken::Nothing | Taken::Upto { .. } | Taken::Behind => Ok(Filled::Idle),
             };
         }
         let next_at = self.full_sent_at.map(|at| at + self.sessions.node().config.full_interval);
@@ -165,7 +166,7 @@ impl Subscription {
             Some(next_at) if next_at > Instant::now() => Ok(Filled::At(next_at)),
             Some(_) | None => {
                 self.full_sent_at = Some(Instant::now());
-                self.repair(out).await
+                Box::pin(self.repair(out)).await
             }
         }
     }

@@ -4,6 +4,8 @@
 pub mod log;
 pub mod store;
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 
 use fanfold_fold::{
@@ -232,13 +234,15 @@ impl Reader {
     /// Reads until the offset is reached.
     pub async fn until(&mut self, offset: Offset) {
         let reached = async {
+            let mut filled = Filled::More;
             while self.cursor.is_none_or(|cursor| cursor.offset < offset) {
-                match self.pump().await {
+                match filled {
                     Filled::More => {}
-                    Filled::Idle => drop(self.inbox.clone().ready().await),
+                    Filled::Idle => poll_fn(|context| self.inbox.poll_ready(context, &mut VecDeque::new())).await,
                     Filled::At(at) => tokio::time::sleep_until(at).await,
                     Filled::Ended(ended) => panic!("ended before {offset}: {ended:?}"),
                 }
+                filled = self.pump().await;
             }
         };
         tokio::time::timeout(std::time::Duration::from_secs(600), reached).await.expect("the reader gets there");

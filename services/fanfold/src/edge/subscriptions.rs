@@ -1,6 +1,6 @@
 //! The sessions that one connection reads.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use fanfold_fold::{Cursor, Offset, SessionId};
@@ -15,15 +15,19 @@ pub(crate) struct Subscriptions {
     edge: Arc<Edge>,
     framing: Framing,
     inbox: Arc<Inbox>,
-    slots: HashMap<u32, Subscription>,
+    slots: HashMap<u32, Box<Slot>>,
     names: HashMap<SessionId, u32>,
     next_slot: u32,
     /// Readers in full mode that are to be filled at a time.
     due: Vec<(Instant, u32)>,
-    /// Readers that haven't been told yet that they have everything.
-    catching_up: HashSet<u32>,
     /// Where sessions ended for this connection; a client that comes back says so.
     ended: Vec<v1::Position>,
+}
+
+struct Slot {
+    subscription: Subscription,
+    /// Not told yet that it has everything.
+    catching_up: bool,
 }
 
 /// What a session had for this connection.
@@ -50,13 +54,12 @@ impl Subscriptions {
             names: HashMap::new(),
             next_slot: 0,
             due: Vec::new(),
-            catching_up: HashSet::new(),
             ended: Vec::new(),
         }
     }
 
-    pub(crate) fn inbox(&self) -> Arc<Inbox> {
-        Arc::clone(&self.inbox)
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     /// Answers a subscription: the frame and, where one follows, the snapshot are appended to `out`.
@@ -85,9 +88,8 @@ impl Subscriptions {
         let request = Subscribe { start, format: self.framing.id(), mode, window: window(request.window) };
         let subscribed = self.edge.sessions.subscribe(&key, request, &self.inbox, slot).await?;
         self.answer(&subscribed, out);
-        self.catching_up.insert(slot);
         self.names.insert(key.session.clone(), slot);
-        self.slots.insert(slot, subscribed.subscription);
+        self.slots.insert(slot, Box::new(Slot { subscription: subscribed.subscription, catching_up: true }));
         Ok(slot)
     }
 
@@ -122,22 +124,18 @@ impl Subscriptions {
     /// Stops reading a session. Nothing else ends by that.
     pub(crate) fn leave(&mut self, session: &SessionId) -> bool {
         self.ended.retain(|position| position.session != session.as_str());
-        self.names.remove(session).is_some_and(|slot| {
-            self.catching_up.remove(&slot);
-            self.slots.remove(&slot).is_some()
-        })
+        self.names.remove(session).is_some_and(|slot| self.slots.remove(&slot).is_some())
     }
 
     /// Appends what one session has for this connection.
     pub(crate) async fn fill(&mut self, slot: u32, out: &mut Vec<u8>) -> Filling {
         let bytes_max = self.edge.limits.write_bytes_max;
-        let Some(subscription) = self.slots.get_mut(&slot) else { return Filling::Idle };
-        let session = subscription.key().session.clone();
-        let filled = subscription.fill(out, bytes_max).await;
-        match filled {
-            Ok(Filled::Idle) if self.catching_up.remove(&slot) => {
-                let cursor = subscription.cursor().to_string();
-                Filling::CaughtUp(v1::CaughtUp { session: session.to_string(), cursor })
+        let Some(reader) = self.slots.get_mut(&slot) else { return Filling::Idle };
+        let Slot { subscription, catching_up } = &mut **reader;
+        match subscription.fill(out, bytes_max).await {
+            Ok(Filled::Idle) if std::mem::take(catching_up) => {
+                let (session, cursor) = (subscription.key().session.to_string(), subscription.cursor().to_string());
+                Filling::CaughtUp(v1::CaughtUp { session, cursor })
             }
             Ok(Filled::Idle) => Filling::Idle,
             Ok(Filled::More) => Filling::More,
@@ -145,16 +143,19 @@ impl Subscriptions {
                 self.due.push((at, slot));
                 Filling::Idle
             }
-            Ok(Filled::Ended(ended)) => self.ended(&session, slot, ended),
+            Ok(Filled::Ended(ended)) => {
+                let (session, cursor) = (subscription.key().session.clone(), subscription.cursor().to_string());
+                self.ended(&session, cursor, ended)
+            }
             Err(error) => {
+                let session = subscription.key().session.clone();
                 self.leave(&session);
                 Filling::Failed(Failure::from(error).frame(session.as_str(), ""))
             }
         }
     }
 
-    fn ended(&mut self, session: &SessionId, slot: u32, ended: Ended) -> Filling {
-        let cursor = self.slots.get(&slot).map(|subscription| subscription.cursor().to_string()).unwrap_or_default();
+    fn ended(&mut self, session: &SessionId, cursor: String, ended: Ended) -> Filling {
         self.leave(session);
         let (code, reason) = match ended {
             Ended::Closed(reason) => ("closed", reason),
@@ -172,7 +173,7 @@ impl Subscriptions {
             cursor: subscription.cursor().to_string(),
             head: subscription.head().0,
         };
-        self.slots.values().map(position).collect()
+        self.slots.values().map(|slot| position(&slot.subscription)).collect()
     }
 
     /// The same with the sessions that have ended, for an id that a client comes back with.
@@ -183,9 +184,8 @@ impl Subscriptions {
     }
 
     /// Those that are to be filled by now, and when the next one is.
-    pub(crate) fn take_due(&mut self) -> Vec<u32> {
-        let now = Instant::now();
-        self.due.extract_if(.., |(at, _)| *at <= now).map(|(_, slot)| slot).collect()
+    pub(crate) fn take_due(&mut self, now: Instant) -> impl Iterator<Item = u32> {
+        self.due.extract_if(.., move |(at, _)| *at <= now).map(|(_, slot)| slot)
     }
 
     pub(crate) fn next_due(&self) -> Option<Instant> {

@@ -1,17 +1,20 @@
 //! One connection that reads many sessions and sends commands: the same over WebSocket and gRPC.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fanfold_wire::v1::client_frame::Frame as In;
 use fanfold_wire::v1::server_frame::Frame as Out;
 use fanfold_wire::{ErrorCode, v1};
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::{Edge, Failure, Filling, Framing, Subscriptions};
 use crate::auth::{Action, Caller};
@@ -30,28 +33,28 @@ pub(crate) struct Talk {
     framing: Framing,
     caller: Option<Caller>,
     subscriptions: Subscriptions,
-    commands: FuturesUnordered<BoxFuture<'static, v1::ServerFrame>>,
+    /// Commands that are being judged, and the news that the node goes away. None of them is polled before it has something to say.
+    pending: FuturesUnordered<BoxFuture<'static, Event>>,
+    commands_in_flight: usize,
     /// Sessions with news, in turn, so that a busy one doesn't starve the others.
     ready: VecDeque<u32>,
     ping_at: Instant,
-    born: Instant,
-    draining: watch::Receiver<bool>,
+    /// When the caller's time is looked at: until hello is said, or until the token ends.
+    over_at: Option<Instant>,
+    /// One timer for everything that has a time.
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// Something to do for the connection.
 pub(crate) enum Event {
     /// Sessions have news.
-    Ready(Vec<u32>),
+    Ready,
     /// A command was judged.
     Judged(Box<v1::ServerFrame>),
-    /// It is time for a ping.
-    Ping,
-    /// It is time to look at readers in full mode.
-    Due,
+    /// It is time for a ping, for readers in full mode, or to look at the caller's token.
+    Alarm,
     /// The node goes away.
     Drain,
-    /// The token has expired, or nobody said hello.
-    Over(ErrorCode),
 }
 
 /// Why the connection ends.
@@ -61,76 +64,94 @@ pub(crate) struct End(pub(crate) ErrorCode);
 impl Talk {
     /// `caller`: who it is, where the transport knows that before the first frame.
     pub(crate) fn new(edge: Arc<Edge>, framing: Framing, caller: Option<Caller>) -> Self {
-        let draining = edge.draining.clone();
-        let ping_at = Instant::now() + Duration::from_millis(edge.limits.ping_interval_ms);
+        let now = Instant::now();
+        let ping_at = now + Duration::from_millis(edge.limits.ping_interval_ms);
+        let over_at = caller.as_ref().map_or(Some(now + HELLO_WITHIN), |caller| look_at(caller, now));
+        let pending = FuturesUnordered::new();
+        pending.push(drained(edge.draining.clone()).boxed());
         Self {
             subscriptions: Subscriptions::new(Arc::clone(&edge), framing),
             edge,
             framing,
             caller,
-            commands: FuturesUnordered::new(),
+            pending,
+            commands_in_flight: 0,
             ready: VecDeque::new(),
             ping_at,
-            born: Instant::now(),
-            draining,
+            over_at,
+            alarm: Box::pin(tokio::time::sleep_until(ping_at)),
         }
     }
 
     /// Whether another frame may be read from the client.
     pub(crate) fn may_receive(&self) -> bool {
-        self.commands.len() < self.edge.limits.commands_in_flight_max
+        self.commands_in_flight < self.edge.limits.commands_in_flight_max
     }
 
     /// Waits for something to do. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Event {
-        if !self.ready.is_empty() {
-            return Event::Ready(Vec::new());
+        let times = [self.over_at, self.subscriptions.next_due()];
+        let next_at = times.into_iter().flatten().fold(self.ping_at, Instant::min);
+        if self.alarm.deadline() != next_at {
+            self.alarm.as_mut().reset(next_at);
         }
-        let inbox = self.subscriptions.inbox();
-        let due = self.subscriptions.next_due();
-        let over_at = self.over_at();
-        tokio::select! {
-            slots = inbox.ready() => Event::Ready(slots),
-            Some(frame) = self.commands.next() => Event::Judged(Box::new(frame)),
-            () = tokio::time::sleep_until(self.ping_at) => Event::Ping,
-            () = sleep_until(due) => Event::Due,
-            () = sleep_until(over_at.map(|(at, _)| at)) => Event::Over(over_at.map_or(ErrorCode::Unauthenticated, |(_, code)| code)),
-            _ = self.draining.wait_for(|draining| *draining) => Event::Drain,
-        }
+        poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// When this caller's time is over, and why.
-    fn over_at(&self) -> Option<(Instant, ErrorCode)> {
-        let Some(caller) = &self.caller else { return Some((self.born + HELLO_WITHIN, ErrorCode::Unauthenticated)) };
-        let left = caller.expires_at_s?.saturating_sub(crate::clock::now_s()).min(TOKEN_LOOK_S);
-        Some((Instant::now() + Duration::from_secs(left), ErrorCode::TokenExpired))
-    }
-
-    fn is_over(&self) -> bool {
-        self.caller.as_ref().is_none_or(|caller| caller.expires_at_s.is_some_and(|at| at <= crate::clock::now_s()))
+    /// What is rare comes first: a busy session must not hold it up.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if let Poll::Ready(Some(event)) = self.pending.poll_next_unpin(context) {
+            return Poll::Ready(event);
+        }
+        if self.alarm.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Event::Alarm);
+        }
+        self.subscriptions.inbox().poll_ready(context, &mut self.ready).map(|()| Event::Ready)
     }
 
     /// Does it, appending what is to be sent.
     pub(crate) async fn handle(&mut self, event: Event, out: &mut Vec<u8>) -> Result<(), End> {
         match event {
-            Event::Ready(slots) => {
-                self.ready.extend(slots);
+            Event::Ready => self.fill(out).await,
+            Event::Alarm => {
+                self.look_at_times(out)?;
                 self.fill(out).await;
             }
-            Event::Judged(frame) => self.framing.write(&frame, out),
-            Event::Ping => self.ping(out),
-            Event::Due => {
-                self.ready.extend(self.subscriptions.take_due());
-                self.fill(out).await;
+            Event::Judged(_) | Event::Drain => return self.settle(event, out),
+        }
+        Ok(())
+    }
+
+    /// What was pending has come.
+    fn settle(&mut self, event: Event, out: &mut Vec<u8>) -> Result<(), End> {
+        match event {
+            Event::Judged(frame) => {
+                self.commands_in_flight -= 1;
+                self.framing.write(&frame, out);
+                Ok(())
             }
             Event::Drain => {
                 let reconnect_after_ms = reconnect_after_ms();
                 self.framing.write(&Out::Draining(v1::Draining { reconnect_after_ms }).into(), out);
-                return Err(End(ErrorCode::Draining));
+                Err(End(ErrorCode::Draining))
             }
-            Event::Over(code) if self.is_over() => return Err(End(code)),
-            Event::Over(_) => {}
+            Event::Ready | Event::Alarm => Ok(()),
         }
+    }
+
+    fn look_at_times(&mut self, out: &mut Vec<u8>) -> Result<(), End> {
+        let now = Instant::now();
+        if self.over_at.is_some_and(|at| at <= now) {
+            let Some(caller) = &self.caller else { return Err(End(ErrorCode::Unauthenticated)) };
+            if caller.expires_at_s.is_some_and(|at| at <= crate::clock::now_s()) {
+                return Err(End(ErrorCode::TokenExpired));
+            }
+            self.over_at = look_at(caller, now);
+        }
+        if self.ping_at <= now {
+            self.ping(out);
+        }
+        self.ready.extend(self.subscriptions.take_due(now));
         Ok(())
     }
 
@@ -173,8 +194,10 @@ impl Talk {
         match caller {
             (In::Subscribe(request), caller) => {
                 // It may read a session that a command before it opens.
-                while let Some(judged) = self.commands.next().await {
-                    self.framing.write(&judged, out);
+                while self.commands_in_flight > 0 {
+                    if let Some(event) = self.pending.next().await {
+                        self.settle(event, out)?;
+                    }
                 }
                 if let Err(failure) = self.subscriptions.subscribe(&caller, &request, out).await {
                     self.framing.write(&Out::Error(failure.frame(&request.session, "")).into(), out);
@@ -211,8 +234,13 @@ impl Talk {
         if self.caller.as_ref().is_some_and(|known| (&known.tenant, &known.subject) != (&caller.tenant, &caller.subject)) {
             return Err(End(ErrorCode::PermissionDenied));
         }
-        self.caller = Some(caller);
+        self.become_caller(caller);
         Ok(())
+    }
+
+    fn become_caller(&mut self, caller: Caller) {
+        self.over_at = look_at(&caller, Instant::now());
+        self.caller = Some(caller);
     }
 
     fn unsubscribe(&mut self, session: &str, out: &mut Vec<u8>) {
@@ -228,12 +256,13 @@ impl Talk {
     /// Commands are judged side by side, but reach their session in the order in which they came.
     fn command(&mut self, caller: Caller, command: v1::Command) {
         let edge = Arc::clone(&self.edge);
-        self.commands.push(Box::pin(async move {
+        self.commands_in_flight += 1;
+        self.pending.push(Box::pin(async move {
             let (id, session) = (command.id.clone(), command.session.clone());
-            match edge.submit(&caller, command).await {
+            Event::Judged(Box::new(match edge.submit(&caller, command).await {
                 Ok(receipt) => Out::Receipt(receipt).into(),
                 Err(failure) => Out::Error(failure.frame(&session, &id)).into(),
-            }
+            }))
         }));
     }
 
@@ -245,7 +274,7 @@ impl Talk {
 
     /// Subscribes as a stream of fixed sessions does, before anything is received.
     pub(crate) async fn subscribe(&mut self, caller: &Caller, request: &v1::Subscribe, out: &mut Vec<u8>) -> Result<(), Failure> {
-        self.caller = Some(caller.clone());
+        self.become_caller(caller.clone());
         self.subscriptions.subscribe(caller, request, out).await.map(|_| ())
     }
 
@@ -284,9 +313,14 @@ fn reconnect_after_ms() -> u32 {
     u32::from(u16::from_be_bytes([a, b])) * 3000 / u32::from(u16::MAX)
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
+/// When to look whether the caller's token has ended.
+fn look_at(caller: &Caller, now: Instant) -> Option<Instant> {
+    let left_s = caller.expires_at_s?.saturating_sub(crate::clock::now_s()).min(TOKEN_LOOK_S);
+    Some(now + Duration::from_secs(left_s))
+}
+
+async fn drained(mut draining: watch::Receiver<bool>) -> Event {
+    // A sender that is gone means the same.
+    let _ = draining.wait_for(|draining| *draining).await;
+    Event::Drain
 }

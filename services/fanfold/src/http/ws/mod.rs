@@ -115,6 +115,7 @@ async fn converse(talk: &mut Talk, receiver: &mut Receiver, sender: &mut Sender,
     let mut out = Vec::new();
     loop {
         let next = tokio::select! {
+            biased;
             received = receiver.receive(), if talk.may_receive() => Next::In(received),
             event = talk.next() => Next::Out(event),
         };
@@ -146,7 +147,8 @@ async fn take_in(
                 tracing::debug!(error = &error as &dyn std::error::Error, "frame not read");
                 Ended::Here(ErrorCode::BadRequest)
             })?;
-            talk.receive(frame, out).await.map_err(|End(code)| Ended::Here(code))
+            // Boxed, since a connection mostly listens.
+            Box::pin(talk.receive(frame, out)).await.map_err(|End(code)| Ended::Here(code))
         }
         Ok(Received::Ping(payload)) => {
             websocket::pong(&payload, out);
