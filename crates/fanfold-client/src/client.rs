@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanfold_wire::v1;
+use fanfold_wire::v1::operations_client::OperationsClient;
 use fanfold_wire::v1::sessions_client::SessionsClient;
 use fanfold_wire::v1::workers_client::WorkersClient;
 use http::uri::InvalidUri;
@@ -114,6 +115,10 @@ impl Client {
         SessionsClient::new(self.channel.clone()).max_decoding_message_size(256 << 20)
     }
 
+    fn operations(&self) -> OperationsClient<Channel> {
+        OperationsClient::new(self.channel.clone())
+    }
+
     /// Has a command judged.
     pub async fn submit(&self, command: v1::Command) -> Result<v1::Receipt, RequestError> {
         let mut request = self.request(command);
@@ -134,6 +139,17 @@ impl Client {
     /// What sessions there are.
     pub async fn list(&self, request: v1::ListSessionsRequest) -> Result<v1::ListSessionsReply, RequestError> {
         Ok(self.sessions().list_sessions(self.request(request)).await?.into_inner())
+    }
+
+    /// Sessions that no node loads because it broke off too often.
+    pub async fn parked(&self) -> Result<v1::ListParkedReply, RequestError> {
+        Ok(self.operations().list_parked(self.request(v1::ListParkedRequest {})).await?.into_inner())
+    }
+
+    /// Lets a parked session be tried again.
+    pub async fn unpark(&self, session: &str) -> Result<(), RequestError> {
+        self.operations().unpark(self.request(v1::UnparkRequest { session: session.to_owned() })).await?;
+        Ok(())
     }
 
     /// Begins to follow a session. Connects when [`Follow::next`] is called.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::directory::Directory;
 use crate::error::{HostError, SubmitError, SubscribeError};
 use crate::feed::{Ended, Feed};
-use crate::hydrate::hydrate;
+use crate::hydrate::{hydrate, unavailable};
 use crate::live::Live;
 use crate::message::Msg;
 use crate::node::Node;
@@ -91,7 +91,9 @@ impl Hosted {
                 // An actor that is gone needs no wake-up.
                 let _ = waker.send_message(Msg::Wake);
             });
-            let result = hydrate(&node, &key, wake).await;
+            // A bug in the fold ends its own task only; who waits is told, and the attempt stays counted.
+            let hydration = tokio::spawn(async move { hydrate(&node, &key, wake).await });
+            let result = hydration.await.unwrap_or_else(|panicked| Err(unavailable(panicked)));
             let _ = myself.send_message(Msg::Hydrated(Box::new(result)));
         });
     }

@@ -11,6 +11,9 @@ pub struct SessionConfig {
     pub bytes_max: u64,
     /// Hydrations at a time. Others wait their turn.
     pub hydrations_max: usize,
+    /// Hydrations of one session that may break off in a row, with their node or for want of its history. Then it is parked: no node
+    /// hydrates it until an operator says so.
+    pub hydration_attempts_max: u32,
     /// Requests that wait for one session: for its hydration, for an append, for an offset. Another is answered `busy`.
     pub waiting_max: usize,
     /// Bytes of deltas that a session keeps per format, and once more unencoded.
@@ -51,6 +54,7 @@ impl Default for SessionConfig {
             sessions_max: 100_000,
             bytes_max: 1 << 30,
             hydrations_max: 64,
+            hydration_attempts_max: 5,
             waiting_max: 1024,
             ring_bytes_max: 256 * 1024,
             merge_above_bytes: 64 * 1024,

@@ -8,6 +8,7 @@ use fanfold_log::{ReadError, StoredRecord, Tail, Wake};
 use crate::error::HostError;
 use crate::message::Step;
 use crate::node::Node;
+use crate::park::counted;
 
 /// Records read from the log at a time.
 const PAGE_RECORDS_MAX: usize = 512;
@@ -59,6 +60,10 @@ impl Folded {
 /// Registers for live records, then folds what there is. What arrives meanwhile waits in the tail and is told apart by offset.
 pub(crate) async fn hydrate(node: &Node, key: &SessionKey, wake: Wake) -> Result<Hydrated, HostError> {
     let _permit = node.hydrations.acquire().await.map_err(|_| HostError::Draining)?;
+    counted(node, key, read(node, key, wake)).await
+}
+
+async fn read(node: &Node, key: &SessionKey, wake: Wake) -> Result<Hydrated, HostError> {
     let started = tokio::time::Instant::now();
     let tail = node.ports.log.tail(key, wake).await.map_err(unavailable)?;
     let mut folded = newest(node, key, Offset(u64::MAX)).await?;

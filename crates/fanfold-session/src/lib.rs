@@ -39,6 +39,7 @@ mod keep;
 mod live;
 mod message;
 mod node;
+mod park;
 mod read;
 mod readers;
 mod ring;

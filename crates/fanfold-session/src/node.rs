@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fanfold_fold::{Cursor, Epoch, FOLD_VERSION, Offset, Run, RunId, SessionKey};
 use fanfold_log::EventLog;
-use fanfold_store::{Archive, SessionIndex, SnapshotStore};
+use fanfold_store::{Archive, Parking, SessionIndex, SnapshotStore};
 use tokio::sync::Semaphore;
 
 use crate::codec::{FormatId, FrameCodec};
@@ -33,6 +33,8 @@ pub struct Ports {
     pub archive: Arc<dyn Archive>,
     /// What sessions there are.
     pub index: Arc<dyn SessionIndex>,
+    /// What must not be hydrated.
+    pub parking: Arc<dyn Parking>,
     /// Encodings for readers; [`FormatId`] is the position here.
     pub codecs: Vec<Arc<dyn FrameCodec>>,
     /// Told of runs.

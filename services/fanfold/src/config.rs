@@ -112,6 +112,8 @@ pub struct SessionLimits {
     pub bytes_max: u64,
     /// Sessions that are read from disk at a time. Others wait.
     pub hydrations_max: usize,
+    /// Loads of one session that may break off in a row before it is parked, until an operator lets it be tried again.
+    pub hydration_attempts_max: u32,
     /// Requests that wait for one session. Another is answered `busy`.
     pub waiting_max: usize,
     /// Bytes of recent deltas kept per session and format. A cursor further behind gets a snapshot.
@@ -191,6 +193,7 @@ impl Default for SessionLimits {
             sessions_max,
             bytes_max,
             hydrations_max,
+            hydration_attempts_max,
             waiting_max,
             ring_bytes_max,
             merge_above_bytes,
@@ -204,6 +207,7 @@ impl Default for SessionLimits {
             sessions_max,
             bytes_max,
             hydrations_max,
+            hydration_attempts_max,
             waiting_max,
             ring_bytes_max,
             merge_above_bytes,
@@ -243,6 +247,7 @@ impl SessionLimits {
             sessions_max: self.sessions_max,
             bytes_max: self.bytes_max,
             hydrations_max: self.hydrations_max,
+            hydration_attempts_max: self.hydration_attempts_max,
             waiting_max: self.waiting_max,
             ring_bytes_max: self.ring_bytes_max,
             merge_above_bytes: self.merge_above_bytes,
@@ -309,6 +314,7 @@ impl Config {
             ("limits.write_bytes_max", self.limits.write_bytes_max),
             ("session.sessions_max", self.session.sessions_max),
             ("session.hydrations_max", self.session.hydrations_max),
+            ("session.hydration_attempts_max", usize::try_from(self.session.hydration_attempts_max).unwrap_or(usize::MAX)),
             ("session.waiting_max", self.session.waiting_max),
         ];
         match limits.into_iter().find(|(_, limit)| *limit == 0) {

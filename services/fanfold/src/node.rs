@@ -57,6 +57,7 @@ impl Node {
             snapshots: store.clone(),
             archive: store.clone(),
             index: store.clone(),
+            parking: store.clone(),
             codecs: Framing::ALL.iter().map(|framing| Arc::new(*framing) as Arc<dyn FrameCodec>).collect(),
             observer: keeper.clone(),
             clock: Arc::new(clock::now_ms),
@@ -66,7 +67,8 @@ impl Node {
         let edge = Arc::new(Edge {
             node: config.node.name.clone(),
             sessions,
-            index: store,
+            index: store.clone(),
+            parking: store,
             authenticator,
             connections: Arc::new(Semaphore::new(config.limits.connections_max)),
             limits: config.limits.clone(),

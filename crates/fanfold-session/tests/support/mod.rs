@@ -93,6 +93,7 @@ impl World {
             snapshots: self.store.clone(),
             archive: self.store.clone(),
             index: self.store.clone(),
+            parking: self.store.clone(),
             codecs: vec![Arc::new(SimCodec(self.frames.clone()))],
             observer: Arc::new(Nobody),
             clock: Arc::new(|| 0),

@@ -6,13 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
-use fanfold_store::{Archive, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError};
+use fanfold_store::{
+    Archive, Begun, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError,
+};
 
 #[derive(Default)]
 pub struct SimStore {
     pub away: AtomicBool,
     pub snapshots: Mutex<BTreeMap<(SessionKey, Offset), Snapshot>>,
     pub rows: Mutex<BTreeMap<SessionKey, SessionRow>>,
+    pub attempts: Mutex<BTreeMap<SessionKey, u32>>,
+    pub parked: Mutex<BTreeMap<SessionKey, Parked>>,
 }
 
 impl SimStore {
@@ -89,5 +93,42 @@ impl SessionIndex for SimStore {
     async fn list(&self, _query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
         self.check()?;
         Ok(self.rows.lock().unwrap().values().cloned().collect())
+    }
+}
+
+#[async_trait::async_trait]
+impl Parking for SimStore {
+    async fn begin(&self, session: &SessionKey) -> Result<Begun, StoreError> {
+        self.check()?;
+        if let Some(parked) = self.parked.lock().unwrap().get(session) {
+            return Ok(Begun::Parked(parked.clone()));
+        }
+        let mut attempts = self.attempts.lock().unwrap();
+        let attempt = attempts.entry(session.clone()).or_default();
+        *attempt += 1;
+        Ok(Begun::Attempt(*attempt))
+    }
+
+    async fn clear(&self, session: &SessionKey) -> Result<(), StoreError> {
+        self.check()?;
+        self.attempts.lock().unwrap().remove(session);
+        Ok(())
+    }
+
+    async fn park(&self, parked: &Parked) -> Result<(), StoreError> {
+        self.check()?;
+        self.parked.lock().unwrap().insert(parked.session.clone(), parked.clone());
+        Ok(())
+    }
+
+    async fn unpark(&self, session: &SessionKey) -> Result<bool, StoreError> {
+        self.check()?;
+        self.attempts.lock().unwrap().remove(session);
+        Ok(self.parked.lock().unwrap().remove(session).is_some())
+    }
+
+    async fn parked(&self, _after: Option<&SessionKey>, _rows_max: usize) -> Result<Vec<Parked>, StoreError> {
+        self.check()?;
+        Ok(self.parked.lock().unwrap().values().cloned().collect())
     }
 }

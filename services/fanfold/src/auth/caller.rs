@@ -63,12 +63,24 @@ pub enum Action {
     Erase,
     /// Start runs and append what a model says.
     Work,
+    /// See what is parked and let it be tried again.
+    Operate,
 }
 
 impl Action {
     /// Every action, for the table in the documentation and its test.
-    pub const ALL: [Self; 9] =
-        [Self::List, Self::Open, Self::Read, Self::Appear, Self::Take, Self::Cancel, Self::Close, Self::Erase, Self::Work];
+    pub const ALL: [Self; 10] = [
+        Self::List,
+        Self::Open,
+        Self::Read,
+        Self::Appear,
+        Self::Take,
+        Self::Cancel,
+        Self::Close,
+        Self::Erase,
+        Self::Work,
+        Self::Operate,
+    ];
 }
 
 /// The caller may not do this.
@@ -100,14 +112,20 @@ fn role_allows(role: Role, action: Action) -> bool {
     match (role, action) {
         (Role::Admin, _) => true,
         (Role::Viewer, Action::List | Action::Read | Action::Appear) => true,
-        (Role::Viewer, Action::Open | Action::Take | Action::Cancel | Action::Close | Action::Erase | Action::Work) => false,
+        (
+            Role::Viewer,
+            Action::Open | Action::Take | Action::Cancel | Action::Close | Action::Erase | Action::Work | Action::Operate,
+        ) => false,
         (
             Role::User,
             Action::List | Action::Open | Action::Read | Action::Appear | Action::Take | Action::Cancel | Action::Close,
         ) => true,
-        (Role::User, Action::Erase | Action::Work) => false,
+        (Role::User, Action::Erase | Action::Work | Action::Operate) => false,
         (Role::Worker, Action::Read | Action::Work | Action::Cancel) => true,
-        (Role::Worker, Action::List | Action::Open | Action::Appear | Action::Take | Action::Close | Action::Erase) => false,
+        (
+            Role::Worker,
+            Action::List | Action::Open | Action::Appear | Action::Take | Action::Close | Action::Erase | Action::Operate,
+        ) => false,
     }
 }
 
@@ -121,9 +139,9 @@ mod tests {
 
     #[test]
     fn each_role_may_what_its_row_says() {
-        // In the order of `ALL`: List Open Read Appear Take Cancel Close Erase Work.
+        // In the order of `ALL`: List Open Read Appear Take Cancel Close Erase Work Operate.
         let rows =
-            [(Role::Viewer, "101100000"), (Role::User, "111111100"), (Role::Worker, "001001001"), (Role::Admin, "111111111")];
+            [(Role::Viewer, "1011000000"), (Role::User, "1111111000"), (Role::Worker, "0010010010"), (Role::Admin, "1111111111")];
         for (role, row) in rows {
             let caller = caller(role, Grants::All);
             let may: String =

@@ -1,4 +1,4 @@
-//! `sessions`, `open`, `send`, `state`, `events`, `cancel`: one request, one answer.
+//! `sessions`, `open`, `send`, `state`, `events`, `cancel`, `parked`, `unpark`: one request, one answer.
 
 use std::process::ExitCode;
 
@@ -38,6 +38,24 @@ pub(super) async fn sessions(client: &Client, output: Output, user: Option<Strin
             Some(next) => page = Some(next),
             None => return Ok(ExitCode::SUCCESS),
         }
+    }
+}
+
+pub(super) async fn parked(client: &Client, output: Output) -> Done {
+    let reply = match client.parked().await {
+        Ok(reply) => reply,
+        Err(error) => return failed(error),
+    };
+    for row in &reply.sessions {
+        output.line(row, || format!("{}\t{}\t{}\t{}", row.session, row.attempts, row.parked_at_ms, row.reason))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn unpark(client: &Client, session: &str) -> Done {
+    match client.unpark(session).await {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => failed(error),
     }
 }
 

@@ -83,6 +83,10 @@ enum Command {
     Events(EventsOf),
     /// Stop a run, or every open one.
     Cancel(Cancel),
+    /// List sessions that failed to load too often.
+    Parked,
+    /// Let a parked session be tried again.
+    Unpark { session: String },
     /// Write an answer from JSON lines on standard input.
     Append(AppendTo),
 }
@@ -237,6 +241,8 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::State(state) => ask::state(&client()?, output, state).await,
         Command::Events(events) => ask::events(&client()?, output, events).await,
         Command::Cancel(cancel) => ask::cancel(&client()?, output, cancel).await,
+        Command::Parked => ask::parked(&client()?, output).await,
+        Command::Unpark { session } => ask::unpark(&client()?, &session).await,
         Command::Append(append) => append::append(&client()?, output, append).await,
     }
 }

@@ -3,6 +3,7 @@
 mod command;
 mod failure;
 mod framing;
+mod operations;
 mod simple;
 mod subscriptions;
 mod talk;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use fanfold_fold::{Cursor, Offset, SessionId, SessionKey};
 use fanfold_session::Sessions;
-use fanfold_store::SessionIndex;
+use fanfold_store::{Parking, SessionIndex};
 use fanfold_wire::convert::id;
 use fanfold_wire::{ErrorCode, frame, v1};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -36,6 +37,8 @@ pub struct Edge {
     pub sessions: Sessions,
     /// What sessions there are.
     pub index: Arc<dyn SessionIndex>,
+    /// What must not be loaded.
+    pub parking: Arc<dyn Parking>,
     /// Who may come in.
     pub authenticator: Authenticator,
     /// What they may use.

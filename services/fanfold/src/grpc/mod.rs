@@ -6,6 +6,7 @@ mod stream;
 
 use std::sync::Arc;
 
+use fanfold_wire::server::operations_server::{Operations, OperationsServer};
 use fanfold_wire::server::sessions_server::{Sessions as SessionsService, SessionsServer};
 use fanfold_wire::server::workers_server::{Workers, WorkersServer};
 use fanfold_wire::v1;
@@ -44,6 +45,7 @@ pub async fn serve(
         .tcp_nodelay(true)
         .add_service(health_service)
         .add_service(SessionsServer::new(service.clone()).max_decoding_message_size(request_bytes_max))
+        .add_service(OperationsServer::new(service.clone()))
         .add_service(WorkersServer::new(service).max_decoding_message_size(request_bytes_max));
     match reflection {
         Ok(reflection) => server = server.add_service(reflection),
@@ -103,6 +105,19 @@ impl SessionsService for Service {
     async fn list_sessions(&self, request: Request<v1::ListSessionsRequest>) -> Result<Response<v1::ListSessionsReply>, Status> {
         let caller = self.caller(request.metadata())?;
         self.edge.list(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+}
+
+#[tonic::async_trait]
+impl Operations for Service {
+    async fn list_parked(&self, request: Request<v1::ListParkedRequest>) -> Result<Response<v1::ListParkedReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.parked(&caller).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn unpark(&self, request: Request<v1::UnparkRequest>) -> Result<Response<v1::UnparkReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.unpark(&caller, &request.get_ref().session).await.map(Response::new).map_err(refuse)
     }
 }
 

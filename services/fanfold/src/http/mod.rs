@@ -35,6 +35,8 @@ pub fn router(edge: Arc<Edge>, metrics: PrometheusHandle) -> Router {
         .route("/v1/sessions/{session}/commands", post(rest::command))
         .route("/v1/sessions/{session}/cancel", post(rest::cancel))
         .route("/v1/sessions/{session}/presence", post(rest::presence))
+        .route("/v1/sessions/{session}/unpark", post(rest::unpark))
+        .route("/v1/parked", get(rest::parked))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(move || std::future::ready(metrics.render())))

@@ -199,6 +199,21 @@ pub(super) async fn presence(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// `GET /v1/parked`
+pub(super) async fn parked(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Answer<v1::ListParkedReply> {
+    Ok(Json(edge.parked(&caller(&edge, &headers)?).await?))
+}
+
+/// `POST /v1/sessions/{session}/unpark`
+pub(super) async fn unpark(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    edge.unpark(&caller(&edge, &headers)?, &session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn submit(
     edge: &Edge,
     caller: &Caller,
