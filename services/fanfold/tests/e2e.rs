@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Instant;
 
-use fanfold_client::{AppendEnd, FollowError, FollowOptions, Start, Transport, Update};
+use fanfold_client::{AppendEnd, Transport, Update};
 use fanfold_fold::{FinishReason, Part, RunStatus, ToolStatus};
 use fanfold_wire::v1;
 use fanfold_wire::v1::command::Action;
@@ -229,33 +229,6 @@ async fn a_worker_that_was_taken_for_lost_changes_nothing_more() {
     assert_eq!(heir.finish().await.unwrap(), AppendEnd::Done);
     let view = state(&client, "s").await;
     assert_eq!((last(&view).0, support::text(&last(&view).1)), (RunStatus::Completed, "alive".to_owned()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_cursors_and_sessions_are_told_apart() {
-    let data = tempfile::tempdir().unwrap();
-    let node = Node::start(data.path(), &["--worker-slots", "0"]);
-    let client = node.client();
-    open(&client, "a").await;
-    open(&client, "b").await;
-    let mut of_a = follow(&client, "a", Transport::WebSocket);
-    until(&mut of_a, |view| view.session.opened_at_ms > 0).await;
-    let of_a = of_a.cursor().unwrap().to_owned();
-    for transport in TRANSPORTS {
-        for (session, cursor, code) in [
-            ("a", "not a cursor", "cursor_malformed"),
-            ("b", of_a.as_str(), "cursor_of_other_session"),
-            ("nobody", of_a.as_str(), "session_not_found"),
-            ("a", &"A".repeat(31), "cursor_malformed"),
-        ] {
-            let options = FollowOptions { transport, start: Start::Cursor(cursor.into()), ..FollowOptions::default() };
-            let mut follow = client.follow(session, options).unwrap();
-            match follow.next().await {
-                Err(FollowError::Refused { code: refused, .. }) => assert_eq!(refused, code, "{transport:?} {session} {cursor}"),
-                other => panic!("{transport:?} {session} {cursor}: {other:?}"),
-            }
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 mod append;
 mod ask;
+mod epoch;
 mod node;
 mod tail;
 
@@ -83,6 +84,9 @@ enum Command {
     Events(EventsOf),
     /// Stop a run, or every open one.
     Cancel(Cancel),
+    /// What to do when the log has lost records.
+    #[command(subcommand)]
+    Epoch(epoch::Epoch),
     /// List sessions that failed to load too often.
     Parked,
     /// Let a parked session be tried again.
@@ -241,6 +245,7 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::State(state) => ask::state(&client()?, output, state).await,
         Command::Events(events) => ask::events(&client()?, output, events).await,
         Command::Cancel(cancel) => ask::cancel(&client()?, output, cancel).await,
+        Command::Epoch(epoch) => epoch::epoch(output, epoch),
         Command::Parked => ask::parked(&client()?, output).await,
         Command::Unpark { session } => ask::unpark(&client()?, &session).await,
         Command::Append(append) => append::append(&client()?, output, append).await,

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod recording;
+pub mod wire;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,14 @@ impl Node {
     /// Starts `fanfold dev` on free ports and waits until it says which.
     pub fn start(data: &Path, arguments: &[&str]) -> Self {
         Self::start_at(data, "127.0.0.1:0", "127.0.0.1:0", arguments)
+    }
+
+    /// The same without a worker, with settings of the configuration, named as in the environment.
+    pub fn start_with(data: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut dev = Command::new(env!("CARGO_BIN_EXE_fanfold"));
+        dev.args(["dev", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--worker-slots", "0", "--data"]).arg(data);
+        dev.envs(settings.iter().map(|(name, value)| (format!("FANFOLD_{name}"), value)));
+        Self::spawn(dev)
     }
 
     pub fn start_at(data: &Path, http: &str, grpc: &str, arguments: &[&str]) -> Self {
@@ -95,6 +104,14 @@ pub fn message(text: &str) -> Action {
         role: v1::Role::User.into(),
         ..v1::Send::default()
     })
+}
+
+/// Appends a record of some bytes that changes nothing but a custom value.
+pub async fn fact(client: &Client, id: &str, session: &str, bytes: usize) {
+    let payload = format!("{id} {}", "x".repeat(bytes)).into_bytes();
+    let custom = v1::Custom { kind: "fact".into(), content_type: "text/plain".into(), payload };
+    let receipt = client.submit(command(id, session, Action::Custom(custom))).await.unwrap();
+    assert_eq!(receipt.refusal, "");
 }
 
 pub async fn send(client: &Client, id: &str, session: &str) -> v1::Receipt {
