@@ -11,21 +11,23 @@ use crate::{ErrorCode, Retry};
 pub const DOMAIN: &str = "fanfold";
 
 /// What a status of a node says besides its code and its sentence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Details {
     /// Which error. Its row has the retry advice and the outcome.
     pub code: ErrorCode,
+    /// What it is called in the node's log.
+    pub request: String,
     /// When to try again; 0: no advice.
     pub retry_after_ms: u32,
 }
 
 impl ErrorCode {
     /// The status. `detail` names the field that is to blame, if one is, and never holds its content.
-    /// `retry_after_ms` is told where the row says that trying again may help.
-    pub fn status(self, detail: Option<&str>, retry_after_ms: u32) -> tonic::Status {
+    /// `request` names the failure in the node's log. `retry_after_ms` is told where the row says that trying again may help.
+    pub fn status(self, detail: Option<&str>, request: &str, retry_after_ms: u32) -> tonic::Status {
         let row = self.row();
         let message = detail.map_or_else(|| row.text.to_owned(), |detail| format!("{} ({detail})", row.text));
-        let details = encode(self, &message, retry_after_ms);
+        let details = encode(self, &message, request, retry_after_ms);
         tonic::Status::with_details(row.grpc, message, details)
     }
 }
@@ -43,13 +45,14 @@ impl Details {
         let code = ErrorCode::from_name(&info.reason.to_lowercase()).filter(|_| info.domain == DOMAIN)?;
         let delay = find::<RetryInfo>(&status, RETRY_INFO).and_then(|retry| retry.retry_delay).unwrap_or_default();
         let ms = delay.seconds.saturating_mul(1000).saturating_add(i64::from(delay.nanos) / 1_000_000);
-        Some(Self { code, retry_after_ms: u32::try_from(ms.max(0)).unwrap_or(u32::MAX) })
+        let request = info.metadata.get("request").cloned().unwrap_or_default();
+        Some(Self { code, request, retry_after_ms: u32::try_from(ms.max(0)).unwrap_or(u32::MAX) })
     }
 }
 
-fn encode(code: ErrorCode, message: &str, retry_after_ms: u32) -> Bytes {
+fn encode(code: ErrorCode, message: &str, request: &str, retry_after_ms: u32) -> Bytes {
     let row = code.row();
-    let told = [("outcome", row.outcome.name()), ("retry", row.retry.name())];
+    let told = [("outcome", row.outcome.name()), ("retry", row.retry.name()), ("request", request)];
     let info = ErrorInfo {
         reason: row.name.to_uppercase(),
         domain: DOMAIN.to_owned(),
@@ -133,11 +136,11 @@ mod tests {
     fn every_error_is_known_again() {
         for code in ErrorCode::ALL {
             for ms in [0, 1, 999, 1000, 61_234, u32::MAX] {
-                let status = code.status(Some("field session: is missing"), ms);
+                let status = code.status(Some("field session: is missing"), "r1", ms);
                 let row = code.row();
                 assert_eq!((status.code(), status.message()), (row.grpc, &*format!("{} (field session: is missing)", row.text)));
                 let retry_after_ms = if matches!(row.retry, Retry::Later | Retry::Resume) { ms } else { 0 };
-                assert_eq!(Details::of(&status), Some(Details { code: *code, retry_after_ms }));
+                assert_eq!(Details::of(&status), Some(Details { code: *code, request: "r1".into(), retry_after_ms }));
             }
         }
     }
@@ -145,8 +148,9 @@ mod tests {
     /// Bytes that `google.rpc`'s own definitions give for these values.
     #[test]
     fn the_bytes_are_those_of_google_rpc() {
-        let bytes = encode(ErrorCode::Busy, "m", 1500);
-        let info = b"\x0a\x04BUSY\x12\x07fanfold\x1a\x16\x0a\x07outcome\x12\x0bnot_applied\x1a\x0e\x0a\x05retry\x12\x05later";
+        let bytes = encode(ErrorCode::Busy, "m", "r1", 1500);
+        let info = b"\x0a\x04BUSY\x12\x07fanfold\x1a\x16\x0a\x07outcome\x12\x0bnot_applied\x1a\x0d\x0a\x07request\x12\x02r1\
+                     \x1a\x0e\x0a\x05retry\x12\x05later";
         let retry = b"\x0a\x08\x08\x01\x10\x80\xca\xb5\xee\x01";
         let any = |url: &str, value: &[u8]| {
             let url = [b"\x0a", &[url.len() as u8][..], url.as_bytes()].concat();
@@ -166,7 +170,10 @@ mod tests {
         let of = |info: &ErrorInfo| RpcStatus { details: vec![any(ERROR_INFO, info)], ..RpcStatus::default() }.encode_to_vec();
         assert_eq!(Details::decode(&of(&info)), None);
         info.domain = DOMAIN.into();
-        assert_eq!(Details::decode(&of(&info)), Some(Details { code: ErrorCode::Busy, retry_after_ms: 0 }));
+        assert_eq!(
+            Details::decode(&of(&info)),
+            Some(Details { code: ErrorCode::Busy, request: String::new(), retry_after_ms: 0 })
+        );
         info.reason = "BUSIER".into();
         assert_eq!(Details::decode(&of(&info)), None);
     }

@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command as Process;
 
 use eventsource_stream::Eventsource as _;
@@ -100,7 +101,8 @@ async fn one_connection_reads_two_sessions_and_commands_both_in_every_encoding()
     for format in [Format::Json, Format::Msgpack, Format::Proto] {
         let sessions = ["a", "b"].map(|name| format!("{name}-{}", format.subprotocol().replace('.', "-")));
         let mut socket = Socket::open(&node, format, "").await;
-        assert!(matches!(socket.next().await, Ok(Out::Welcome(_))));
+        let Ok(Out::Welcome(welcome)) = socket.next().await else { panic!("welcome is the answer to hello") };
+        assert_eq!((welcome.protocol, welcome.limits.unwrap().sessions_max), (1, 100));
         for session in &sessions {
             let opened = Action::Open(v1::SessionOpened { title: Some("Zwei Sätze".into()), user: None });
             socket.send(In::Command(command("open", session, opened))).await;
@@ -207,6 +209,9 @@ async fn the_typed_view_gives_tokens_and_one_final_text() {
     let tokens: String = got.iter().filter(|event| ["reset", "token"].contains(&event.event.as_str())).map(field).collect();
     assert_eq!(tokens, field(got.last().unwrap()));
     assert_eq!(tokens, support::text(&support::last(&state(&client, "s").await).1));
+    let last: serde_json::Value = serde_json::from_str(&got.last().unwrap().data).unwrap();
+    assert_eq!((&last["status"], &last["finish"]), (&"completed".into(), &"stop".into()));
+    assert!(last["usage"]["output"].as_u64().is_some_and(|tokens| tokens > 0), "{last}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,20 +277,56 @@ fn token(secret: &str, claims: serde_json::Value) -> String {
     encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
 }
 
+/// A node that asks for tokens, and the secret that signs them.
+fn guarded(data: &Path) -> (Node, &'static str) {
+    let secret = "0123456789abcdef0123456789abcdef";
+    std::fs::write(data.join("secret"), secret).unwrap();
+    let config = format!(
+        "[node]\ndata = {:?}\n[listen]\nhttp = '127.0.0.1:0'\ngrpc = '127.0.0.1:0'\n[[auth.keys]]\nalgorithm = 'HS256'\npath = {:?}\n",
+        data.join("data"),
+        data.join("secret"),
+    );
+    std::fs::write(data.join("fanfold.toml"), config).unwrap();
+    let mut process = Process::new(env!("CARGO_BIN_EXE_fanfold"));
+    process.arg("serve").arg("--config").arg(data.join("fanfold.toml"));
+    (Node::spawn(process), secret)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_ends_what_it_no_longer_grants() {
+    let data = tempfile::tempdir().unwrap();
+    let (node, secret) = guarded(data.path());
+    let grant = |sessions: &[&str]| {
+        token(secret, serde_json::json!({ "sub": "ann", "role": "admin", "sessions": sessions, "exp": u64::MAX }))
+    };
+    let all = token(secret, serde_json::json!({ "sub": "root", "role": "admin", "exp": u64::MAX }));
+    let config =
+        fanfold_client::ClientConfig { http: node.http.clone(), grpc: node.grpc.clone(), token: Some(all), ..Default::default() };
+    let client = fanfold_client::Client::new(config).unwrap();
+    for session in ["a", "b"] {
+        open(&client, session).await;
+    }
+    let mut socket = Socket::open(&node, Format::Json, &grant(&["a", "b"])).await;
+    for session in ["a", "b"] {
+        socket.subscribe(session, None).await;
+    }
+    socket.until(|socket| socket.views.len() == 2).await;
+    socket.send(In::Refresh(v1::Refresh { token: grant(&["b"]) })).await;
+    let closed = loop {
+        if let Out::Closed(closed) = socket.next().await.unwrap() {
+            break closed;
+        }
+    };
+    assert_eq!((closed.session.as_str(), closed.code.as_str(), closed.cursor), ("a", "revoked", socket.views["a"].0.clone()));
+    support::fact(&client, "fact", "b", 10).await;
+    let truth = state(&client, "b").await;
+    socket.until(|socket| socket.views["b"].1 == truth).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_transport_asks_who_it_is() {
     let data = tempfile::tempdir().unwrap();
-    let secret = "0123456789abcdef0123456789abcdef";
-    std::fs::write(data.path().join("secret"), secret).unwrap();
-    let config = format!(
-        "[node]\ndata = {:?}\n[listen]\nhttp = '127.0.0.1:0'\ngrpc = '127.0.0.1:0'\n[[auth.keys]]\nalgorithm = 'HS256'\npath = {:?}\n",
-        data.path().join("data"),
-        data.path().join("secret"),
-    );
-    std::fs::write(data.path().join("fanfold.toml"), config).unwrap();
-    let mut process = Process::new(env!("CARGO_BIN_EXE_fanfold"));
-    process.arg("serve").arg("--config").arg(data.path().join("fanfold.toml"));
-    let node = Node::spawn(process);
+    let (node, secret) = guarded(data.path());
     // As far away as the format allows: no clock counts that far.
     let far = u64::MAX;
     let user = token(secret, serde_json::json!({ "sub": "ann", "role": "user", "exp": far }));

@@ -40,7 +40,7 @@ impl Grpc {
 /// The node's own statuses name their code in the details; a lost connection has none.
 fn refused(status: Status) -> LinkError {
     match Details::of(&status) {
-        Some(Details { code, retry_after_ms }) => {
+        Some(Details { code, retry_after_ms, .. }) => {
             LinkError::Refused { code: code.name().to_owned(), message: status.message().to_owned(), retry_after_ms }
         }
         None => lost(format!("{:?} {}", status.code(), status.message())),

@@ -157,7 +157,12 @@ pub const SERVER_KINDS: usize = 12;
 pub fn server() -> Vec<Out> {
     let s = || "s-1".to_owned();
     vec![
-        Out::Welcome(v1::Welcome { node: "node-1".into(), ping_interval_ms: 15_000 }),
+        Out::Welcome(v1::Welcome {
+            node: "node-1".into(),
+            ping_interval_ms: 15_000,
+            protocol: 1,
+            limits: Some(v1::ConnectionLimits { request_bytes_max: 1 << 20, sessions_max: 100, commands_in_flight_max: 64 }),
+        }),
         Out::Subscribed(v1::Subscribed {
             session: s(),
             how: v1::How::Snapshot.into(),

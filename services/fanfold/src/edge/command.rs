@@ -22,7 +22,7 @@ impl Edge {
     /// Has a command judged.
     pub async fn submit(&self, caller: &Caller, command: v1::Command) -> Result<v1::Receipt, Failure> {
         let Some(mut action) = command.action else {
-            return Err(Failure { code: ErrorCode::BadRequest, detail: Some("field action: is missing".into()) });
+            return Err(Failure::bad_request("field action: is missing"));
         };
         let key = self.session(caller, needed(&action), &command.session)?;
         let command_id: CommandId = match command.id.as_str() {

@@ -18,12 +18,26 @@ pub struct Failure {
     pub code: ErrorCode,
     /// Which field of the request, where that is what is wrong. Never holds its content.
     pub detail: Option<String>,
+    /// Names this failure to the client and in the node's log.
+    pub request: String,
 }
 
 impl Failure {
     /// Without a detail.
     pub fn new(code: ErrorCode) -> Self {
-        Self { code, detail: None }
+        Self { code, detail: None, request: uuid::Uuid::now_v7().simple().to_string() }
+    }
+
+    /// The request itself is wrong; `detail` says which field, and how.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..Self::new(ErrorCode::BadRequest) }
+    }
+
+    /// Something behind the node failed: the log gets the whole chain, the client the code.
+    fn caused(code: ErrorCode, cause: &(dyn std::error::Error + 'static)) -> Self {
+        let failure = Self::new(code);
+        tracing::warn!(code = code.name(), request = failure.request, error = cause, "request failed");
+        failure
     }
 
     /// When to come back; 0: no advice.
@@ -37,6 +51,7 @@ impl Failure {
     /// As a frame about a session or a command.
     pub fn frame(&self, session: &str, command: &str) -> v1::Error {
         let mut error = self.code.frame(session, command, self.retry_after_ms());
+        error.request.clone_from(&self.request);
         if let Some(detail) = &self.detail {
             error.message = format!("{} ({detail})", error.message);
         }
@@ -52,19 +67,13 @@ impl From<ErrorCode> for Failure {
 
 impl From<HostError> for Failure {
     fn from(error: HostError) -> Self {
-        Self::new(match error {
-            HostError::Busy => ErrorCode::Busy,
-            HostError::Draining => ErrorCode::Draining,
-            HostError::Parked => ErrorCode::SessionParked,
-            HostError::Unavailable(source) => {
-                tracing::warn!(error = &*source as &dyn std::error::Error, "history not readable");
-                ErrorCode::Unavailable
-            }
-            HostError::Missing { after } => {
-                tracing::error!(after = after.0, "history is missing");
-                ErrorCode::HistoryMissing
-            }
-        })
+        match &error {
+            HostError::Busy => Self::new(ErrorCode::Busy),
+            HostError::Draining => Self::new(ErrorCode::Draining),
+            HostError::Parked => Self::new(ErrorCode::SessionParked),
+            HostError::Unavailable(_) => Self::caused(ErrorCode::Unavailable, &error),
+            HostError::Missing { .. } => Self::caused(ErrorCode::HistoryMissing, &error),
+        }
     }
 }
 
@@ -92,11 +101,11 @@ impl From<SubscribeError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        tracing::warn!(error = &error as &dyn std::error::Error, "store not readable");
-        Self::new(match error {
+        let code = match error {
             StoreError::TooLarge { .. } => ErrorCode::TooLarge,
             StoreError::Unavailable(_) => ErrorCode::Unavailable,
-        })
+        };
+        Self::caused(code, &error)
     }
 }
 
@@ -119,13 +128,13 @@ impl From<TokenError> for Failure {
 
 impl From<FieldError> for Failure {
     fn from(error: FieldError) -> Self {
-        Self { code: ErrorCode::BadRequest, detail: Some(error.to_string()) }
+        Self::bad_request(error.to_string())
     }
 }
 
 impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
-        Self { code: ErrorCode::BadRequest, detail: Some(error.to_string()) }
+        Self::bad_request(error.to_string())
     }
 }
 

@@ -124,7 +124,7 @@ impl Edge {
 
 /// Where the last page of a list ended.
 fn page(text: &str) -> Result<(u64, SessionId), Failure> {
-    let malformed = || Failure { code: ErrorCode::BadRequest, detail: Some("field page: is not from a list".into()) };
+    let malformed = || Failure::bad_request("field page: is not from a list");
     let (active_at_ms, session) = text.split_once('.').ok_or_else(malformed)?;
     Ok((active_at_ms.parse().map_err(|_| malformed())?, id(session, "page")?))
 }

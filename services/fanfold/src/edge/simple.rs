@@ -1,6 +1,6 @@
 //! The typed view of a session for the simplest clients: `token`, `reasoning`, `tool_call`, `final`, `error`, and `reset`.
 
-use fanfold_fold::{MessageId, Op, Part, Run, RunStatus, ToolStatus, View};
+use fanfold_fold::{FinishReason, MessageId, Op, Part, Run, RunStatus, ToolStatus, Usage, View};
 use fanfold_session::{DeltaFrame, SnapshotFrame};
 use fanfold_wire::sse;
 use serde_json::{Value, json};
@@ -55,7 +55,14 @@ fn ended(run: &Run, view: &View) -> Option<(&'static str, Value)> {
     match run.status {
         RunStatus::Queued | RunStatus::Running => None,
         RunStatus::Completed | RunStatus::Cancelled => {
-            Some(("final", json!({ "message": run.reply, "text": text(view, &run.reply), "status": status(run.status) })))
+            let data = json!({
+                "message": run.reply,
+                "text": text(view, &run.reply),
+                "status": status(run.status),
+                "finish": run.finish.as_ref().map(finish),
+                "usage": run.usage.as_ref().map(usage),
+            });
+            Some(("final", data))
         }
         RunStatus::Failed | RunStatus::Orphaned => {
             let error = run.error.as_ref();
@@ -72,6 +79,21 @@ fn text(view: &View, message: &MessageId) -> String {
         _ => None,
     };
     parts.iter().filter_map(text).collect()
+}
+
+fn finish(reason: &FinishReason) -> &str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
+        FinishReason::Other(word) => word,
+    }
+}
+
+fn usage(usage: &Usage) -> Value {
+    let Usage { input, output, reasoning, cached_input } = usage;
+    json!({ "input": input, "output": output, "reasoning": reasoning, "cached_input": cached_input })
 }
 
 fn status(status: RunStatus) -> &'static str {

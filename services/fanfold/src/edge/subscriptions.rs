@@ -9,7 +9,7 @@ use fanfold_wire::{ErrorCode, v1};
 use tokio::time::Instant;
 
 use super::{Edge, Failure, Framing, window};
-use crate::auth::{Action, Caller};
+use crate::auth::{Action, Caller, authorize};
 
 pub(crate) struct Subscriptions {
     edge: Arc<Edge>,
@@ -125,6 +125,19 @@ impl Subscriptions {
     pub(crate) fn leave(&mut self, session: &SessionId) -> bool {
         self.ended.retain(|position| position.session != session.as_str());
         self.names.remove(session).is_some_and(|slot| self.slots.remove(&slot).is_some())
+    }
+
+    /// Leaves the sessions that the caller may not read any more, and says how each of them ended.
+    pub(crate) fn revoke(&mut self, caller: &Caller) -> Vec<v1::Closed> {
+        let denied = |session: &&SessionId| authorize(caller, Action::Read, Some(session)).is_err();
+        let denied: Vec<SessionId> = self.names.keys().filter(denied).cloned().collect();
+        let closed = denied.iter().map(|session| {
+            let reader = self.names.get(session).and_then(|slot| self.slots.get(slot));
+            let cursor = reader.map(|reader| reader.subscription.cursor().to_string()).unwrap_or_default();
+            self.leave(session);
+            v1::Closed { session: session.to_string(), code: "revoked".into(), reason: String::new(), cursor }
+        });
+        closed.collect()
     }
 
     /// Appends what one session has for this connection.

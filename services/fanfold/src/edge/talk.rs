@@ -19,6 +19,9 @@ use tokio::time::{Instant, Sleep};
 use super::{Edge, Failure, Filling, Framing, Subscriptions};
 use crate::auth::{Action, Caller};
 
+/// The version of docs/protocol.md.
+const PROTOCOL: u32 = 1;
+
 /// Until a client has said hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
@@ -187,7 +190,7 @@ impl Talk {
         };
         let caller = match (frame, &self.caller) {
             (In::Hello(hello), _) => return self.hello(&hello.token, out),
-            (In::Refresh(refresh), _) => return self.refresh(&refresh.token),
+            (In::Refresh(refresh), _) => return self.refresh(&refresh.token, out),
             (_, None) => return Err(End(ErrorCode::Unauthenticated)),
             (frame, Some(caller)) => (frame, caller.clone()),
         };
@@ -213,17 +216,25 @@ impl Talk {
     }
 
     fn hello(&mut self, token: &str, out: &mut Vec<u8>) -> Result<(), End> {
-        self.refresh(token)?;
+        self.refresh(token, out)?;
+        let limits = &self.edge.limits;
+        let count = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
         let welcome = v1::Welcome {
             node: self.edge.node.clone(),
-            ping_interval_ms: u32::try_from(self.edge.limits.ping_interval_ms).unwrap_or(u32::MAX),
+            ping_interval_ms: u32::try_from(limits.ping_interval_ms).unwrap_or(u32::MAX),
+            protocol: PROTOCOL,
+            limits: Some(v1::ConnectionLimits {
+                request_bytes_max: count(limits.request_bytes_max),
+                sessions_max: count(limits.sessions_per_connection_max),
+                commands_in_flight_max: count(limits.commands_in_flight_max),
+            }),
         };
         self.framing.write(&Out::Welcome(welcome).into(), out);
         Ok(())
     }
 
-    /// Takes a new token. It may not make another tenant's or person's connection of this one.
-    fn refresh(&mut self, token: &str) -> Result<(), End> {
+    /// Takes a new token. It may not make another tenant's or person's connection of this one; sessions that it no longer grants end.
+    fn refresh(&mut self, token: &str, out: &mut Vec<u8>) -> Result<(), End> {
         let token = (!token.is_empty()).then_some(token);
         let caller = match (self.edge.caller(token), &self.caller) {
             (Ok(caller), _) => caller,
@@ -233,6 +244,9 @@ impl Talk {
         };
         if self.caller.as_ref().is_some_and(|known| (&known.tenant, &known.subject) != (&caller.tenant, &caller.subject)) {
             return Err(End(ErrorCode::PermissionDenied));
+        }
+        for closed in self.subscriptions.revoke(&caller) {
+            self.framing.write(&Out::Closed(closed).into(), out);
         }
         self.become_caller(caller);
         Ok(())

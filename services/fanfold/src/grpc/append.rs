@@ -39,7 +39,7 @@ pub(super) async fn append(
     let permit = edge.connection()?;
     let first = requests.message().await.map_err(|_| ErrorCode::BadRequest)?;
     let Some(Request::Start(start)) = first.and_then(|first| first.request) else {
-        return Err(Failure { code: ErrorCode::BadRequest, detail: Some("the first message must be start".into()) });
+        return Err(Failure::bad_request("the first message must be start"));
     };
     let (attempt, started) = start_attempt(&edge, &caller, start).await?;
     let attempt = Arc::new(attempt);
@@ -155,10 +155,7 @@ async fn produce_one(edge: &Edge, attempt: &Attempt, mut output: v1::Output) -> 
     }
     let output: Output = output.try_into()?;
     if output.said.is_empty() || output.seq == 0 {
-        return Err(Failure {
-            code: ErrorCode::BadRequest,
-            detail: Some("output needs a sequence from 1 and something said".into()),
-        });
+        return Err(Failure::bad_request("output needs a sequence from 1 and something said"));
     }
     let seq = output.seq.saturating_add(output.said.len() as u64 - 1);
     let receipt = edge.sessions.produce(&attempt.session, output, clock::now_ms(), attempt.by.clone()).await?;

@@ -6,5 +6,5 @@ use crate::edge::Failure;
 
 /// The status of a failure.
 pub(super) fn status(failure: &Failure) -> Status {
-    failure.code.status(failure.detail.as_deref(), failure.retry_after_ms())
+    failure.code.status(failure.detail.as_deref(), &failure.request, failure.retry_after_ms())
 }

@@ -1,7 +1,6 @@
 //! Query parameters, with the project's own error when they don't fit.
 
 use axum::extract::{FromRequestParts, Query};
-use fanfold_wire::ErrorCode;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -17,7 +16,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(asked)) => Ok(Self(asked)),
-            Err(error) => Err(Problem(Failure { code: ErrorCode::BadRequest, detail: Some(error.body_text()) })),
+            Err(error) => Err(Problem(Failure::bad_request(error.body_text()))),
         }
     }
 }

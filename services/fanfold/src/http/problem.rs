@@ -20,9 +20,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self(failure) = self;
         let row = failure.code.row();
-        let request = uuid::Uuid::now_v7().simple().to_string();
-        tracing::debug!(code = row.name, request, "request failed");
-        let body = failure.code.problem(failure.detail.as_deref(), &request).to_string();
+        tracing::debug!(code = row.name, request = failure.request, "request failed");
+        let body = failure.code.problem(failure.detail.as_deref(), &failure.request).to_string();
         let status = StatusCode::from_u16(row.http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if let Retry::Later | Retry::Resume = row.retry {

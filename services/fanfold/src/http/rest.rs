@@ -27,8 +27,7 @@ fn caller(edge: &Edge, headers: &HeaderMap) -> Result<Caller, Problem> {
 /// Reads a body; an empty one is an empty object.
 fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem(Failure { code: ErrorCode::BadRequest, detail: Some(error.to_string()) }))
+    serde_json::from_slice(bytes).map_err(|error| Problem(Failure::bad_request(error.to_string())))
 }
 
 #[derive(Deserialize)]

@@ -95,7 +95,7 @@ async fn stream(
 }
 
 fn bad(field: &str) -> Problem {
-    Problem(Failure { code: ErrorCode::BadRequest, detail: Some(format!("field {field}: is not a known value")) })
+    Problem(Failure::bad_request(format!("field {field}: is not a known value")))
 }
 
 /// Where each session goes on: from the header, which browsers send by themselves, else from the query.

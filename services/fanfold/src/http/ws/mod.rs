@@ -6,7 +6,7 @@ mod send;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use fanfold_wire::{ErrorCode, Format, websocket};
@@ -33,7 +33,7 @@ pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request)
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrade.await.map(hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>) {
-            Ok(Ok(parts)) => serve(edge, parts.io.into_inner(), &parts.read_buf, format, permit).await,
+            Ok(Ok(parts)) => serve(edge, parts.io.into_inner(), parts.read_buf, format, permit).await,
             Ok(Err(_)) => tracing::error!("the upgraded connection is no TCP socket"),
             Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "upgrade failed"),
         }
@@ -68,9 +68,11 @@ fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 
-async fn serve(edge: Arc<Edge>, socket: TcpStream, read_already: &[u8], format: Format, permit: OwnedSemaphorePermit) {
+async fn serve(edge: Arc<Edge>, socket: TcpStream, read_already: Bytes, format: Format, permit: OwnedSemaphorePermit) {
     let (reading, writing) = socket.into_split();
-    let mut receiver = Receiver::new(reading, read_already, edge.limits.request_bytes_max);
+    let mut receiver = Receiver::new(reading, &read_already, edge.limits.request_bytes_max);
+    // The handshake's buffer is larger than all that a connection keeps.
+    drop(read_already);
     let mut sender = Sender::new(writing, Duration::from_millis(edge.limits.stall_ms_max));
     let mut talk = Talk::new(edge, Framing::WebSocket(format), None);
     let ended = converse(&mut talk, &mut receiver, &mut sender, format).await;
