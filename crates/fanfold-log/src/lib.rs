@@ -50,6 +50,8 @@
 #[allow(clippy::unwrap_used, reason = "a check that panics is a check that fails")]
 pub mod conformance;
 mod embedded;
+#[cfg(feature = "jetstream")]
+mod jetstream;
 mod metric;
 mod port;
 mod tail;
@@ -57,6 +59,8 @@ mod tail;
 pub use embedded::{
     APPEND_ID_BYTES_MAX, AcceptedLoss, EmbeddedLog, EmbeddedLogConfig, LOSS_SESSIONS_MAX, Loss, LostRange, OpenError,
 };
+#[cfg(feature = "jetstream")]
+pub use jetstream::{JetStreamLog, JetStreamLogConfig, MigrateError, Migrated, OpenError as JetStreamOpenError, migrate};
 pub use metric::describe_metrics;
 pub use port::{AppendError, EventLog, Expect, Page, ReadError, StoredRecord};
 pub use tail::{TAIL_BYTES_MAX, TAIL_RECORDS_MAX, Tail, TailItem, TailSender, Wake};
