@@ -60,7 +60,9 @@ pub use embedded::{
     APPEND_ID_BYTES_MAX, AcceptedLoss, EmbeddedLog, EmbeddedLogConfig, LOSS_SESSIONS_MAX, Loss, LostRange, OpenError,
 };
 #[cfg(feature = "jetstream")]
-pub use jetstream::{JetStreamLog, JetStreamLogConfig, MigrateError, Migrated, OpenError as JetStreamOpenError, migrate};
+pub use jetstream::{
+    IdentityError, JetStreamLog, JetStreamLogConfig, MigrateError, Migrated, OpenError as JetStreamOpenError, migrate, new_epoch,
+};
 pub use metric::describe_metrics;
 pub use port::{AppendError, EventLog, Expect, Page, ReadError, StoredRecord};
 pub use tail::{TAIL_BYTES_MAX, TAIL_RECORDS_MAX, Tail, TailItem, TailSender, Wake};

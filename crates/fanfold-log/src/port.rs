@@ -123,6 +123,10 @@ pub trait EventLog: Send + Sync + 'static {
         false
     }
 
+    /// Tells of an offset that this log must have issued, as a stored snapshot names it. A log that ends below it has lost records: it
+    /// refuses the session, and those that are with it, until an operator has given it a new epoch.
+    async fn must_have(&self, session: &SessionKey, offset: Offset) -> Result<(), ReadError>;
+
     /// Records after `after`, at most `records_max` and about `bytes_max` (at least one record if there is one).
     async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, bytes_max: usize) -> Result<Page, ReadError>;
 

@@ -63,6 +63,7 @@ pub(crate) async fn hydrate(node: &Node, key: &SessionKey, wake: Wake) -> Result
     let tail = node.ports.log.tail(key, wake).await.map_err(unavailable)?;
     let mut folded = newest(node, key, Offset(u64::MAX)).await?;
     let snapshot = folded.offset;
+    node.ports.log.must_have(key, snapshot).await.map_err(unavailable)?;
     let mut steps = Vec::new();
     let mut steps_bytes = 0;
     advance(node, key, &mut folded, None, |stored, delta| {

@@ -57,6 +57,7 @@ macro_rules! conformance {
             nothing_is_missed_between_tail_and_read,
             a_tail_that_overflows_says_so,
             many_sessions_are_asked_for_at_once,
+            a_log_that_has_lost_an_offset_says_so,
             a_closed_log_takes_nothing,
         );
     };

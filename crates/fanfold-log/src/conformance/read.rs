@@ -90,6 +90,15 @@ pub async fn pages_are_bounded_in_bytes(log: Arc<dyn EventLog>) {
     check_chain(&page, Offset::NONE);
 }
 
+/// Whoever remembers an offset finds out whether the log does.
+pub async fn a_log_that_has_lost_an_offset_says_so(log: Arc<dyn EventLog>) {
+    let session = new_session();
+    log.must_have(&session, Offset::NONE).await.unwrap();
+    let last = append(&*log, &session, record(0, 10)).await;
+    log.must_have(&session, last).await.unwrap();
+    log.must_have(&session, Offset(u64::MAX >> 2)).await.unwrap_err();
+}
+
 /// Nothing is there yet: that is a fact, not an error.
 pub async fn a_read_beyond_the_end_is_empty(log: Arc<dyn EventLog>) {
     let session = new_session();

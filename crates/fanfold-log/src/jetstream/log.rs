@@ -128,6 +128,10 @@ impl EventLog for JetStreamLog {
         self.reader.read(session, after, records_max, bytes_max).await
     }
 
+    async fn must_have(&self, session: &SessionKey, offset: Offset) -> Result<(), ReadError> {
+        Ok(self.reader.must_have(session, offset).await?)
+    }
+
     async fn tail(&self, session: &SessionKey, wake: Wake) -> Result<Tail, ReadError> {
         self.reader.shard(session).check().map_err(Trouble::from)?;
         let unavailable = |error| ReadError::Unavailable(Box::new(error));

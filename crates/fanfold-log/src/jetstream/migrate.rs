@@ -7,6 +7,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, Republish, RetentionPolicy, StorageType};
 use fanfold_fold::{Epoch, Offset};
 use fanfold_nats::{ConnectError, Limits, Nats, RequestError};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::config::JetStreamLogConfig;
@@ -43,6 +44,12 @@ pub enum MigrateError {
     /// What is there can't be used as it is.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// There is nothing to give an epoch to.
+    #[error("stream {stream} is missing")]
+    Missing {
+        /// Which.
+        stream: String,
+    },
     /// The server didn't answer, or refused.
     #[error("stream {stream} could not be made or changed")]
     Stream {
@@ -130,8 +137,33 @@ pub async fn migrate(config: &JetStreamLogConfig, above: Offset) -> Result<Migra
     Ok(migrated)
 }
 
+/// Gives all shards a new epoch, whose offsets lie above `above` and above all that the streams have issued.
+///
+/// For a stream that has lost records. **What the streams still have goes**, so it must be in the archive; nodes are stopped before and
+/// started again after. Safe to repeat when it was interrupted: a stream without its records, but with the old epoch, has lost nothing more.
+pub async fn new_epoch(config: &JetStreamLogConfig, above: Offset) -> Result<Epoch, MigrateError> {
+    let layout = Layout::new(&config.prefix, config.shards)?;
+    let nats = Nats::connect(&config.nats, LIMITS).await?;
+    let epoch = Epoch(Uuid::new_v4());
+    for shard in 0..config.shards {
+        let stream = layout.stream(shard);
+        let failed = |source| MigrateError::Stream { stream: stream.clone(), source };
+        let info = stream_info(&nats, &stream).await.map_err(failed)?;
+        let info = info.ok_or_else(|| MigrateError::Missing { stream: stream.clone() })?;
+        Identity::of(&info, &layout)?;
+        let keep = above.0.max(info.state.last_sequence) + 1;
+        // A purge beyond the end moves the end there, too.
+        let purged = nats.api::<serde_json::Value>(&format!("STREAM.PURGE.{stream}"), &json!({ "seq": keep })).await;
+        purged.map_err(failed)?;
+        let mut update = info.config;
+        update.metadata.insert(EPOCH.to_owned(), epoch.to_string());
+        nats.api::<Info>(&format!("STREAM.UPDATE.{stream}"), &update).await.map_err(failed)?;
+    }
+    Ok(epoch)
+}
+
 /// A shard's stream as it should be.
-fn wanted(config: &JetStreamLogConfig, layout: &Layout, shard: u32, identity: &Identity, above: Offset) -> Config {
+pub(crate) fn wanted(config: &JetStreamLogConfig, layout: &Layout, shard: u32, identity: &Identity, above: Offset) -> Config {
     let (subjects, live) = layout.subjects(shard);
     Config {
         name: layout.stream(shard),

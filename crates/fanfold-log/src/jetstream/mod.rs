@@ -7,7 +7,7 @@
 //! - I9: an append acknowledged by the stream's leader survives what the servers' configuration claims; with three replicas and
 //!   `sync_interval: always` that is the loss of any one server and of power everywhere.
 //! - A session's shard is a hash of its name; the number of shards is fixed by the first [`migrate`].
-//! - One epoch for each shard, minted by [`migrate`] and never changed. Offsets grow over epochs.
+//! - One epoch for each shard, minted by [`migrate`] and changed by [`new_epoch`] only. Offsets grow over epochs.
 //! - Sessions of one shard are trimmed together.
 //!
 //! # How
@@ -28,7 +28,7 @@
 //! | a leader that is gone | appends take longer, at most `append_ms_max`; then `Unknown`, or `Overloaded` where none was stored | the cluster |
 //! | a full stream, too many appends under way | `Overloaded`, not stored | the archiver, later |
 //! | a lost connection | reads are `Unavailable`, tails have gaps | it is restored |
-//! | a stream that issues offsets a second time | `Closed`, reads `Unavailable`, for that shard | an operator |
+//! | a stream that issues offsets a second time | `Closed`, reads `Unavailable`, for that shard | an operator, by [`new_epoch`] |
 
 mod append;
 mod config;
@@ -41,7 +41,7 @@ mod tail;
 
 pub use config::JetStreamLogConfig;
 pub use log::{JetStreamLog, OpenError};
-pub use migrate::{MigrateError, Migrated, migrate};
+pub use migrate::{IdentityError, MigrateError, Migrated, migrate, new_epoch};
 
 #[cfg(doc)]
 use crate::EventLog;

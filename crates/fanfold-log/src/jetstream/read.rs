@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::layout::Layout;
-use super::migrate::stream_info;
+use super::migrate::{Identity, IdentityError, stream_info};
 use super::shard::Shard;
 use crate::{Page, ReadError, StoredRecord, metric};
 
@@ -44,7 +44,9 @@ pub(crate) enum Trouble {
     #[error("stream {0} is gone")]
     Gone(String),
     #[error(transparent)]
-    WentBack(#[from] super::shard::WentBack),
+    Changed(#[from] super::shard::Changed),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 impl From<Trouble> for ReadError {
@@ -104,9 +106,24 @@ impl Reader {
     /// The first and the last offset of the session's whole shard, as the leader knows them.
     pub(crate) async fn ends(&self, session: &SessionKey) -> Result<(Offset, Offset), Trouble> {
         let shard = self.shard(session);
+        shard.check()?;
         let _permit = self.leader_permit().await?;
+        let before = shard.seen();
         let info = stream_info(&self.nats, &shard.stream).await?.ok_or_else(|| Trouble::Gone(shard.stream.clone()))?;
-        Ok((Offset(info.state.first_sequence), Offset(info.state.last_sequence)))
+        let last = Offset(info.state.last_sequence);
+        shard.ends(last, Identity::of(&info, &self.layout)?.epoch, before)?;
+        Ok((Offset(info.state.first_sequence), last))
+    }
+
+    /// Refuses the shard if it has never issued `offset`, which somebody has seen.
+    pub(crate) async fn must_have(&self, session: &SessionKey, offset: Offset) -> Result<(), Trouble> {
+        let shard = self.shard(session);
+        shard.check()?;
+        if offset <= shard.seen() {
+            return Ok(());
+        }
+        let (_, last) = self.ends(session).await?;
+        Ok(shard.ends(last, shard.epoch, offset)?)
     }
 
     async fn leader_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Trouble> {

@@ -14,10 +14,10 @@ pub(crate) struct Shard {
     refused: AtomicBool,
 }
 
-/// The stream has gone back behind what it had issued: a restored copy, or a server that lost what it had acknowledged.
+/// The stream isn't the one it was: a restored copy, a server that lost what it had acknowledged, or another epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stream ends before offsets that it has issued: it takes a new epoch")]
-pub(crate) struct WentBack;
+#[error("the stream has lost offsets that it had issued, or has another epoch by now")]
+pub(crate) struct Changed;
 
 impl Shard {
     pub(crate) fn new(stream: String, epoch: Epoch, last: Offset) -> Self {
@@ -25,10 +25,10 @@ impl Shard {
     }
 
     /// Before anything is asked of it.
-    pub(crate) fn check(&self) -> Result<(), WentBack> {
+    pub(crate) fn check(&self) -> Result<(), Changed> {
         match self.refused.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => Err(WentBack),
+            true => Err(Changed),
         }
     }
 
@@ -43,20 +43,32 @@ impl Shard {
     }
 
     /// A record that was sent when `before` was known has been stored at `offset`.
-    pub(crate) fn issued(&self, offset: Offset, before: Offset) -> Result<(), WentBack> {
+    pub(crate) fn issued(&self, offset: Offset, before: Offset) -> Result<(), Changed> {
         if offset > before {
             self.saw(offset);
             return Ok(());
         }
-        // I4: nobody decides anything by a lock, so two histories under one epoch would be folded as one.
-        self.refuse(offset, before);
-        Err(WentBack)
+        Err(self.refuse("it issues offsets a second time", offset, before))
     }
 
-    fn refuse(&self, offset: Offset, before: Offset) {
-        if !self.refused.swap(true, Ordering::Relaxed) {
-            tracing::error!(stream = self.stream, %offset, %before, "the stream issues offsets a second time; the shard is refused");
+    /// The leader, asked when `before` was known, says that the stream ends at `last` and has `epoch`.
+    pub(crate) fn ends(&self, last: Offset, epoch: Epoch, before: Offset) -> Result<(), Changed> {
+        if epoch != self.epoch {
+            return Err(self.refuse("it has another epoch", last, before));
         }
+        if last < before {
+            return Err(self.refuse("it ends before offsets that it has issued", last, before));
+        }
+        self.saw(last);
+        Ok(())
+    }
+
+    /// I3: two histories under one epoch would be folded as one.
+    fn refuse(&self, why: &str, offset: Offset, before: Offset) -> Changed {
+        if !self.refused.swap(true, Ordering::Relaxed) {
+            tracing::error!(stream = self.stream, %offset, %before, "shard refused: {why}");
+        }
+        Changed
     }
 }
 
@@ -72,7 +84,19 @@ mod tests {
         // Acknowledgements may overtake each other.
         shard.issued(Offset(6), before).unwrap();
         assert_eq!((shard.seen(), shard.check()), (Offset(7), Ok(())));
-        assert_eq!(shard.issued(Offset(6), shard.seen()), Err(WentBack));
-        assert_eq!(shard.check(), Err(WentBack));
+        assert_eq!(shard.issued(Offset(6), shard.seen()), Err(Changed));
+        assert_eq!(shard.check(), Err(Changed));
+    }
+
+    #[test]
+    fn a_stream_that_ends_too_early_or_has_another_epoch_refuses_the_shard() {
+        let (epoch, other) = (Epoch(uuid::Uuid::nil()), Epoch(uuid::Uuid::max()));
+        let shard = || Shard::new("s".into(), epoch, Offset(5));
+        assert_eq!(shard().ends(Offset(5), epoch, Offset(5)), Ok(()));
+        for (last, epoch) in [(Offset(4), epoch), (Offset(9), other)] {
+            let shard = shard();
+            assert_eq!(shard.ends(last, epoch, Offset(5)), Err(Changed));
+            assert_eq!(shard.check(), Err(Changed));
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Logs of a test's own on real servers.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "a test, and not every one needs everything")]
 
+pub mod follow;
+
 use std::sync::Arc;
 
 use fanfold_fold::Offset;
