@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Who may name whom within the workspace.
-const TABLE: [(&str, &[&str]); 10] = [
+const TABLE: [(&str, &[&str]); 11] = [
     ("fanfold-fold", &[]),
     ("fanfold-wire", &["fanfold-fold"]),
-    ("fanfold-log", &["fanfold-fold"]),
+    ("fanfold-nats", &[]),
+    ("fanfold-log", &["fanfold-fold", "fanfold-nats"]),
     ("fanfold-store", &["fanfold-fold"]),
-    ("fanfold-runs", &["fanfold-fold"]),
+    ("fanfold-runs", &["fanfold-fold", "fanfold-nats"]),
     ("fanfold-models", &["fanfold-fold"]),
     ("fanfold-session", &["fanfold-fold", "fanfold-log", "fanfold-store"]),
     ("fanfold-client", &["fanfold-fold", "fanfold-wire"]),
@@ -31,8 +32,12 @@ const TABLE: [(&str, &[&str]); 10] = [
 ];
 
 /// Drivers and runtimes, with the only crates that may name them.
-const OWNERS: [(&str, &[&str]); 3] =
-    [("fjall", &["fanfold-log", "fanfold-store"]), ("ractor", &["fanfold-session"]), ("axum", &["fanfold"])];
+const OWNERS: [(&str, &[&str]); 4] = [
+    ("async-nats", &["fanfold-nats", "fanfold-log", "fanfold-runs"]),
+    ("fjall", &["fanfold-log", "fanfold-store"]),
+    ("ractor", &["fanfold-session"]),
+    ("axum", &["fanfold"]),
+];
 
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps"]).output().unwrap();

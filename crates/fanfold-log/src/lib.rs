@@ -50,12 +50,18 @@
 #[allow(clippy::unwrap_used, reason = "a check that panics is a check that fails")]
 pub mod conformance;
 mod embedded;
+#[cfg(feature = "jetstream")]
+mod jetstream;
 mod metric;
 mod port;
 mod tail;
 
 pub use embedded::{
     APPEND_ID_BYTES_MAX, AcceptedLoss, EmbeddedLog, EmbeddedLogConfig, LOSS_SESSIONS_MAX, Loss, LostRange, OpenError,
+};
+#[cfg(feature = "jetstream")]
+pub use jetstream::{
+    IdentityError, JetStreamLog, JetStreamLogConfig, MigrateError, Migrated, OpenError as JetStreamOpenError, migrate, new_epoch,
 };
 pub use metric::describe_metrics;
 pub use port::{AppendError, EventLog, Expect, Page, ReadError, StoredRecord};

@@ -16,6 +16,12 @@ pub(crate) const POISONED: &str = "fanfold_log_poisoned";
 pub(crate) const READ_SECONDS: &str = "fanfold_log_read_seconds";
 /// Reads that met a record which fails its checksum, or a chain with a record missing.
 pub(crate) const READS_DAMAGED: &str = "fanfold_log_reads_damaged_total";
+/// Times a replica that was behind its leader was asked again.
+#[cfg(feature = "jetstream")]
+pub(crate) const READS_STALE: &str = "fanfold_log_reads_stale_total";
+/// Messages on live subjects that are not records of their session.
+#[cfg(feature = "jetstream")]
+pub(crate) const TAIL_FOREIGN: &str = "fanfold_log_tail_foreign_total";
 /// Tails registered.
 pub(crate) const TAILS: &str = "fanfold_log_tails";
 /// Times a tail overflowed and its reader was sent back to the log.
@@ -34,7 +40,25 @@ pub fn describe_metrics() {
     describe_gauge!(POISONED, Unit::Count, "1 after a disk error, until the process restarts");
     describe_histogram!(READ_SECONDS, Unit::Seconds, "One read of the store, without the wait for a permit");
     describe_counter!(READS_DAMAGED, Unit::Count, "Reads that met a damaged or missing record");
+    #[cfg(feature = "jetstream")]
+    describe_counter!(READS_STALE, Unit::Count, "Times a replica that was behind its leader was asked again");
+    #[cfg(feature = "jetstream")]
+    describe_counter!(TAIL_FOREIGN, Unit::Count, "Messages on live subjects that are not records of their session");
     describe_gauge!(TAILS, Unit::Count, "Tails registered");
     describe_counter!(TAILS_LOST, Unit::Count, "Times a tail overflowed and its reader was sent back to the log");
     describe_histogram!(VERIFY_SECONDS, Unit::Seconds, "Checking for lost records at start-up");
+}
+
+/// How an append's outcome is called.
+#[cfg(feature = "jetstream")]
+pub(crate) fn outcome(result: &Result<fanfold_fold::Offset, crate::AppendError>) -> &'static str {
+    use crate::AppendError;
+    match result {
+        Ok(_) => "stored",
+        Err(AppendError::Conflict { .. }) => "conflict",
+        Err(AppendError::TooLarge { .. }) => "too_large",
+        Err(AppendError::Overloaded) => "overloaded",
+        Err(AppendError::Closed) => "closed",
+        Err(AppendError::Unknown(_)) => "unknown",
+    }
 }

@@ -10,8 +10,8 @@ use crate::{Tail, Wake};
 pub struct StoredRecord {
     /// Its position, issued by the log.
     pub offset: Offset,
-    /// The position of the session's record before it; [`Offset::NONE`] for the first.
-    /// This chain is how a reader knows that nothing is missing.
+    /// The position of the session's record before it; [`Offset::NONE`] for the first. This chain is how a reader knows that nothing is
+    /// missing. The first record of a page may name what was read after, where only that is known.
     pub previous: Offset,
     /// Milliseconds since 1970 when the log stored it, by the log's clock. For people and for retention, never for the fold.
     pub stored_at_ms: u64,
@@ -68,11 +68,13 @@ pub enum AppendError {
 /// Why records could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Records from here on were trimmed: they are in the archive only.
-    #[error("the log begins after {first}")]
+    /// The log no longer has everything from here on: what lies before `first` is in the archive only.
+    #[error("the log begins at {first}")]
     Trimmed {
         /// The first offset that can still be read.
         first: Offset,
+        /// Whether the session had records before it. Where sessions are trimmed together only the archive knows.
+        certain: bool,
     },
     /// A record is there but fails its checksum.
     #[error("the record at {offset} is damaged")]
@@ -121,6 +123,10 @@ pub trait EventLog: Send + Sync + 'static {
         false
     }
 
+    /// Tells of an offset that this log must have issued, as a stored snapshot names it. A log that ends below it has lost records: it
+    /// refuses the session, and those that are with it, until an operator has given it a new epoch.
+    async fn must_have(&self, session: &SessionKey, offset: Offset) -> Result<(), ReadError>;
+
     /// Records after `after`, at most `records_max` and about `bytes_max` (at least one record if there is one).
     async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, bytes_max: usize) -> Result<Page, ReadError>;
 
@@ -128,7 +134,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// without [`crate::TailItem::Lost`] saying so or the chain of `previous` showing it.
     async fn tail(&self, session: &SessionKey, wake: Wake) -> Result<Tail, ReadError>;
 
-    /// Lets go of the records up to and including `upto`. They must be in the archive already.
+    /// Lets go of the session's records up to and including `upto`, and where sessions share a shard, of the others' records up to there.
+    /// All of them must be in the archive already.
     async fn trim(&self, session: &SessionKey, upto: Offset) -> Result<(), ReadError>;
 
     /// Stops taking appends, and returns when those it took are durable or failed.

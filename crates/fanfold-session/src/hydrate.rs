@@ -68,6 +68,7 @@ async fn read(node: &Node, key: &SessionKey, wake: Wake) -> Result<Hydrated, Hos
     let tail = node.ports.log.tail(key, wake).await.map_err(unavailable)?;
     let mut folded = newest(node, key, Offset(u64::MAX)).await?;
     let snapshot = folded.offset;
+    node.ports.log.must_have(key, snapshot).await.map_err(unavailable)?;
     let mut steps = Vec::new();
     let mut steps_bytes = 0;
     advance(node, key, &mut folded, None, |stored, delta| {
@@ -142,12 +143,15 @@ pub(crate) async fn history(
 ) -> Result<(Vec<StoredRecord>, bool), HostError> {
     match node.ports.log.read(key, after, records_max, PAGE_BYTES_MAX).await {
         Ok(page) => Ok((page.records, page.end)),
-        Err(ReadError::Trimmed { first }) => Ok((archived(node, key, after, first).await?, false)),
-        Err(ReadError::Damaged { offset }) => {
-            tracing::error!(session = %key, offset = offset.0, "record is damaged");
-            Err(HostError::Missing { after })
+        Err(ReadError::Trimmed { first, certain }) => {
+            let records = archived(node, key, after, first).await?;
+            match records.is_empty() {
+                false => Ok((records, false)),
+                true if certain => Err(HostError::Missing { after }),
+                true => beyond(node, key, after, first, records_max).await,
+            }
         }
-        Err(error @ ReadError::Unavailable(_)) => Err(unavailable(error)),
+        Err(error) => Err(unreadable(key, after, error)),
     }
 }
 
@@ -155,9 +159,6 @@ pub(crate) async fn history(
 async fn archived(node: &Node, key: &SessionKey, after: Offset, first: Offset) -> Result<Vec<StoredRecord>, HostError> {
     let upto = Offset(first.0.saturating_sub(1));
     let rows = node.ports.archive.records(key, node.epoch(key), after, upto, ARCHIVE_RECORDS_MAX).await.map_err(unavailable)?;
-    if rows.is_empty() {
-        return Err(HostError::Missing { after });
-    }
     let mut previous = after;
     let chain = |(offset, stored_at_ms, record)| {
         let stored = StoredRecord { offset, previous, stored_at_ms, record };
@@ -165,6 +166,33 @@ async fn archived(node: &Node, key: &SessionKey, after: Offset, first: Offset) -
         stored
     };
     Ok(rows.into_iter().map(chain).collect())
+}
+
+/// Neither log nor archive has anything between `after` and `first`: only other sessions' records were trimmed there.
+async fn beyond(
+    node: &Node,
+    key: &SessionKey,
+    after: Offset,
+    first: Offset,
+    records_max: usize,
+) -> Result<(Vec<StoredRecord>, bool), HostError> {
+    let page = node.ports.log.read(key, Offset(first.0.saturating_sub(1)), records_max, PAGE_BYTES_MAX).await;
+    // Trimmed again in the meantime: another time it will be known.
+    let mut page = page.map_err(|error| unreadable(key, after, error))?;
+    if let Some(first) = page.records.first_mut() {
+        first.previous = after;
+    }
+    Ok((page.records, page.end))
+}
+
+fn unreadable(key: &SessionKey, after: Offset, error: ReadError) -> HostError {
+    match error {
+        ReadError::Damaged { offset } => {
+            tracing::error!(session = %key, offset = offset.0, "record is damaged");
+            HostError::Missing { after }
+        }
+        ReadError::Trimmed { .. } | ReadError::Unavailable(_) => unavailable(error),
+    }
 }
 
 pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> HostError {

@@ -89,6 +89,11 @@ impl Live {
         if !submit.sure && submit.at_least > self.folded.offset {
             return self.defer(Msg::Submit(submit));
         }
+        // A log that was trimmed can't tell which record was a session's last.
+        if submit.if_last.is_some_and(|last| last < self.folded.offset) {
+            let _ = submit.reply.send(Err(SubmitError::Conflict { last: self.folded.offset }));
+            return;
+        }
         match self.folded.state.decide(&submit.command) {
             Ok(record) => {
                 let expect = match (&submit.command.action, submit.if_last) {

@@ -32,11 +32,14 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How long a tail that may lose records is silent before the log is asked.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// One `#[tokio::test]` per check. `$open` is an async function that returns a log and whatever must outlive it.
+/// One `#[tokio::test]` per check. `$open` is an async function that returns a log and whatever must outlive it, or `None` where
+/// there is none to be had. `conformance!(together log)` runs all checks in one test, one after another, with a log of their own each.
 #[macro_export]
 macro_rules! conformance {
-    ($open:path) => {
-        $crate::conformance!($open:
+    (together $log:expr) => { $crate::conformance!(@each (@run $log)); };
+    ($open:path) => { $crate::conformance!(@each (@test $open)); };
+    (@each $how:tt) => {
+        $crate::conformance!(@split $how,
             a_session_begins_empty,
             offsets_grow_and_records_are_read_as_written,
             an_expectation_of_an_empty_session_holds_once,
@@ -54,17 +57,19 @@ macro_rules! conformance {
             nothing_is_missed_between_tail_and_read,
             a_tail_that_overflows_says_so,
             many_sessions_are_asked_for_at_once,
+            a_log_that_has_lost_an_offset_says_so,
             a_closed_log_takes_nothing,
         );
     };
-    ($open:path: $($check:ident),+ $(,)?) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $check() {
-                let (log, _alive) = $open().await;
-                $crate::conformance::$check(log).await;
-            }
-        )+
+    (@split $how:tt, $($check:ident),+ $(,)?) => { $( $crate::conformance!(@one $how, $check); )+ };
+    (@one (@run $log:expr), $check:ident) => { $crate::conformance::$check($log).await; };
+    (@one (@test $open:path), $check:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $check() {
+            let opened = Option::<(std::sync::Arc<dyn $crate::EventLog>, _)>::from($open().await);
+            let Some((log, _alive)) = opened else { return };
+            $crate::conformance::$check(log).await;
+        }
     };
 }
 

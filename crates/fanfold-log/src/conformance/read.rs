@@ -90,6 +90,15 @@ pub async fn pages_are_bounded_in_bytes(log: Arc<dyn EventLog>) {
     check_chain(&page, Offset::NONE);
 }
 
+/// Whoever remembers an offset finds out whether the log does.
+pub async fn a_log_that_has_lost_an_offset_says_so(log: Arc<dyn EventLog>) {
+    let session = new_session();
+    log.must_have(&session, Offset::NONE).await.unwrap();
+    let last = append(&*log, &session, record(0, 10)).await;
+    log.must_have(&session, last).await.unwrap();
+    log.must_have(&session, Offset(u64::MAX >> 2)).await.unwrap_err();
+}
+
 /// Nothing is there yet: that is a fact, not an error.
 pub async fn a_read_beyond_the_end_is_empty(log: Arc<dyn EventLog>) {
     let session = new_session();
@@ -113,7 +122,8 @@ pub async fn trimmed_records_are_said_to_be_trimmed(log: Arc<dyn EventLog>) {
     }
     for after in [Offset::NONE, offsets[0], offsets[4]] {
         let trimmed = log.read(&session, after, 10, 1000).await;
-        assert!(matches!(trimmed, Err(ReadError::Trimmed { first }) if first == offsets[6]), "after {after}: {trimmed:?}");
+        let Err(ReadError::Trimmed { first, .. }) = trimmed else { panic!("after {after}: {trimmed:?}") };
+        assert!(first > offsets[5] && first <= offsets[6], "after {after}: the log begins at {first}");
     }
     let rest = read_all(&*log, &session, offsets[5]).await;
     assert!(rest.iter().map(|stored| stored.offset).eq(offsets[6..].iter().copied()));
@@ -121,7 +131,14 @@ pub async fn trimmed_records_are_said_to_be_trimmed(log: Arc<dyn EventLog>) {
     let next = append(&*log, &session, record(10, 20)).await;
     let rest = read_all(&*log, &session, offsets[9]).await;
     assert_eq!((rest.len(), rest[0].offset, rest[0].previous), (1, next, offsets[9]));
-    assert_eq!(read_all(&*log, &other, Offset::NONE).await.len(), 10, "other sessions keep theirs");
+    // A session that shares the shard was trimmed up to there, another one not at all.
+    let kept = match log.read(&other, Offset::NONE, 100, 1 << 20).await {
+        Ok(page) => page.records,
+        Err(ReadError::Trimmed { first, .. }) => read_all(&*log, &other, Offset(first.0 - 1)).await,
+        Err(error) => panic!("{error:?}"),
+    };
+    assert!(matches!(kept.len(), 5 | 10), "{} records of another session", kept.len());
+    assert_eq!(kept[kept.len() - 5].record, record(5, 20));
 }
 
 /// One question for many sessions, in their order, the empty ones included.

@@ -102,6 +102,14 @@ impl EventLog for EmbeddedLog {
         self.blocking(move |store| store.last(&session, visible).map_err(|error| read_error(error, visible))).await
     }
 
+    /// A directory that was replaced by an older copy looks sound to itself.
+    async fn must_have(&self, _session: &SessionKey, offset: Offset) -> Result<(), ReadError> {
+        match offset <= self.visible() {
+            true => Ok(()),
+            false => Err(ReadError::Unavailable(format!("the log ends before {offset}, which it had issued").into())),
+        }
+    }
+
     async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, bytes_max: usize) -> Result<Page, ReadError> {
         let (session, given_up) = (session.clone(), self.given_up.clone());
         let shared = self.committer.shared.clone();

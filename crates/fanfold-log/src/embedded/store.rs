@@ -215,7 +215,7 @@ impl PageBuilder<'_> {
         let follows = record.previous == upto || (self.records.is_empty() && record.previous < upto);
         if !follows {
             if record.previous <= self.trimmed && self.records.is_empty() {
-                return Err(ReadError::Trimmed { first: record.offset });
+                return Err(ReadError::Trimmed { first: record.offset, certain: true });
             }
             if !self.query.given_up.iter().any(|range| range.contains(record.previous)) {
                 return Err(ReadError::Damaged { offset: record.previous });
@@ -233,7 +233,7 @@ impl PageBuilder<'_> {
 
     fn whole(self) -> Result<Page, ReadError> {
         if self.records.is_empty() && self.query.after < self.trimmed {
-            return Err(ReadError::Trimmed { first: next(self.trimmed) });
+            return Err(ReadError::Trimmed { first: next(self.trimmed), certain: true });
         }
         Ok(Page { records: self.records, end: true })
     }

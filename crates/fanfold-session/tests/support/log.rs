@@ -154,6 +154,10 @@ impl EventLog for SimLog {
         Ok(self.records(session).last().map_or(Offset::NONE, |last| last.offset))
     }
 
+    async fn must_have(&self, _session: &SessionKey, _offset: Offset) -> Result<(), ReadError> {
+        Ok(())
+    }
+
     fn tail_may_lose(&self) -> bool {
         self.guarded.load(Ordering::Relaxed)
     }

@@ -1,0 +1,169 @@
+//! Real servers for tests: started in a folder of their own, killed and started again at the same address.
+//!
+//! The binary is what `FANFOLD_NATS_SERVER` names, else what `cargo xtask test` has built, else `nats-server` on the path. Without one a
+//! test doesn't run: with `CI=true` that is a failure, elsewhere a line in the file that `FANFOLD_NOT_RUN` names.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::{Limits, Nats, NatsOptions};
+
+/// How long a server or a cluster may take to be of use.
+const START: Duration = Duration::from_secs(60);
+
+/// For connections of tests.
+pub const LIMITS: Limits = Limits { subscription_messages_max: 4096, request_max: Duration::from_secs(5) };
+
+/// A server's process and where it lives.
+#[derive(Debug)]
+pub struct Server {
+    pub name: String,
+    pub url: String,
+    binary: PathBuf,
+    config: PathBuf,
+    process: Option<Child>,
+    _folder: Option<TempDir>,
+}
+
+/// Servers that replicate to each other, in one folder.
+#[derive(Debug)]
+pub struct Cluster {
+    pub servers: Vec<Server>,
+    _folder: TempDir,
+}
+
+/// The binary, or a note that `what` didn't run.
+pub fn binary(what: &str) -> Option<PathBuf> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/nats-server");
+    let told = std::env::var_os("FANFOLD_NATS_SERVER").map(PathBuf::from);
+    let candidates = told.into_iter().chain([built, PathBuf::from("nats-server")]);
+    let runs = |path: &PathBuf| Command::new(path).arg("--version").output().is_ok_and(|output| output.status.success());
+    let found = candidates.into_iter().find(runs);
+    if found.is_none() {
+        not_run(&format!("{what}: there is no nats-server"));
+    }
+    found
+}
+
+fn not_run(reason: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "in CI everything runs: {reason}");
+    if let Some(file) = std::env::var_os("FANFOLD_NOT_RUN") {
+        writeln!(std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap(), "{reason}").unwrap();
+    }
+}
+
+impl Server {
+    /// One server, whose configuration also holds `more`. `None` where there is no binary.
+    pub fn start(what: &str, more: &str) -> Option<Self> {
+        let binary = binary(what)?;
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Self::new(binary, folder.path(), "one", more);
+        server._folder = Some(folder);
+        server.start_again();
+        Some(server)
+    }
+
+    fn new(binary: PathBuf, folder: &Path, name: &str, more: &str) -> Self {
+        let port = free_port();
+        let config = folder.join(format!("{name}.conf"));
+        let store = folder.join(name);
+        let text = format!(
+            "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\n\
+             jetstream {{ store_dir: \"{}\", sync_interval: always }}\n{more}\n",
+            store.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        Self { name: name.into(), url: format!("nats://127.0.0.1:{port}"), binary, config, process: None, _folder: None }
+    }
+
+    /// After [`Self::kill`]: the same server at the same address, with what it had on its disk.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        let log = std::fs::File::create(self.config.with_extension("log")).unwrap();
+        let mut command = Command::new(&self.binary);
+        command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.process = Some(command.spawn().unwrap());
+        let address = self.url.trim_start_matches("nats://").to_owned();
+        wait_for("the server to listen", || std::net::TcpStream::connect(&address).is_ok());
+    }
+
+    /// SIGKILL: nothing is written any more.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.config.with_extension("log")).unwrap()
+    }
+
+    pub fn options(&self) -> NatsOptions {
+        NatsOptions { urls: vec![self.url.clone()], ..NatsOptions::default() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Cluster {
+    /// Three servers that have found each other and a leader.
+    pub async fn start(what: &str) -> Option<Self> {
+        let binary = binary(what)?;
+        let folder = tempfile::tempdir().unwrap();
+        let routes = [(); 3].map(|()| free_port());
+        let known = routes.map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).join(", ");
+        let servers = ["one", "two", "three"].iter().zip(routes).map(|(name, port)| {
+            let cluster = format!("cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{known}] }}");
+            let mut server = Server::new(binary.clone(), folder.path(), name, &cluster);
+            server.start_again();
+            server
+        });
+        let cluster = Self { servers: servers.collect(), _folder: folder };
+        cluster.ready().await;
+        Some(cluster)
+    }
+
+    /// Until the cluster answers questions about JetStream and has all of its members.
+    pub async fn ready(&self) {
+        let deadline = Instant::now() + START;
+        loop {
+            if let Ok(nats) = Nats::connect(&self.options(), LIMITS).await
+                && nats.api::<serde_json::Value>("INFO", &()).await.is_ok()
+            {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the cluster has no leader: {}", self.servers[0].log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub fn options(&self) -> NatsOptions {
+        NatsOptions { urls: self.servers.iter().map(|server| server.url.clone()).collect(), ..NatsOptions::default() }
+    }
+}
+
+/// Free at this moment; whoever takes it before the server does fails the test.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + START;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
