@@ -31,8 +31,12 @@ const TABLE: [(&str, &[&str]); 10] = [
 ];
 
 /// Drivers and runtimes, with the only crates that may name them.
-const OWNERS: [(&str, &[&str]); 3] =
-    [("fjall", &["fanfold-log", "fanfold-store"]), ("ractor", &["fanfold-session"]), ("axum", &["fanfold"])];
+const OWNERS: [(&str, &[&str]); 4] = [
+    ("fjall", &["fanfold-log", "fanfold-store"]),
+    ("scylla", &["fanfold-store"]),
+    ("ractor", &["fanfold-session"]),
+    ("axum", &["fanfold"]),
+];
 
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps"]).output().unwrap();

@@ -3,12 +3,13 @@
 use fanfold_fold::SessionKey;
 
 use super::disk::Disk;
-use super::error::unavailable;
-use super::layout::{attempts_key, listing_key, open_runs_key, parked_key, session_key};
+use super::layout::{attempts_key, listing_key, open_runs_key};
 use super::read::snapshot_keys;
-use super::row::Stored;
-use super::seal::{open, seal};
 use crate::port::{Begun, Parked, SessionRow, StoreError};
+use crate::stored::key::{parked_key, session_key};
+use crate::stored::row::Stored;
+use crate::stored::seal::{open, seal};
+use crate::stored::unavailable;
 
 impl Disk {
     pub(crate) fn put_row(&self, row: &SessionRow) -> Result<(), StoreError> {

@@ -96,6 +96,7 @@ impl From<StoreError> for Failure {
         Self::new(match error {
             StoreError::TooLarge { .. } => ErrorCode::TooLarge,
             StoreError::Unavailable(_) => ErrorCode::Unavailable,
+            StoreError::Overloaded => ErrorCode::Busy,
         })
     }
 }
