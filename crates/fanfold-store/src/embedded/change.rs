@@ -13,6 +13,9 @@ use crate::stored::unavailable;
 
 impl Disk {
     pub(crate) fn put_row(&self, row: &SessionRow) -> Result<(), StoreError> {
+        if self.is_erased(&row.key)? {
+            return Ok(());
+        }
         let key = session_key(&row.key);
         // A damaged row is replaced by whatever comes: any is better.
         let old = self.rows.get(&key).map_err(unavailable)?;
@@ -75,7 +78,7 @@ impl Disk {
 }
 
 /// Where a row is listed.
-fn entries(row: &SessionRow) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn entries(row: &SessionRow) -> impl Iterator<Item = Vec<u8>> {
     let key = |user| listing_key(&row.key.tenant, user, row.active_at_ms, &row.key.session);
     let by_user = row.user.as_deref().map(|user| key(Some(user)));
     std::iter::once(key(None)).chain(by_user)

@@ -12,6 +12,10 @@ const OPEN_RUNS: u8 = b'o';
 /// Tells counts from parked sessions.
 const ATTEMPTS: u8 = b'n';
 
+/// Tells erased sessions, and those of them that are not done.
+const ERASED: u8 = b'e';
+const UNDONE: u8 = b'u';
+
 /// The offset that a snapshot's key ends with.
 pub(crate) fn snapshot_offset(key: &[u8]) -> Option<Offset> {
     Some(Offset(u64::from_be_bytes(*key.last_chunk()?)))
@@ -61,4 +65,14 @@ pub(crate) fn open_runs_key(session: &SessionKey) -> Vec<u8> {
 
 pub(crate) fn attempts_key(session: &SessionKey) -> Vec<u8> {
     [&[ATTEMPTS], &*session_key(session)].concat()
+}
+
+pub(crate) fn erased_key(session: &SessionKey) -> Vec<u8> {
+    [&[ERASED], &*session_key(session)].concat()
+}
+
+pub(crate) const UNDONE_PREFIX: [u8; 1] = [UNDONE];
+
+pub(crate) fn undone_key(session: &SessionKey) -> Vec<u8> {
+    [&UNDONE_PREFIX, &*session_key(session)].concat()
 }

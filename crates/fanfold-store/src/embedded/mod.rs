@@ -5,6 +5,7 @@ mod config;
 #[cfg(test)]
 mod damage;
 mod disk;
+mod erase;
 mod error;
 mod layout;
 mod read;
@@ -27,7 +28,8 @@ use writer::{Durable, Writer};
 use crate::SNAPSHOT_BYTES_MAX;
 use crate::metric;
 use crate::port::{
-    Archive, Begun, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError,
+    Archive, Begun, Eraser, Erasure, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore,
+    StoreError,
 };
 use crate::stored::key::snapshot_key;
 use crate::stored::page::{Archived, Range};
@@ -84,8 +86,11 @@ impl SnapshotStore for EmbeddedStore {
         }
         metrics::histogram!(metric::SNAPSHOT_BYTES).record(bytes as f64);
         let key = snapshot_key(session, snapshot.epoch, snapshot.fold, snapshot.offset);
-        let (fold, state) = (snapshot.fold, snapshot.state.clone());
+        let (owner, fold, state) = (session.clone(), snapshot.fold, snapshot.state.clone());
         let put = move |disk: &Disk| {
+            if disk.is_erased(&owner)? {
+                return Ok(());
+            }
             let value = seal(&key, &[&fold.0.to_be_bytes(), &state]);
             disk.snapshots.insert(key, value).map_err(unavailable)
         };
@@ -113,7 +118,7 @@ impl SnapshotStore for EmbeddedStore {
 impl Archive for EmbeddedStore {
     async fn put_segment(&self, session: &SessionKey, segment: &Segment) -> Result<(), StoreError> {
         assert!(segment.is_whole(), "I2 contiguous: a segment's name fits its records, and they are in order");
-        let (session, segment) = (session.clone(), segment.clone());
+        let (owner, session, segment) = (session.clone(), session.clone(), segment.clone());
         let packed = self.call(move |_| segment::pack(&session, &segment)).await;
         let packed = packed.inspect_err(|error| match error {
             StoreError::TooLarge { .. } => too_large("segment"),
@@ -121,7 +126,12 @@ impl Archive for EmbeddedStore {
         })?;
         let bytes = packed.value.len();
         metrics::histogram!(metric::SEGMENT_BYTES).record(bytes as f64);
-        let put = move |disk: &Disk| disk.segments.insert(packed.key, packed.value).map_err(unavailable);
+        let put = move |disk: &Disk| {
+            if disk.is_erased(&owner)? {
+                return Ok(());
+            }
+            disk.segments.insert(packed.key, packed.value).map_err(unavailable)
+        };
         self.writer.write(bytes, Durable::Synced, put).await
     }
 
@@ -187,5 +197,23 @@ impl Parking for EmbeddedStore {
     async fn parked(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Parked>, StoreError> {
         let after = after.cloned();
         self.call(move |disk| disk.parked(after.as_ref(), rows_max)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Eraser for EmbeddedStore {
+    async fn erase(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        let erasure = erasure.clone();
+        self.writer.write(0, Durable::Synced, move |disk| disk.erase(&erasure)).await
+    }
+
+    async fn erase_done(&self, session: &SessionKey) -> Result<(), StoreError> {
+        let session = session.clone();
+        self.writer.write(0, Durable::Synced, move |disk| disk.erase_done(&session)).await
+    }
+
+    async fn erasures(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError> {
+        let after = after.cloned();
+        self.call(move |disk| disk.erasures(after.as_ref(), rows_max)).await
     }
 }

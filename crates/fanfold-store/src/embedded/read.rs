@@ -71,7 +71,10 @@ impl Disk {
     }
 
     pub(crate) fn row(&self, session: &SessionKey) -> Result<Option<SessionRow>, StoreError> {
-        stored(&self.rows.get(session_key(session)), &session_key(session), "row")
+        match self.erased(session)? {
+            Some(erased) => Ok(Some(erased)),
+            None => stored(&self.rows.get(session_key(session)), &session_key(session), "row"),
+        }
     }
 
     pub(crate) fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
