@@ -32,9 +32,10 @@ const TABLE: [(&str, &[&str]); 11] = [
 ];
 
 /// Drivers and runtimes, with the only crates that may name them.
-const OWNERS: [(&str, &[&str]); 4] = [
+const OWNERS: [(&str, &[&str]); 5] = [
     ("async-nats", &["fanfold-nats", "fanfold-log", "fanfold-runs"]),
     ("fjall", &["fanfold-log", "fanfold-store"]),
+    ("scylla", &["fanfold-store"]),
     ("ractor", &["fanfold-session"]),
     ("axum", &["fanfold"]),
 ];

@@ -54,12 +54,20 @@
 pub mod conformance;
 mod embedded;
 mod metric;
-mod month;
 mod port;
+#[cfg(feature = "scylla")]
+mod scylla;
+mod stored;
 
-pub use embedded::{EmbeddedStore, EmbeddedStoreConfig, OpenError, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX};
+pub use embedded::{EmbeddedStore, EmbeddedStoreConfig, OpenError};
 pub use metric::describe_metrics;
 pub use port::{
-    Archive, Begun, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore,
-    StoreError,
+    Archive, Begun, Eraser, Erasure, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery, SessionRow, Snapshot,
+    SnapshotStore, StoreError,
 };
+#[cfg(feature = "scylla")]
+pub use scylla::{LogEpoch, Migrated, ScyllaCompression, ScyllaConfig, ScyllaConsistency, ScyllaError, ScyllaStore, ScyllaTls};
+pub use stored::segment::SEGMENT_BYTES_MAX;
+
+/// Bytes of one snapshot's state. More is refused as [`StoreError::TooLarge`]: the session is then folded from an older one.
+pub const SNAPSHOT_BYTES_MAX: usize = 64 << 20;

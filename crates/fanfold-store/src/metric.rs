@@ -18,6 +18,12 @@ pub(crate) const DAMAGED: &str = "fanfold_store_damaged_total";
 pub(crate) const GAPS: &str = "fanfold_store_archive_gaps_total";
 /// Snapshots and segments refused for their size, by `what`.
 pub(crate) const TOO_LARGE: &str = "fanfold_store_too_large_total";
+/// Seconds of one request to the servers that was answered, without the pauses before it.
+pub(crate) const CQL_SECONDS: &str = "fanfold_store_cql_seconds";
+/// Requests to the servers that were repeated.
+pub(crate) const CQL_REPEATED: &str = "fanfold_store_cql_repeated_total";
+/// Requests to the servers that were given up.
+pub(crate) const CQL_FAILED: &str = "fanfold_store_cql_failed_total";
 
 /// Tells the process's recorder unit and meaning. Once, before the first store is opened; again is harmless.
 pub fn describe_metrics() {
@@ -30,5 +36,8 @@ pub fn describe_metrics() {
     describe_histogram!(SEGMENT_BYTES, Unit::Bytes, "Segments put, compressed");
     describe_counter!(DAMAGED, Unit::Count, "Values that failed their checksum or could not be read, each time one is met");
     describe_counter!(GAPS, Unit::Count, "Reads of the archive that met a missing or damaged record");
+    describe_histogram!(CQL_SECONDS, Unit::Seconds, "One request to the servers that was answered");
+    describe_counter!(CQL_REPEATED, Unit::Count, "Requests to the servers that were repeated");
+    describe_counter!(CQL_FAILED, Unit::Count, "Requests to the servers that were given up");
     describe_counter!(TOO_LARGE, Unit::Count, "Snapshots and segments refused for their size");
 }

@@ -106,6 +106,33 @@ pub struct Parked {
     pub parked_at_ms: u64,
 }
 
+/// A session that was erased, and what of it is still said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// Which session.
+    pub session: SessionKey,
+    /// The offset of the record that erased it.
+    pub offset: Offset,
+    /// Milliseconds since 1970 when that was asked for.
+    pub erased_at_ms: u64,
+}
+
+impl Erasure {
+    /// What is left of the session's row.
+    pub fn row(&self) -> SessionRow {
+        SessionRow {
+            key: self.session.clone(),
+            user: None,
+            title: None,
+            status: "erased".into(),
+            opened_at_ms: self.erased_at_ms,
+            active_at_ms: self.erased_at_ms,
+            open_runs: 0,
+            offset: self.offset,
+        }
+    }
+}
+
 /// What became of the wish to hydrate a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
@@ -129,6 +156,9 @@ pub enum StoreError {
     /// The store can't be asked, or what it has is damaged. Never means "absent".
     #[error("the store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store has more to do than it can. The same again after a pause may succeed.
+    #[error("the store takes no more at the moment")]
+    Overloaded,
 }
 
 /// Snapshots by session. Writing the same one twice changes nothing.
@@ -186,8 +216,10 @@ pub trait SessionIndex: Send + Sync + 'static {
     /// One session's row. `None` means that there never was one.
     async fn row(&self, session: &SessionKey) -> Result<Option<SessionRow>, StoreError>;
 
-    /// Sessions whose row tells of runs that have not ended: after a restart they are offered to workers again.
-    async fn unfinished(&self) -> Result<Vec<SessionKey>, StoreError>;
+    /// A page of sessions whose row tells of runs that have not ended, in an order of the store's own that doesn't change, from after
+    /// the given one on. After a restart they are offered to workers again. A store may forget those whose row was last put a week
+    /// ago: every run has ended by then.
+    async fn unfinished(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError>;
 
     /// A page of rows, by (`active_at_ms`, session) descending. A row that moves while pages are read may be missed; none is
     /// on two pages unless it did.
@@ -214,4 +246,27 @@ pub trait Parking: Send + Sync + 'static {
 
     /// A page of what is parked, in an order of the store's own that doesn't change, from after the given one on.
     async fn parked(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Parked>, StoreError>;
+}
+
+/// Sessions whose history is to be nowhere.
+///
+/// ```text
+/// erase ──▶ nothing is read any more, removal begins ──▶ erase, as often as needed ──▶ erase_done ──▶ only the row is left
+///           └────────────────────── listed by `erasures` ──────────────────────┘
+/// ```
+///
+/// Whoever writes late is told that it is done, and nothing of it is ever read.
+#[async_trait::async_trait]
+pub trait Eraser: Send + Sync + 'static {
+    /// Hides all that the store has of the session, then removes it. [`SessionIndex::row`] gives [`Erasure::row`] from then on;
+    /// lists don't show it. Again removes what was written late.
+    async fn erase(&self, erasure: &Erasure) -> Result<(), StoreError>;
+
+    /// Removes once more, and forgets that there is something to remove. To be called when no writer is left that began before the
+    /// erasure. The row stays.
+    async fn erase_done(&self, session: &SessionKey) -> Result<(), StoreError>;
+
+    /// A page of erasures that are not done, in an order of the store's own that doesn't change, from after the given one on. Any
+    /// node finishes them.
+    async fn erasures(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError>;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fanfold_fold::{Action, AttemptLost, Command, Offset, RunStatus};
+use fanfold_fold::{Action, AttemptLost, Command, Offset, RunStatus, SessionKey};
 use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog};
 use fanfold_session::{FrameCodec, Ports, Sessions};
 use fanfold_store::EmbeddedStore;
@@ -25,6 +25,9 @@ use crate::{grpc, http};
 
 /// How long clients that were told to come back elsewhere may take to leave.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Sessions with open runs that are read from the list at a time.
+const UNFINISHED_PAGE: usize = 256;
 
 /// A node that is ready to serve.
 pub struct Node {
@@ -119,16 +122,25 @@ impl Node {
 /// Brings the sessions with open runs into memory, so that their runs are offered again. What the worker of this process was
 /// writing when it ended is known to be lost.
 async fn recover(edge: Arc<Edge>) {
-    let unfinished = match edge.index.unfinished().await {
-        Ok(unfinished) => unfinished,
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "open runs can't be listed; they wait until their sessions are read"
-            );
-            return;
-        }
-    };
+    let mut after = None;
+    loop {
+        let unfinished = match edge.index.unfinished(after.as_ref(), UNFINISHED_PAGE).await {
+            Ok(unfinished) => unfinished,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "open runs can't be listed; they wait until their sessions are read"
+                );
+                return;
+            }
+        };
+        let Some(last) = unfinished.last() else { return };
+        after = Some(last.clone());
+        recover_all(&edge, unfinished).await;
+    }
+}
+
+async fn recover_all(edge: &Edge, unfinished: Vec<SessionKey>) {
     for session in unfinished {
         let Ok(looked) = edge.sessions.look(&session, Offset::NONE, usize::MAX).await else { continue };
         let lost =

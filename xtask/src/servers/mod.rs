@@ -1,5 +1,6 @@
 //! The servers that tests of the distributed side need: found or built, started, told to the tests by environment, and ended.
 
+mod cql;
 mod nats;
 
 use std::ffi::OsString;
@@ -13,7 +14,8 @@ struct Kind {
     provide: fn(root: &Path) -> Result<Provided, String>,
 }
 
-const KINDS: [Kind; 1] = [Kind { name: "nats-server", provide: nats::provide }];
+const KINDS: [Kind; 2] =
+    [Kind { name: "nats-server", provide: nats::provide }, Kind { name: "CQL server", provide: cql::provide }];
 
 /// A kind of server that tests can use.
 struct Provided {

@@ -85,9 +85,11 @@ impl SessionIndex for SimStore {
         Ok(self.rows.lock().unwrap().get(session).cloned())
     }
 
-    async fn unfinished(&self) -> Result<Vec<SessionKey>, StoreError> {
+    async fn unfinished(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {
         self.check()?;
-        Ok(self.rows.lock().unwrap().values().filter(|row| row.open_runs > 0).map(|row| row.key.clone()).collect())
+        let rows = self.rows.lock().unwrap();
+        let open = rows.values().filter(|row| row.open_runs > 0 && after.is_none_or(|after| row.key > *after));
+        Ok(open.map(|row| row.key.clone()).take(rows_max).collect())
     }
 
     async fn list(&self, _query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {

@@ -41,7 +41,7 @@ async fn read(
                 all.extend(records);
             }
             Err(StoreError::Unavailable(_)) => return (all, false),
-            Err(error @ StoreError::TooLarge { .. }) => panic!("{error}"),
+            Err(error @ (StoreError::TooLarge { .. } | StoreError::Overloaded)) => panic!("{error}"),
         }
     }
 }

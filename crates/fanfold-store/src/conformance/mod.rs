@@ -4,30 +4,33 @@
 //! implementation's own to test.
 //!
 //! ```ignore
-//! async fn open() -> (Arc<MyStore>, impl Drop) { … }
+//! async fn open() -> Option<(Arc<MyStore>, impl Drop)> { … }
 //! fanfold_store::conformance!(open);
 //! ```
 
 mod archive;
+mod erasing;
 mod index;
 mod parking;
 mod snapshots;
 
 use fanfold_fold::{Epoch, SessionId, SessionKey, TenantId};
 
-use crate::port::{Archive, Parking, SessionIndex, SnapshotStore};
+use crate::port::{Archive, Eraser, Parking, SessionIndex, SnapshotStore};
 
 pub use archive::*;
+pub use erasing::*;
 pub use index::*;
 pub use parking::*;
 pub use snapshots::*;
 
 /// All the ports of one store.
-pub trait Store: SnapshotStore + Archive + SessionIndex + Parking {}
+pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Eraser {}
 
-impl<T: SnapshotStore + Archive + SessionIndex + Parking> Store for T {}
+impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser> Store for T {}
 
-/// One `#[tokio::test]` per check. `$open` is an async function that returns an `Arc` of a store and whatever must outlive it.
+/// One `#[tokio::test]` per check. `$open` is an async function that returns an `Arc` of a store and whatever must outlive it, or
+/// nothing where what the store needs isn't there, which it has reported.
 #[macro_export]
 macro_rules! conformance {
     ($open:path) => {
@@ -60,13 +63,16 @@ macro_rules! conformance {
             attempts_are_counted_and_cleared,
             a_parked_session_is_not_tried,
             parked_sessions_are_listed,
+            an_erased_session_is_not_read,
+            late_writers_do_not_bring_an_erased_session_back,
+            erasures_are_listed_until_they_are_done,
         );
     };
     ($open:path: $($check:ident),+ $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $check() {
-                let (store, _alive) = $open().await;
+                let Some((store, _alive)) = $open().await else { return };
                 $crate::conformance::$check(&*store).await;
             }
         )+

@@ -3,15 +3,19 @@
 use fanfold_fold::SessionKey;
 
 use super::disk::Disk;
-use super::error::unavailable;
-use super::layout::{attempts_key, listing_key, open_runs_key, parked_key, session_key};
+use super::layout::{attempts_key, listing_key, open_runs_key};
 use super::read::snapshot_keys;
-use super::row::Stored;
-use super::seal::{open, seal};
 use crate::port::{Begun, Parked, SessionRow, StoreError};
+use crate::stored::key::{parked_key, session_key};
+use crate::stored::row::Stored;
+use crate::stored::seal::{open, seal};
+use crate::stored::unavailable;
 
 impl Disk {
     pub(crate) fn put_row(&self, row: &SessionRow) -> Result<(), StoreError> {
+        if self.is_erased(&row.key)? {
+            return Ok(());
+        }
         let key = session_key(&row.key);
         // A damaged row is replaced by whatever comes: any is better.
         let old = self.rows.get(&key).map_err(unavailable)?;
@@ -74,7 +78,7 @@ impl Disk {
 }
 
 /// Where a row is listed.
-fn entries(row: &SessionRow) -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn entries(row: &SessionRow) -> impl Iterator<Item = Vec<u8>> {
     let key = |user| listing_key(&row.key.tenant, user, row.active_at_ms, &row.key.session);
     let by_user = row.user.as_deref().map(|user| key(Some(user)));
     std::iter::once(key(None)).chain(by_user)

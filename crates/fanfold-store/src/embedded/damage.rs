@@ -7,10 +7,11 @@ use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
 use fjall::Keyspace;
 
 use super::EmbeddedStore;
-use super::layout::{attempts_key, parked_key};
+use super::layout::attempts_key;
 use crate::port::{
     Archive, Begun, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError,
 };
+use crate::stored::key::parked_key;
 
 const EPOCH: Epoch = Epoch(uuid::Uuid::from_u128(7));
 const FOLD: FoldVersion = FoldVersion(1);
@@ -53,7 +54,7 @@ fn damage(keyspace: &Keyspace, nth: usize, damage: impl FnOnce(&mut Vec<u8>)) {
 fn is_unavailable<T: std::fmt::Debug>(result: Result<T, StoreError>) -> bool {
     match result {
         Err(StoreError::Unavailable(_)) => true,
-        Err(StoreError::TooLarge { .. }) | Ok(_) => false,
+        Err(StoreError::TooLarge { .. } | StoreError::Overloaded) | Ok(_) => false,
     }
 }
 

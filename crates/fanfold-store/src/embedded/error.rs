@@ -3,10 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fanfold_fold::Offset;
-
-use crate::port::StoreError;
-
 /// The store does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -27,13 +23,6 @@ pub enum OpenError {
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The archive has records after this offset, but the next ones are not among them, or damaged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("archived records after offset {after} are missing or damaged")]
-pub(crate) struct ArchiveGap {
-    pub(crate) after: Offset,
-}
-
 /// A group of writes was not made durable. All of its callers are told the same.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the writes could not be synced")]
@@ -43,7 +32,3 @@ pub(crate) struct NotSynced(#[source] pub(crate) Arc<fjall::Error>);
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the write was given up")]
 pub(crate) struct GivenUp;
-
-pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Unavailable(Box::new(error))
-}

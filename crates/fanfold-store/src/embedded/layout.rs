@@ -1,9 +1,8 @@
-//! The keys of what is stored. No key is the beginning of another session's: ids stand behind their length, or last.
+//! The keys of the indexes, and where ranges of keys end.
 
-use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
+use fanfold_fold::{Epoch, Offset, SessionId, SessionKey, TenantId};
 
-use crate::month::Month;
-use crate::port::SegmentKey;
+use crate::stored::key::{push_id, segment_from, session_key};
 
 /// Tells the indexes in one keyspace apart.
 const BY_ACTIVITY: u8 = b'a';
@@ -12,52 +11,14 @@ const OPEN_RUNS: u8 = b'o';
 
 /// Tells counts from parked sessions.
 const ATTEMPTS: u8 = b'n';
-const PARKED: u8 = b'p';
 
-pub(crate) fn session_key(session: &SessionKey) -> Vec<u8> {
-    let mut key = Vec::with_capacity(80);
-    push_id(&mut key, session.tenant.as_str());
-    push_id(&mut key, session.session.as_str());
-    key
-}
-
-/// The session that a key ends with, if it does.
-pub(crate) fn session_at_end(key: &[u8]) -> Option<SessionKey> {
-    let (tenant, rest) = split_id(key)?;
-    let (session, rest) = split_id(rest)?;
-    rest.is_empty().then_some(())?;
-    Some(SessionKey::new(TenantId::new(tenant).ok()?, SessionId::new(session).ok()?))
-}
-
-pub(crate) fn snapshot_key(session: &SessionKey, epoch: Epoch, fold: FoldVersion, offset: Offset) -> Vec<u8> {
-    let mut key = session_key(session);
-    key.extend(epoch.0.as_bytes());
-    key.extend(fold.0.to_be_bytes());
-    key.extend(offset.0.to_be_bytes());
-    key
-}
+/// Tells erased sessions, and those of them that are not done.
+const ERASED: u8 = b'e';
+const UNDONE: u8 = b'u';
 
 /// The offset that a snapshot's key ends with.
 pub(crate) fn snapshot_offset(key: &[u8]) -> Option<Offset> {
     Some(Offset(u64::from_be_bytes(*key.last_chunk()?)))
-}
-
-/// Ordered by the last offset, so that what follows an offset is one range; after the first come month and digest, so that two
-/// different cuts are never the same row.
-pub(crate) fn segment_key(session: &SessionKey, segment: &SegmentKey, month: Month, digest: [u8; 16]) -> Vec<u8> {
-    let mut key = segment_from(session, segment.epoch, segment.last);
-    key.extend(segment.first.0.to_be_bytes());
-    key.extend(month.to_bytes());
-    key.extend(digest);
-    key
-}
-
-/// Below all segments whose last offset is `last` or more.
-pub(crate) fn segment_from(session: &SessionKey, epoch: Epoch, last: Offset) -> Vec<u8> {
-    let mut key = session_key(session);
-    key.extend(epoch.0.as_bytes());
-    key.extend(last.0.to_be_bytes());
-    key
 }
 
 /// Above all segments of the epoch.
@@ -106,20 +67,12 @@ pub(crate) fn attempts_key(session: &SessionKey) -> Vec<u8> {
     [&[ATTEMPTS], &*session_key(session)].concat()
 }
 
-pub(crate) const PARKED_PREFIX: [u8; 1] = [PARKED];
-
-pub(crate) fn parked_key(session: &SessionKey) -> Vec<u8> {
-    [&PARKED_PREFIX, &*session_key(session)].concat()
+pub(crate) fn erased_key(session: &SessionKey) -> Vec<u8> {
+    [&[ERASED], &*session_key(session)].concat()
 }
 
-fn push_id(key: &mut Vec<u8>, id: &str) {
-    // An id has 1 to 64 characters.
-    key.push(id.len() as u8);
-    key.extend(id.as_bytes());
-}
+pub(crate) const UNDONE_PREFIX: [u8; 1] = [UNDONE];
 
-fn split_id(key: &[u8]) -> Option<(&str, &[u8])> {
-    let (length, rest) = key.split_first()?;
-    let (id, rest) = rest.split_at_checked(usize::from(*length))?;
-    Some((std::str::from_utf8(id).ok()?, rest))
+pub(crate) fn undone_key(session: &SessionKey) -> Vec<u8> {
+    [&UNDONE_PREFIX, &*session_key(session)].concat()
 }

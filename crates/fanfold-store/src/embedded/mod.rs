@@ -5,12 +5,10 @@ mod config;
 #[cfg(test)]
 mod damage;
 mod disk;
+mod erase;
 mod error;
 mod layout;
 mod read;
-mod row;
-mod seal;
-mod segment;
 mod unfinished;
 mod writer;
 
@@ -23,21 +21,20 @@ use tokio::sync::Semaphore;
 
 pub use config::EmbeddedStoreConfig;
 pub use error::OpenError;
-pub use segment::SEGMENT_BYTES_MAX;
 
 use disk::Disk;
-use error::unavailable;
-use layout::snapshot_key;
-use read::{Archived, Range};
 use writer::{Durable, Writer};
 
+use crate::SNAPSHOT_BYTES_MAX;
 use crate::metric;
 use crate::port::{
-    Archive, Begun, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError,
+    Archive, Begun, Eraser, Erasure, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore,
+    StoreError,
 };
-
-/// Bytes of one snapshot's state. More is refused as [`StoreError::TooLarge`]: the session is then folded from an older one.
-pub const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
+use crate::stored::key::snapshot_key;
+use crate::stored::page::{Archived, Range};
+use crate::stored::seal::seal;
+use crate::stored::{segment, too_large, unavailable};
 
 /// See the module. Clones share one database, which is closed when the last of them and all calls under way are gone.
 #[derive(Clone)]
@@ -79,10 +76,6 @@ impl EmbeddedStore {
     }
 }
 
-fn too_large(what: &'static str) {
-    metrics::counter!(metric::TOO_LARGE, "what" => what).increment(1);
-}
-
 #[async_trait::async_trait]
 impl SnapshotStore for EmbeddedStore {
     async fn put(&self, session: &SessionKey, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -93,9 +86,12 @@ impl SnapshotStore for EmbeddedStore {
         }
         metrics::histogram!(metric::SNAPSHOT_BYTES).record(bytes as f64);
         let key = snapshot_key(session, snapshot.epoch, snapshot.fold, snapshot.offset);
-        let (fold, state) = (snapshot.fold, snapshot.state.clone());
+        let (owner, fold, state) = (session.clone(), snapshot.fold, snapshot.state.clone());
         let put = move |disk: &Disk| {
-            let value = seal::seal(&key, &[&fold.0.to_be_bytes(), &state]);
+            if disk.is_erased(&owner)? {
+                return Ok(());
+            }
+            let value = seal(&key, &[&fold.0.to_be_bytes(), &state]);
             disk.snapshots.insert(key, value).map_err(unavailable)
         };
         self.writer.write(bytes, Durable::Synced, put).await
@@ -122,15 +118,20 @@ impl SnapshotStore for EmbeddedStore {
 impl Archive for EmbeddedStore {
     async fn put_segment(&self, session: &SessionKey, segment: &Segment) -> Result<(), StoreError> {
         assert!(segment.is_whole(), "I2 contiguous: a segment's name fits its records, and they are in order");
-        let (session, segment) = (session.clone(), segment.clone());
+        let (owner, session, segment) = (session.clone(), session.clone(), segment.clone());
         let packed = self.call(move |_| segment::pack(&session, &segment)).await;
         let packed = packed.inspect_err(|error| match error {
             StoreError::TooLarge { .. } => too_large("segment"),
-            StoreError::Unavailable(_) => {}
+            StoreError::Unavailable(_) | StoreError::Overloaded => {}
         })?;
         let bytes = packed.value.len();
         metrics::histogram!(metric::SEGMENT_BYTES).record(bytes as f64);
-        let put = move |disk: &Disk| disk.segments.insert(packed.key, packed.value).map_err(unavailable);
+        let put = move |disk: &Disk| {
+            if disk.is_erased(&owner)? {
+                return Ok(());
+            }
+            disk.segments.insert(packed.key, packed.value).map_err(unavailable)
+        };
         self.writer.write(bytes, Durable::Synced, put).await
     }
 
@@ -160,8 +161,9 @@ impl SessionIndex for EmbeddedStore {
         self.call(move |disk| disk.row(&session)).await
     }
 
-    async fn unfinished(&self) -> Result<Vec<SessionKey>, StoreError> {
-        self.call(Disk::unfinished).await
+    async fn unfinished(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {
+        let after = after.cloned();
+        self.call(move |disk| disk.unfinished(after.as_ref(), rows_max)).await
     }
 
     async fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
@@ -195,5 +197,23 @@ impl Parking for EmbeddedStore {
     async fn parked(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Parked>, StoreError> {
         let after = after.cloned();
         self.call(move |disk| disk.parked(after.as_ref(), rows_max)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Eraser for EmbeddedStore {
+    async fn erase(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        let erasure = erasure.clone();
+        self.writer.write(0, Durable::Synced, move |disk| disk.erase(&erasure)).await
+    }
+
+    async fn erase_done(&self, session: &SessionKey) -> Result<(), StoreError> {
+        let session = session.clone();
+        self.writer.write(0, Durable::Synced, move |disk| disk.erase_done(&session)).await
+    }
+
+    async fn erasures(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError> {
+        let after = after.cloned();
+        self.call(move |disk| disk.erasures(after.as_ref(), rows_max)).await
     }
 }

@@ -5,30 +5,16 @@ use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
 use fjall::{Keyspace, Readable, UserValue};
 
 use super::disk::Disk;
-use super::error::{ArchiveGap, unavailable};
 use super::layout::{
-    OPEN_RUNS_PREFIX, PARKED_PREFIX, listing_entry, listing_key, listing_prefix, parked_key, segment_end, segment_from,
-    segment_last, session_at_end, session_key, snapshot_key, snapshot_offset,
+    OPEN_RUNS_PREFIX, listing_entry, listing_key, listing_prefix, open_runs_key, segment_end, segment_last, snapshot_offset,
 };
-use super::row::{DamagedRow, Stored};
-use super::seal::{HEADER_BYTES, open};
-use super::segment::unpack;
-use crate::metric;
 use crate::port::{Parked, SessionQuery, SessionRow, Snapshot, StoreError};
-
-/// Bytes of a page of archived records, about: a page ends with the record that goes over it.
-const PAGE_BYTES_MAX: usize = 16 << 20;
-
-/// A record as the archive returns it.
-pub(crate) type Archived = (Offset, u64, Bytes);
-
-/// Which records of the archive.
-pub(crate) struct Range {
-    pub(crate) epoch: Epoch,
-    pub(crate) after: Offset,
-    pub(crate) upto: Offset,
-    pub(crate) records_max: usize,
-}
+use crate::stored::key::{PARKED_PREFIX, parked_key, segment_from, session_at_end, session_key, snapshot_key};
+use crate::stored::page::{Archived, Page, Range};
+use crate::stored::row::{DamagedRow, Stored};
+use crate::stored::seal::{HEADER_BYTES, open};
+use crate::stored::segment::unpack;
+use crate::stored::{damaged, unavailable};
 
 impl Disk {
     pub(crate) fn newest(
@@ -59,26 +45,22 @@ impl Disk {
         Ok(None)
     }
 
-    /// Goes through the segments by their last offset and takes of each what comes next. One that doesn't join what is there is
-    /// left: a later one that does holds all of its records too. If none does, the page ends there.
     pub(crate) fn records(&self, session: &SessionKey, range: &Range) -> Result<Vec<Archived>, StoreError> {
         let view = self.db.snapshot();
         let from = segment_from(session, range.epoch, Offset(range.after.0.saturating_add(1)));
-        let mut page = Page { range, upto: range.after, known: range.after, bytes: 0, records: Vec::new() };
+        let mut page = Page::new(range);
         for entry in view.range(&self.segments, from..segment_end(session, range.epoch)) {
             if page.is_full() {
                 break;
             }
             let key = entry.key().map_err(unavailable)?;
             let Some(last) = segment_last(session, &key) else { continue };
-            page.known = page.known.max(last);
-            if last <= page.upto {
+            if !page.has_use_for(last) {
                 continue;
             }
             let value = view.get(&self.segments, &key);
             match value.ok().flatten().and_then(|value| unpack(&key, &value)) {
-                Some(segment) if segment.previous <= page.upto => page.add(segment.records),
-                Some(_) => {}
+                Some(segment) => page.add(segment),
                 None => {
                     tracing::error!(%session, last = last.0, "damaged segment skipped");
                     damaged("segment");
@@ -89,7 +71,10 @@ impl Disk {
     }
 
     pub(crate) fn row(&self, session: &SessionKey) -> Result<Option<SessionRow>, StoreError> {
-        stored(&self.rows.get(session_key(session)), &session_key(session), "row")
+        match self.erased(session)? {
+            Some(erased) => Ok(Some(erased)),
+            None => stored(&self.rows.get(session_key(session)), &session_key(session), "row"),
+        }
     }
 
     pub(crate) fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
@@ -119,9 +104,11 @@ impl Disk {
         Ok(rows)
     }
 
-    pub(crate) fn unfinished(&self) -> Result<Vec<SessionKey>, StoreError> {
+    pub(crate) fn unfinished(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {
+        let begin = after.map_or(OPEN_RUNS_PREFIX.to_vec(), |session| [&*open_runs_key(session), &[0]].concat());
+        let end = [OPEN_RUNS_PREFIX[0] + 1];
         let mut sessions = Vec::new();
-        for entry in self.listing.prefix(OPEN_RUNS_PREFIX) {
+        for entry in self.listing.range(&*begin..&end[..]).take(rows_max) {
             sessions.extend(session_at_end(&entry.key().map_err(unavailable)?[OPEN_RUNS_PREFIX.len()..]));
         }
         Ok(sessions)
@@ -162,53 +149,6 @@ fn stored<T: Stored>(value: &fjall::Result<Option<UserValue>>, key: &[u8], what:
             unavailable(error)
         }),
         Err(error) => Err(StoreError::Unavailable(error.to_string().into())),
-    }
-}
-
-fn damaged(what: &'static str) {
-    metrics::counter!(metric::DAMAGED, "what" => what).increment(1);
-}
-
-/// Records so far, each joined to the one before.
-struct Page<'a> {
-    range: &'a Range,
-    /// Everything up to here is in it.
-    upto: Offset,
-    /// Some segment says that there are records up to here.
-    known: Offset,
-    bytes: usize,
-    records: Vec<Archived>,
-}
-
-impl Page<'_> {
-    fn is_full(&self) -> bool {
-        self.upto >= self.range.upto || self.records.len() >= self.range.records_max || self.bytes >= PAGE_BYTES_MAX
-    }
-
-    fn add(&mut self, records: Vec<Archived>) {
-        let upto = self.upto;
-        for record in records.into_iter().skip_while(|(offset, ..)| *offset <= upto) {
-            if self.is_full() {
-                return;
-            }
-            if record.0 > self.range.upto {
-                // Between the last one and this there is none.
-                self.upto = self.range.upto;
-                return;
-            }
-            self.upto = record.0;
-            self.bytes += record.2.len();
-            self.records.push(record);
-        }
-    }
-
-    fn finish(self) -> Result<Vec<Archived>, StoreError> {
-        let gap = !self.is_full() && self.known > self.upto;
-        if gap {
-            metrics::counter!(metric::GAPS).increment(1);
-            tracing::error!(after = self.upto.0, "archived records are missing or damaged");
-        }
-        if gap && self.records.is_empty() { Err(unavailable(ArchiveGap { after: self.upto })) } else { Ok(self.records) }
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::config::EmbeddedStoreConfig;
 use super::disk::Disk;
-use super::error::{GivenUp, NotSynced, unavailable};
+use super::error::{GivenUp, NotSynced};
 use crate::metric;
 use crate::port::StoreError;
+use crate::stored::unavailable;
 
 /// Bytes are counted in units of this many, so that the limit fits a semaphore.
 const UNIT_BYTES: usize = 1024;

@@ -104,6 +104,7 @@ impl From<StoreError> for Failure {
         let code = match error {
             StoreError::TooLarge { .. } => ErrorCode::TooLarge,
             StoreError::Unavailable(_) => ErrorCode::Unavailable,
+            StoreError::Overloaded => ErrorCode::Busy,
         };
         Self::caused(code, &error)
     }

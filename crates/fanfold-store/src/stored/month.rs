@@ -24,6 +24,19 @@ impl Month {
         Self { year: u32::try_from(year).unwrap_or(u32::MAX), month: month as u8 }
     }
 
+    /// Year and month in one number: 202603 for March 2026.
+    #[cfg(feature = "scylla")]
+    pub(crate) fn to_number(self) -> i64 {
+        i64::from(self.year) * 100 + i64::from(self.month)
+    }
+
+    /// Back from [`Self::to_number`].
+    #[cfg(feature = "scylla")]
+    pub(crate) fn of_number(number: i64) -> Option<Self> {
+        let month = Self { year: u32::try_from(number / 100).ok()?, month: u8::try_from(number % 100).ok()? };
+        (1..=12).contains(&month.month).then_some(month)
+    }
+
     /// Year and month in five bytes whose order is that of time.
     pub(crate) fn to_bytes(self) -> [u8; 5] {
         let [a, b, c, d] = self.year.to_be_bytes();

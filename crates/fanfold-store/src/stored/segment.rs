@@ -5,10 +5,10 @@ use fanfold_fold::{Offset, SessionKey};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::layout::segment_key;
+use super::key::segment_key;
+use super::month::Month;
 use super::seal::{open, seal};
 use super::unavailable;
-use crate::month::Month;
 use crate::port::{Segment, StoreError};
 
 /// Bytes of one segment before it is compressed. More is refused as [`StoreError::TooLarge`]: cut it smaller.
@@ -35,6 +35,8 @@ struct StoredRecord {
 pub(crate) struct Packed {
     pub(crate) key: Vec<u8>,
     pub(crate) value: Vec<u8>,
+    #[cfg_attr(not(feature = "scylla"), allow(dead_code, reason = "the embedded key has it"))]
+    pub(crate) digest: Uuid,
 }
 
 /// A segment without what its key says.
@@ -51,11 +53,11 @@ pub(crate) fn pack(session: &SessionKey, segment: &Segment) -> Result<Packed, St
     let stored = StoredSegment { previous: segment.previous, records: segment.records.iter().map(record).collect() };
     let plain = rmp_serde::to_vec_named(&stored).map_err(unavailable)?;
     check(plain.len())?;
-    let digest = Uuid::new_v5(&segment.key.epoch.0, &plain).into_bytes();
-    let key = segment_key(session, &segment.key, Month::of(segment.first_stored_at_ms), digest);
+    let digest = Uuid::new_v5(&segment.key.epoch.0, &plain);
+    let key = segment_key(session, &segment.key, Month::of(segment.first_stored_at_ms), digest.into_bytes());
     let packed = zstd::bulk::compress(&plain, ZSTD_LEVEL).map_err(unavailable)?;
     let plain_bytes = (plain.len() as u32).to_be_bytes();
-    Ok(Packed { value: seal(&key, &[&plain_bytes, &packed]), key })
+    Ok(Packed { value: seal(&key, &[&plain_bytes, &packed]), key, digest })
 }
 
 /// `None` if it is damaged.

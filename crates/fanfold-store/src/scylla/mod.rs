@@ -1,0 +1,189 @@
+//! The store on ScyllaDB or Cassandra: any node reads what any other wrote.
+//!
+//! Rows are immutable: who is late writes another row, and never over a newer one. No lightweight transactions, counters, views or
+//! collections; in steady state no row is deleted, and nothing is read behind a tombstone. `docs/adr` says why the tables are as they
+//! are.
+
+mod archive;
+mod call;
+mod config;
+mod connect;
+mod epochs;
+mod erase;
+mod error;
+mod index;
+mod parking;
+mod schema;
+mod snapshots;
+mod statements;
+mod value;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
+
+pub use config::{ScyllaCompression, ScyllaConfig, ScyllaConsistency, ScyllaTls};
+pub use epochs::LogEpoch;
+pub use error::ScyllaError;
+pub use schema::Migrated;
+
+use call::Cql;
+use index::{Facts, Newest};
+use statements::Statements;
+
+use crate::metric;
+use crate::port::{
+    Archive, Begun, Eraser, Erasure, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore,
+    StoreError,
+};
+use crate::stored::page::Range;
+use crate::stored::too_large;
+use crate::{SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX};
+
+/// See the module. Clones share the connections.
+#[derive(Clone)]
+pub struct ScyllaStore {
+    cql: Arc<Cql>,
+    statements: Arc<Statements>,
+    facts: Arc<Facts>,
+}
+
+impl ScyllaStore {
+    /// Makes keyspace and tables, or adds what they lack. May be run again, and by several nodes at once.
+    pub async fn migrate(config: &ScyllaConfig) -> Result<Migrated, ScyllaError> {
+        schema::migrate(config).await
+    }
+
+    /// Opens a keyspace that was migrated. Changes nothing in it.
+    pub async fn open(config: &ScyllaConfig) -> Result<Self, ScyllaError> {
+        let session = connect::connect(config).await?;
+        match schema::version(&session, &config.keyspace).await? {
+            None => return Err(ScyllaError::NotMigrated(config.keyspace.clone())),
+            Some(found) if found < schema::VERSION => {
+                return Err(ScyllaError::Schema { found, needed: schema::VERSION });
+            }
+            // Steps leave what older builds use as it is.
+            Some(_) => {}
+        }
+        let used = session.use_keyspace(&config.keyspace, false).await;
+        used.map_err(|error| ScyllaError::Refused(Box::new(error)))?;
+        let statements = Statements::prepare(&session).await?;
+        Ok(Self { cql: Arc::new(Cql::new(session, config)), statements: Arc::new(statements), facts: Arc::default() })
+    }
+}
+
+#[async_trait::async_trait]
+impl SnapshotStore for ScyllaStore {
+    async fn put(&self, session: &SessionKey, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let bytes = snapshot.state.len();
+        if bytes > SNAPSHOT_BYTES_MAX {
+            too_large("snapshot");
+            return Err(StoreError::TooLarge { bytes, limit: SNAPSHOT_BYTES_MAX });
+        }
+        metrics::histogram!(metric::SNAPSHOT_BYTES).record(bytes as f64);
+        self.put_snapshot(session, snapshot).await
+    }
+
+    async fn newest(
+        &self,
+        session: &SessionKey,
+        epoch: Epoch,
+        fold: FoldVersion,
+        upto: Offset,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        self.newest_snapshot(session, epoch, fold, upto).await
+    }
+
+    async fn prune(&self, session: &SessionKey, keep: usize) -> Result<(), StoreError> {
+        self.prune_snapshots(session, keep).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Archive for ScyllaStore {
+    async fn put_segment(&self, session: &SessionKey, segment: &Segment) -> Result<(), StoreError> {
+        assert!(segment.is_whole(), "I2 contiguous: a segment's name fits its records, and they are in order");
+        let bytes = segment.records.iter().map(|(_, _, record)| record.len()).sum::<usize>();
+        let put = if bytes > SEGMENT_BYTES_MAX {
+            Err(StoreError::TooLarge { bytes, limit: SEGMENT_BYTES_MAX })
+        } else {
+            self.put_cuts(session, segment.clone()).await
+        };
+        put.inspect_err(|error| match error {
+            StoreError::TooLarge { .. } => too_large("segment"),
+            StoreError::Unavailable(_) | StoreError::Overloaded => {}
+        })
+    }
+
+    async fn records(
+        &self,
+        session: &SessionKey,
+        epoch: Epoch,
+        after: Offset,
+        upto: Offset,
+        records_max: usize,
+    ) -> Result<Vec<(Offset, u64, Bytes)>, StoreError> {
+        self.read_records(session, &Range { epoch, after, upto, records_max }).await
+    }
+}
+
+#[async_trait::async_trait]
+impl SessionIndex for ScyllaStore {
+    async fn put_row(&self, row: &SessionRow) -> Result<(), StoreError> {
+        self.put_version(row).await
+    }
+
+    async fn row(&self, session: &SessionKey) -> Result<Option<SessionRow>, StoreError> {
+        let newest = self.newest_row(self.cql.call(), session).await?;
+        Ok(newest.map(|newest| match newest {
+            Newest::Live(row) | Newest::Erased(row) => row,
+        }))
+    }
+
+    async fn unfinished(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {
+        self.open_runs(after, rows_max).await
+    }
+
+    async fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
+        if query.rows_max == 0 { Ok(Vec::new()) } else { self.list_rows(query).await }
+    }
+}
+
+#[async_trait::async_trait]
+impl Parking for ScyllaStore {
+    async fn begin(&self, session: &SessionKey) -> Result<Begun, StoreError> {
+        self.begin_attempt(session).await
+    }
+
+    async fn clear(&self, session: &SessionKey) -> Result<(), StoreError> {
+        self.clear_attempts(self.cql.call(), session).await
+    }
+
+    async fn park(&self, parked: &Parked) -> Result<(), StoreError> {
+        self.put_parked(parked).await
+    }
+
+    async fn unpark(&self, session: &SessionKey) -> Result<bool, StoreError> {
+        self.drop_parked(session).await
+    }
+
+    async fn parked(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Parked>, StoreError> {
+        self.parked_page(after, rows_max).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Eraser for ScyllaStore {
+    async fn erase(&self, erasure: &Erasure) -> Result<(), StoreError> {
+        self.hide_and_remove(erasure).await
+    }
+
+    async fn erase_done(&self, session: &SessionKey) -> Result<(), StoreError> {
+        self.remove_for_good(session).await
+    }
+
+    async fn erasures(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError> {
+        self.erasure_page(after, rows_max).await
+    }
+}

@@ -1,0 +1,212 @@
+//! The tables, and how a keyspace comes to have them.
+//!
+//! Steps are only ever added, and a step that was released never changes. Builds of two versions run side by side during a rolling
+//! restart, so a step leaves what older builds read and write as it is.
+
+use std::time::Duration;
+
+use scylla::client::session::Session;
+use scylla::statement::Statement;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::config::ScyllaConfig;
+use super::connect::connect;
+use super::error::ScyllaError;
+
+/// What a migration found and left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migrated {
+    /// The version before; 0 where there was nothing.
+    pub from: i32,
+    /// The version now.
+    pub to: i32,
+}
+
+struct Step {
+    version: i32,
+    tables: &'static [Table],
+}
+
+struct Table {
+    name: &'static str,
+    /// Columns and key.
+    columns: &'static str,
+    /// What follows `WITH`.
+    options: &'static str,
+}
+
+/// Rows that expire together are thrown away together. Nothing else is deleted there, so tombstones need not outlive hints by days.
+const EXPIRING: &str = "default_time_to_live = 604800 AND gc_grace_seconds = 10800 AND compaction = \
+    {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'HOURS', 'compaction_window_size': '12'}";
+
+const STEPS: [Step; 1] = [Step {
+    version: 1,
+    tables: &[
+        // One row for each time a session's row was put: the newest is first, and an older one never covers it.
+        Table {
+            name: "sessions",
+            columns: "tenant text, session text, at_offset varint, active_at_ms varint, erased blob static, content blob, \
+                PRIMARY KEY ((tenant, session), at_offset, active_at_ms)",
+            options: "CLUSTERING ORDER BY (at_offset DESC, active_at_ms DESC)",
+        },
+        // On which days a list has anything. `list` is nil for a tenant's, else a digest of the user.
+        Table {
+            name: "session_days",
+            columns: "tenant text, list uuid, day bigint, PRIMARY KEY ((tenant, list), day)",
+            options: "CLUSTERING ORDER BY (day DESC)",
+        },
+        // Which sessions were active in which minute of a day. That never changes, so nothing is ever moved.
+        Table {
+            name: "sessions_by_day",
+            columns: "tenant text, list uuid, day bigint, minute int, session text, \
+                PRIMARY KEY ((tenant, list, day), minute, session)",
+            options: "CLUSTERING ORDER BY (minute DESC, session DESC)",
+        },
+        Table {
+            name: "open_runs",
+            columns: "bucket int, tenant text, session text, PRIMARY KEY ((bucket), tenant, session)",
+            options: EXPIRING,
+        },
+        // Stage 1: its chunks may be there. Stage 2: they are, and `content` says which. Offsets grow across epochs, so the newest is
+        // first. Those below `kept_from` have been let go.
+        Table {
+            name: "snapshots",
+            columns: "tenant text, session text, at_offset varint, epoch uuid, fold int, stage tinyint, content blob, \
+                kept_from varint static, erased boolean static, \
+                PRIMARY KEY ((tenant, session), at_offset, epoch, fold, stage)",
+            options: "CLUSTERING ORDER BY (at_offset DESC, epoch ASC, fold DESC, stage DESC)",
+        },
+        Table {
+            name: "snapshot_chunks",
+            columns: "tenant text, session text, epoch uuid, at_offset varint, fold int, chunk int, content blob, \
+                PRIMARY KEY ((tenant, session, epoch, at_offset, fold), chunk)",
+            options: "",
+        },
+        // Which segments there are, by their last offsets: what follows an offset is one range.
+        Table {
+            name: "segment_index",
+            columns: "tenant text, session text, epoch uuid, last_offset varint, first_offset varint, month bigint, digest uuid, \
+                erased boolean static, PRIMARY KEY ((tenant, session), epoch, last_offset, first_offset, month, digest)",
+            options: "",
+        },
+        Table {
+            name: "segments",
+            columns: "tenant text, session text, epoch uuid, month bigint, first_offset varint, last_offset varint, digest uuid, \
+                content blob, PRIMARY KEY ((tenant, session, epoch, month), first_offset, last_offset, digest)",
+            options: "",
+        },
+        // Tries to hydrate. Those of the newest generation count; the nil try only begins one.
+        Table {
+            name: "attempts",
+            columns: "tenant text, session text, generation int, attempt uuid, \
+                PRIMARY KEY ((tenant, session), generation, attempt)",
+            options: "CLUSTERING ORDER BY (generation DESC, attempt ASC) AND default_time_to_live = 86400 \
+                AND gc_grace_seconds = 10800 AND compaction = {'class': 'TimeWindowCompactionStrategy', \
+                'compaction_window_unit': 'HOURS', 'compaction_window_size': '2'}",
+        },
+        Table {
+            name: "parked",
+            columns: "bucket int, tenant text, session text, content blob, PRIMARY KEY ((bucket), tenant, session)",
+            options: "",
+        },
+        // Sessions whose erasure has begun and not come to its end.
+        Table {
+            name: "erasures",
+            columns: "bucket int, tenant text, session text, content blob, PRIMARY KEY ((bucket), tenant, session)",
+            options: "",
+        },
+        Table {
+            name: "log_epochs",
+            columns: "shard int, first_offset varint, epoch uuid, begun_at_ms bigint, PRIMARY KEY ((shard), first_offset, epoch)",
+            options: "CLUSTERING ORDER BY (first_offset DESC, epoch ASC)",
+        },
+    ],
+}];
+
+/// The version this build reads and writes.
+pub(crate) const VERSION: i32 = STEPS[STEPS.len() - 1].version;
+
+/// How long one statement of a migration may take, with repetitions.
+const STATEMENT: Duration = Duration::from_secs(60);
+
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// Makes keyspace and tables, or adds what they lack. May be run again, and by several nodes at once.
+pub(crate) async fn migrate(config: &ScyllaConfig) -> Result<Migrated, ScyllaError> {
+    let session = connect(config).await?;
+    let keyspace = &config.keyspace;
+    let replicas = config.replicas;
+    let create = format!(
+        "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
+        {{'class': 'NetworkTopologyStrategy', 'replication_factor': {replicas}}}"
+    );
+    run(&session, 0, &create).await?;
+    let steps = Table { name: "schema_steps", columns: "part text, version int, PRIMARY KEY ((part), version)", options: "" };
+    run(&session, 0, &steps.create(keyspace, &session)).await?;
+    let from = version(&session, keyspace).await?.unwrap_or(0);
+    for step in STEPS.iter().filter(|step| step.version > from) {
+        for table in step.tables {
+            run(&session, step.version, &table.create(keyspace, &session)).await?;
+        }
+        let done = format!("INSERT INTO {keyspace}.schema_steps (part, version) VALUES ('store', {})", step.version);
+        run(&session, step.version, &done).await?;
+        tracing::info!(keyspace, version = step.version, "schema step done");
+    }
+    Ok(Migrated { from, to: VERSION.max(from) })
+}
+
+impl Table {
+    /// Cassandra takes a table that two nodes make at once for two tables, unless both give it the same id. ScyllaDB decides on
+    /// schema changes one after another.
+    fn create(&self, keyspace: &str, session: &Session) -> String {
+        let Self { name, columns, options } = self;
+        let is_scylla = session.get_cluster_state().get_nodes_info().iter().any(|node| node.sharder().is_some());
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("fanfold {keyspace}.{name}").as_bytes());
+        let id = (!is_scylla).then(|| format!("ID = {id}"));
+        let options = [Some((*options).to_owned()).filter(|options| !options.is_empty()), id];
+        let options = options.into_iter().flatten().collect::<Vec<_>>().join(" AND ");
+        let with = if options.is_empty() { "" } else { " WITH " };
+        format!("CREATE TABLE IF NOT EXISTS {keyspace}.{name} ({columns}){with}{options}")
+    }
+}
+
+/// The version of a keyspace; `None` if it was never migrated.
+pub(crate) async fn version(session: &Session, keyspace: &str) -> Result<Option<i32>, ScyllaError> {
+    let known =
+        format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}' AND table_name = 'schema_steps'");
+    let steps = format!("SELECT version FROM {keyspace}.schema_steps WHERE part = 'store'");
+    let refused = |error: Box<dyn std::error::Error + Send + Sync>| ScyllaError::Refused(error);
+    let rows = session.query_unpaged(known, ()).await.map_err(|error| refused(error.into()))?;
+    if rows.into_rows_result().map_err(|error| refused(error.into()))?.rows_num() == 0 {
+        return Ok(None);
+    }
+    let rows = session.query_unpaged(steps, ()).await.map_err(|error| refused(error.into()))?;
+    let rows = rows.into_rows_result().map_err(|error| refused(error.into()))?;
+    let versions = rows.rows::<(i32,)>().map_err(|error| refused(error.into()))?;
+    Ok(versions.filter_map(Result::ok).map(|(version,)| version).max())
+}
+
+/// Runs a statement that may be repeated. Right after a change another node may not know of it yet, or be at the same.
+async fn run(session: &Session, version: i32, text: &str) -> Result<(), ScyllaError> {
+    let deadline = Instant::now() + STATEMENT;
+    let mut statement = Statement::new(text);
+    statement.set_is_idempotent(true);
+    statement.set_request_timeout(Some(STATEMENT));
+    loop {
+        let agreed = session.await_schema_agreement().await.map(drop).map_err(|error| Box::new(error) as Box<_>);
+        let result = match agreed {
+            Ok(()) => session.query_unpaged(statement.clone(), ()).await.map(drop).map_err(|error| Box::new(error) as Box<_>),
+            Err(error) => Err(error),
+        };
+        let source: Box<dyn std::error::Error + Send + Sync> = match result {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if Instant::now() >= deadline {
+            return Err(ScyllaError::Step { version, statement: text.to_owned(), source });
+        }
+        tracing::info!(error = &*source as &dyn std::error::Error, "schema statement again");
+        sleep(AGAIN).await;
+    }
+}
