@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::auth::{Action, Authenticator, Caller, authorize};
 use crate::clock;
 use crate::config::LimitConfig;
+use crate::run::desk::Desk;
 
 pub use failure::Failure;
 pub use framing::Framing;
@@ -35,6 +36,8 @@ pub struct Edge {
     pub node: String,
     /// The sessions.
     pub sessions: Sessions,
+    /// Where workers get runs.
+    pub desk: Arc<Desk>,
     /// What sessions there are.
     pub index: Arc<dyn SessionIndex>,
     /// What must not be loaded.

@@ -1,6 +1,13 @@
 //! Runs: who answers them, and who sees to it that each one ends.
+//!
+//! queue → **desk** → worker → log → **keeper** → queue
 
+mod book;
+pub mod desk;
 pub mod keeper;
+pub mod local;
 pub mod model;
 mod said;
 pub mod worker;
+
+pub use book::Patience;
