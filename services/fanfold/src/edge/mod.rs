@@ -1,5 +1,6 @@
 //! What every transport shares: who asks, what they ask for, how they are answered. Transports only move bytes.
 
+mod attempt;
 mod command;
 mod failure;
 mod framing;
@@ -7,6 +8,7 @@ mod operations;
 mod simple;
 mod subscriptions;
 mod talk;
+mod work;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::clock;
 use crate::config::LimitConfig;
 use crate::run::desk::Desk;
 
+pub(crate) use attempt::{Attempt, over};
 pub use failure::Failure;
 pub use framing::Framing;
 pub(crate) use subscriptions::{Filling, Subscriptions};

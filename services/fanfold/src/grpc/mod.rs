@@ -125,6 +125,21 @@ impl Operations for Service {
 impl Workers for Service {
     type AppendStream = append::ReplyStream;
 
+    async fn take_run(&self, request: Request<v1::TakeRunRequest>) -> Result<Response<v1::TakeRunReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.take_run(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn extend_lease(&self, request: Request<v1::Lease>) -> Result<Response<v1::ExtendLeaseReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.extend_lease(&caller, request.get_ref()).map(Response::new).map_err(refuse)
+    }
+
+    async fn give_back_run(&self, request: Request<v1::GiveBackRunRequest>) -> Result<Response<v1::GiveBackRunReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.give_back_run(&caller, request.get_ref()).map(Response::new).map_err(refuse)
+    }
+
     async fn append(&self, request: Request<Streaming<v1::AppendRequest>>) -> Result<Response<append::ReplyStream>, Status> {
         let caller = self.caller(request.metadata())?;
         append::append(Arc::clone(&self.edge), caller, request.into_inner()).await.map(Response::new).map_err(refuse)

@@ -7,6 +7,7 @@ pub mod desk;
 pub mod keeper;
 pub mod local;
 pub mod model;
+pub mod remote;
 mod said;
 pub mod worker;
 
