@@ -222,3 +222,87 @@ async fn our_own_worker_hears_of_cancels_and_bears_a_node_that_restarts() {
     assert_eq!((view.runs[1].status, view.runs[1].attempts), (RunStatus::Completed, 1), "the same attempt goes on");
     assert_eq!(text(&last(&view).1), words.concat(), "nothing lost, nothing twice");
 }
+
+/// Posts JSON, and reads the answer as JSON.
+async fn post(node: &Node, path: &str, body: serde_json::Value) -> (u16, serde_json::Value) {
+    let answer = reqwest::Client::new().post(format!("{}{path}", node.http)).body(body.to_string()).send().await.unwrap();
+    let status = answer.status().as_u16();
+    (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simplest_worker_takes_a_run_and_writes_lines() {
+    let data = tempfile::tempdir().unwrap();
+    let node = impatient(data.path(), SILENCE_MS);
+    let client = node.client();
+    open(&client, "s").await;
+    let run = send(&client, "one", "s").await.run;
+    let (status, taken) = post(&node, "/v1/runs/take", serde_json::json!({ "wait_ms": 30_000 })).await;
+    assert_eq!((status, taken["lease"]["run"].as_str()), (200, Some(run.as_str())));
+    assert_eq!(taken["messages"][0]["parts"][0]["text"]["text"], "hello");
+    assert_eq!(post(&node, "/v1/runs/extend", taken["lease"].clone()).await.0, 204);
+    let (lines, body) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(1);
+    let url = format!("{}/v1/sessions/s/runs/{run}/output?worker=curl", node.http);
+    let body = reqwest::Body::wrap_stream(tokio_stream::wrappers::ReceiverStream::new(body));
+    let answer = tokio::spawn(reqwest::Client::new().post(url).body(body).send());
+    let say = async |text: &str| lines.send(Ok(text.to_owned())).await.unwrap();
+    say("{\"text\":{\"text\":\"in pie\"}}\n{\"text\":{\"te").await;
+    let mut reader = follow(&client, "s", Transport::WebSocket);
+    until(&mut reader, |view| view.runs.first().is_some_and(|_| text(&last(view).1) == "in pie")).await;
+    say("xt\":\"ces\"}}\n").await;
+    // Empty lines keep it alive for longer than silence is borne.
+    let silent = tokio::time::Instant::now();
+    while silent.elapsed() < std::time::Duration::from_millis(SILENCE_MS * 2) {
+        say("\n").await;
+        // Nobody else gets it meanwhile.
+        assert_eq!(take(&client, u32::try_from(SILENCE_MS / 4).unwrap()).await, None);
+    }
+    say("{\"completed\":{\"reason\":{\"kind\":\"FINISH_KIND_STOP\"}}}").await;
+    drop(lines);
+    let answer: serde_json::Value = serde_json::from_slice(&answer.await.unwrap().unwrap().bytes().await.unwrap()).unwrap();
+    assert_eq!(answer["ack"]["seq"], "3", "{answer}");
+    let view = state(&client, "s").await;
+    assert_eq!((last(&view).0, text(&last(&view).1)), (RunStatus::Completed, "in pieces".to_owned()));
+    assert_eq!((view.runs[0].attempts, view.runs[0].worker.as_deref()), (1, Some("curl")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_end_with_the_run_come_back_after_a_cut_and_are_checked() {
+    let data = tempfile::tempdir().unwrap();
+    let node = impatient(data.path(), 60_000);
+    let client = node.client();
+    open(&client, "s").await;
+    let run = send(&client, "one", "s").await.run;
+    let output = |query: &str, body: reqwest::Body| {
+        let url = format!("{}/v1/sessions/s/runs/{run}/output?attempt=mine&{query}", node.http);
+        let sent = reqwest::Client::new().post(url).body(body).send();
+        async move {
+            let answer = sent.await.unwrap();
+            let status = answer.status().as_u16();
+            (status, serde_json::from_slice::<serde_json::Value>(&answer.bytes().await.unwrap()).unwrap())
+        }
+    };
+    let line = |text: &str| serde_json::json!({ "text": { "text": text } }).to_string() + "\n";
+    let (status, answer) = output("", (line("one ") + &line("two ")).into()).await;
+    assert_eq!((status, &answer["ack"]["seq"]), (200, &serde_json::json!("2")), "a body that ends leaves the attempt open");
+    // A worker that doesn't know what counted says it all again.
+    let (_, answer) = output("seq=1", (line("one ") + &line("two ") + &line("three ")).into()).await;
+    assert_eq!(answer["ack"]["seq"], "3");
+    let (status, answer) = output("", (line("four ") + "no json\n").into()).await;
+    assert_eq!((status, answer["code"].as_str()), (400, Some("bad_request")));
+    assert!(answer["detail"].as_str().unwrap().starts_with("line 2"), "{answer}");
+    let (status, answer) = output("", vec![b'x'; 1 << 20].into()).await;
+    assert_eq!((status, answer["code"].as_str()), (413, Some("too_large")));
+    let (lines, body) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(1);
+    let waiting = tokio::spawn(output("", reqwest::Body::wrap_stream(tokio_stream::wrappers::ReceiverStream::new(body))));
+    lines.send(Ok(line("five"))).await.unwrap();
+    let mut reader = follow(&client, "s", Transport::WebSocket);
+    until(&mut reader, |view| view.runs.first().is_some_and(|_| text(&last(view).1).ends_with("five"))).await;
+    let cancel = v1::command::Action::Cancel(v1::Cancel { run: None, reason: String::new() });
+    client.submit(command("cancel", "s", cancel)).await.unwrap();
+    let (status, answer) = waiting.await.unwrap();
+    assert_eq!((status, answer["over"]["run"]["status"].as_str()), (200, Some("RUN_STATUS_CANCELLED")), "told at once: {answer}");
+    let (status, answer) = output("", line("six").into()).await;
+    assert_eq!((status, answer["code"].as_str()), (409, Some("run_ended")));
+    assert_eq!(text(&last(&state(&client, "s").await).1), "one two three five", "what stood in a faulty write is not there");
+}

@@ -68,6 +68,11 @@ impl Attempt {
         }
     }
 
+    /// The worker is alive, though it has nothing to say.
+    pub(crate) fn alive(&self) {
+        self.edge.desk.alive(&self.session, &self.run);
+    }
+
     /// Appends, and answers when the log has it.
     pub(crate) async fn say(&self, output: v1::Output) -> Reply {
         match self.try_say(output).await {

@@ -20,12 +20,12 @@ use crate::edge::{Edge, Failure};
 
 type Answer<T> = Result<Json<T>, Problem>;
 
-fn caller(edge: &Edge, headers: &HeaderMap) -> Result<Caller, Problem> {
+pub(super) fn caller(edge: &Edge, headers: &HeaderMap) -> Result<Caller, Problem> {
     Ok(edge.caller(bearer(headers).as_deref())?)
 }
 
 /// Reads a body; an empty one is an empty object.
-fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+pub(super) fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
     serde_json::from_slice(bytes)
         .map_err(|error| Problem(Failure { code: ErrorCode::BadRequest, detail: Some(error.to_string()) }))

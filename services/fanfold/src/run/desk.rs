@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fanfold_fold::{Cursor, Offset, Run, RunId, RunStatus, SessionKey, View};
 use fanfold_runs::{Hint, Lease, LeaseId, QueueError, RunQueue};
-use fanfold_session::{HostError, Sessions};
+use fanfold_session::{HostError, Observer as _, Sessions};
 use tokio::sync::{Notify, oneshot};
 
 use super::book::{Key, failure};
@@ -162,6 +162,11 @@ impl Desk {
     /// The worker is alive.
     pub fn extend(&self, lease: &LeaseRef) -> Result<(), LeaseLost> {
         if self.keeper.alive(&lease.key(), lease.id) { Ok(()) } else { Err(LeaseLost) }
+    }
+
+    /// Whoever writes the run's current attempt is alive.
+    pub fn alive(&self, session: &SessionKey, run: &RunId) {
+        self.keeper.worked(session, run);
     }
 
     /// The worker has not started the run and won't, or not now.
