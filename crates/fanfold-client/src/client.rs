@@ -159,6 +159,21 @@ impl Client {
         Ok(())
     }
 
+    /// A page of the runs that failed for good.
+    pub async fn dead_letters(&self, request: v1::ListDeadLettersRequest) -> Result<v1::ListDeadLettersReply, RequestError> {
+        Ok(self.operations().list_dead_letters(self.request(request)).await?.into_inner())
+    }
+
+    /// One of them, with its run.
+    pub async fn dead_letter(&self, run: v1::RunRef) -> Result<v1::DeadLetter, RequestError> {
+        Ok(self.operations().get_dead_letter(self.request(run)).await?.into_inner())
+    }
+
+    /// Has one tried again. Returns the run that is tried now.
+    pub async fn redrive(&self, run: v1::RunRef) -> Result<String, RequestError> {
+        Ok(self.operations().redrive_dead_letter(self.request(run)).await?.into_inner().run)
+    }
+
     /// Waits for a run, as a worker.
     pub async fn take_run(&self, request: v1::TakeRunRequest) -> Result<v1::TakeRunReply, RequestError> {
         let wait = Duration::from_millis(request.wait_ms.into());

@@ -55,10 +55,12 @@ pub mod conformance;
 mod embedded;
 mod metric;
 mod month;
+mod notes;
 mod port;
 
 pub use embedded::{EmbeddedStore, EmbeddedStoreConfig, OpenError, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX};
 pub use metric::describe_metrics;
+pub use notes::{NOTE_BYTES_MAX, NoteKind, Notes};
 pub use port::{
     Archive, Begun, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore,
     StoreError,

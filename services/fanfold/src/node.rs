@@ -20,7 +20,9 @@ use crate::clock;
 use crate::config::Config;
 use crate::edge::{Edge, Framing};
 use crate::run::Patience;
+use crate::run::budget::Budget;
 use crate::run::desk::Desk;
+use crate::run::graves::Graves;
 use crate::run::keeper::Keeper;
 use crate::run::local::{self, LocalRuns};
 use crate::run::model::{self, Model};
@@ -58,7 +60,11 @@ impl Node {
         // Empty: every session that comes into memory offers its open runs.
         let queue: Arc<dyn RunQueue> =
             Arc::new(EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms)));
-        let keeper = Keeper::new(Arc::clone(&queue), patience(&config));
+        let graves = Arc::new(Graves::new(Arc::clone(&queue), store.clone()));
+        graves.restore().await.context("dead letters can't be read")?;
+        let budget =
+            Arc::new(Budget::open(config.runs.limits.clone(), store.clone()).await.context("used tokens can't be read")?);
+        let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), patience(&config));
         let ports = Ports {
             log: log.clone(),
             snapshots: store.clone(),
@@ -76,6 +82,8 @@ impl Node {
             node: config.node.name.clone(),
             sessions,
             desk,
+            graves,
+            budget,
             index: store.clone(),
             parking: store,
             authenticator,
@@ -101,6 +109,7 @@ impl Node {
         tokio::spawn(Arc::clone(&keeper).tell());
         tokio::spawn(keeper.watch(sessions.clone()));
         tokio::spawn(Arc::clone(&edge.desk).serve());
+        tokio::spawn(Arc::clone(&edge.budget).note());
         tokio::spawn(recover(Arc::clone(&edge)));
         let (phase, phases) = watch::channel(Phase::Working);
         let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone() });
@@ -125,6 +134,7 @@ impl Node {
         if !sessions.drain(deadline).await {
             tracing::warn!("some sessions did not keep their state in time; the log has everything");
         }
+        edge.budget.note_now().await;
         log.close().await;
         let _ = tokio::time::timeout_at(deadline, async { tokio::join!(http, grpc) }).await;
         tracing::info!("drained");

@@ -306,3 +306,106 @@ async fn lines_end_with_the_run_come_back_after_a_cut_and_are_checked() {
     assert_eq!((status, answer["code"].as_str()), (409, Some("run_ended")));
     assert_eq!(text(&last(&state(&client, "s").await).1), "one two three five", "what stood in a faulty write is not there");
 }
+
+fn failed(code: &str, retryable: bool) -> Vec<v1::Said> {
+    let failed = v1::Failed { code: code.into(), message: "It did not work.".into(), retryable };
+    vec![v1::Said { said: Some(v1::said::Said::Failed(failed)) }]
+}
+
+/// What the command line prints.
+fn cli(node: &Node, arguments: &[&str]) -> String {
+    let mut cli = Command::new(env!("CARGO_BIN_EXE_fanfold"));
+    let printed = cli.args(["--url", &node.http, "--grpc-url", &node.grpc]).args(arguments).output().unwrap();
+    assert!(printed.status.success(), "{arguments:?}: {printed:?}");
+    String::from_utf8(printed.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_failed_for_good_is_a_dead_letter_until_it_is_tried_again() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = impatient(data.path(), 60_000);
+    let client = node.client();
+    open(&client, "s").await;
+    let run = send(&client, "one", "s").await.run;
+    // Its three attempts, each by another worker.
+    for _ in 0..3 {
+        let taken = take(&client, 30_000).await.expect("as long as an attempt is left");
+        let mut writing = client.append(start(&taken, "w")).await.unwrap();
+        writing.say(failed("no_such_luck", true)).await.unwrap();
+        assert_eq!(writing.finish().await.unwrap(), AppendEnd::Done);
+    }
+    assert_eq!(take(&client, NOTHING_MS).await, None);
+    let line = cli(&node, &["dead-letters"]);
+    assert!(line.starts_with(&format!("s\t{run}\tno_such_luck\t3\t")), "{line:?}");
+    assert!(cli(&node, &["dead-letters", "show", "s", &run]).contains("It did not work."));
+    // It outlives the node.
+    drop(node);
+    node = impatient(data.path(), 60_000);
+    let client = node.client();
+    let http = reqwest::Client::new();
+    let letters = http.get(format!("{}/v1/dead-letters", node.http)).send().await.unwrap().bytes().await.unwrap();
+    let letters: serde_json::Value = serde_json::from_slice(&letters).unwrap();
+    assert_eq!((&letters["letters"][0]["run"], letters["letters"].as_array().unwrap().len()), (&serde_json::json!(run), 1));
+    let again = cli(&node, &["dead-letters", "redrive", "s", &run]);
+    let taken = take(&client, 30_000).await.unwrap();
+    assert_eq!(taken.lease.clone().unwrap().run, again.trim(), "as another run");
+    assert_eq!(taken.messages.len(), 1, "for the same message");
+    let (status, answer) = post(&node, &format!("/v1/dead-letters/s/{run}/redrive"), serde_json::json!({})).await;
+    assert_eq!((status, answer["code"].as_str()), (404, Some("not_found")), "once");
+    let mut writing = client.append(start(&taken, "w")).await.unwrap();
+    writing.say(completed()).await.unwrap();
+    assert_eq!(writing.finish().await.unwrap(), AppendEnd::Done);
+    assert_eq!(cli(&node, &["dead-letters"]), "");
+    let view = state(&client, "s").await;
+    assert_eq!(view.runs.iter().map(|run| run.status).collect::<Vec<_>>(), [RunStatus::Failed, RunStatus::Completed]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_and_tenants_have_budgets() {
+    let data = tempfile::tempdir().unwrap();
+    let start_node = |limits: &[(&str, &str)]| {
+        let mut dev = Command::new(env!("CARGO_BIN_EXE_fanfold"));
+        dev.args(["dev", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--worker-slots", "0", "--data"]).arg(data.path());
+        dev.envs(limits.iter().map(|(key, value)| (format!("FANFOLD_RUNS__LIMITS__{key}"), value)));
+        Node::spawn(dev)
+    };
+    let mut node = start_node(&[("SESSION_OPEN_RUNS_MAX", "1"), ("SESSION_TOKENS_MAX", "100"), ("TENANT_OPEN_RUNS_MAX", "2")]);
+    let ask = async |node: &Node, id: &str, session: &str| {
+        let asked = node.client().submit(command(id, session, support::message("hello"))).await;
+        asked.map(|receipt| receipt.run).map_err(|error| code(&error))
+    };
+    let client = node.client();
+    for session in ["a", "b", "c"] {
+        open(&client, session).await;
+    }
+    let first = ask(&node, "1", "a").await.unwrap();
+    assert_eq!(ask(&node, "2", "a").await, Err(Some(ErrorCode::TooManyRuns)), "the session's");
+    assert_eq!(ask(&node, "1", "a").await, Ok(first), "a repetition asks what became of the first");
+    ask(&node, "1", "b").await.unwrap();
+    assert_eq!(ask(&node, "1", "c").await, Err(Some(ErrorCode::TooManyRuns)), "the tenant's");
+    let work = async |node: &Node, tokens: u64| {
+        let client = node.client();
+        let taken = take(&client, 30_000).await.unwrap();
+        let mut writing = client.append(start(&taken, "w")).await.unwrap();
+        let usage = v1::Usage { input: tokens / 2, output: tokens / 2, ..v1::Usage::default() };
+        writing.say(vec![v1::Said { said: Some(v1::said::Said::Usage(usage)) }]).await.unwrap();
+        writing.say(completed()).await.unwrap();
+        assert_eq!(writing.finish().await.unwrap(), AppendEnd::Done);
+        taken.lease.unwrap().session
+    };
+    let spender = work(&node, 100).await;
+    let other = work(&node, 98).await;
+    assert_eq!(ask(&node, "3", &spender).await, Err(Some(ErrorCode::TokensExhausted)));
+    ask(&node, "3", &other).await.unwrap();
+    node.kill();
+    // A tenant's tokens outlive the node.
+    node = start_node(&[("TENANT_TOKENS_MAX", "50")]);
+    assert_eq!(work(&node, 60).await, other);
+    assert_eq!(ask(&node, "4", "c").await, Err(Some(ErrorCode::TokensExhausted)));
+    assert!(node.terminate().success());
+    node = start_node(&[("TENANT_TOKENS_MAX", "50")]);
+    assert_eq!(ask(&node, "5", "c").await, Err(Some(ErrorCode::TokensExhausted)));
+    assert!(node.terminate().success());
+    node = start_node(&[("TENANT_TOKENS_MAX", "50"), ("TENANT_TOKENS_WINDOW_MS", "1")]);
+    assert!(ask(&node, "6", "c").await.is_ok(), "until its time is over");
+}

@@ -7,6 +7,7 @@ mod damage;
 mod disk;
 mod error;
 mod layout;
+mod notes;
 mod read;
 mod row;
 mod seal;

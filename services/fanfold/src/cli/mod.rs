@@ -90,10 +90,23 @@ enum Command {
     Parked,
     /// Let a parked session be tried again.
     Unpark { session: String },
+    /// List runs that failed for good, look at one, or have it tried again.
+    DeadLetters {
+        #[command(subcommand)]
+        what: Option<DeadLetters>,
+    },
     /// Answer a node's runs, as the worker inside a node does, from a process of its own.
     Worker(Worker),
     /// Write an answer from JSON lines on standard input.
     Append(AppendTo),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// Show one, with its run.
+    Show { session: String, run: String },
+    /// Have it tried again, as a new run for the same message.
+    Redrive { session: String, run: String },
 }
 
 /// Options of `open`.
@@ -288,6 +301,7 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Cancel(cancel) => ask::cancel(&client()?, output, cancel).await,
         Command::Parked => ask::parked(&client()?, output).await,
         Command::Unpark { session } => ask::unpark(&client()?, &session).await,
+        Command::DeadLetters { what } => ask::dead_letters(&client()?, output, what).await,
         Command::Worker(worker) => worker::worker(client()?, worker).await,
         Command::Append(append) => append::append(&client()?, output, append).await,
     }

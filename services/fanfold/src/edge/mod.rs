@@ -22,7 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::auth::{Action, Authenticator, Caller, authorize};
 use crate::clock;
 use crate::config::LimitConfig;
+use crate::run::budget::Budget;
 use crate::run::desk::Desk;
+use crate::run::graves::Graves;
 
 pub(crate) use attempt::{Attempt, over};
 pub use failure::Failure;
@@ -41,6 +43,10 @@ pub struct Edge {
     pub sessions: Sessions,
     /// Where workers get runs.
     pub desk: Arc<Desk>,
+    /// Runs that failed for good.
+    pub graves: Arc<Graves>,
+    /// How many runs and tokens there may be.
+    pub budget: Arc<Budget>,
     /// What sessions there are.
     pub index: Arc<dyn SessionIndex>,
     /// What must not be loaded.

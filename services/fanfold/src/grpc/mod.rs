@@ -119,6 +119,24 @@ impl Operations for Service {
         let caller = self.caller(request.metadata())?;
         self.edge.unpark(&caller, &request.get_ref().session).await.map(Response::new).map_err(refuse)
     }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.dead_letters(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn get_dead_letter(&self, request: Request<v1::RunRef>) -> Result<Response<v1::DeadLetter>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.dead_letter(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn redrive_dead_letter(&self, request: Request<v1::RunRef>) -> Result<Response<v1::RedriveReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.redrive(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
 }
 
 #[tonic::async_trait]

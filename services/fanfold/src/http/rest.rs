@@ -214,6 +214,41 @@ pub(super) async fn unpark(
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[derive(Deserialize)]
+pub(super) struct LettersAsk {
+    page: Option<String>,
+    #[serde(default)]
+    limit: u32,
+}
+
+/// `GET /v1/dead-letters`
+pub(super) async fn dead_letters(
+    State(edge): State<Arc<Edge>>,
+    Asked(LettersAsk { page, limit }): Asked<LettersAsk>,
+    headers: HeaderMap,
+) -> Answer<v1::ListDeadLettersReply> {
+    let request = v1::ListDeadLettersRequest { page, limit };
+    Ok(Json(edge.dead_letters(&caller(&edge, &headers)?, &request).await?))
+}
+
+/// `GET /v1/dead-letters/{session}/{run}`
+pub(super) async fn dead_letter(
+    State(edge): State<Arc<Edge>>,
+    Path((session, run)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer<v1::DeadLetter> {
+    Ok(Json(edge.dead_letter(&caller(&edge, &headers)?, &v1::RunRef { session, run }).await?))
+}
+
+/// `POST /v1/dead-letters/{session}/{run}/redrive`
+pub(super) async fn redrive(
+    State(edge): State<Arc<Edge>>,
+    Path((session, run)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer<v1::RedriveReply> {
+    Ok(Json(edge.redrive(&caller(&edge, &headers)?, &v1::RunRef { session, run }).await?))
+}
+
 async fn submit(
     edge: &Edge,
     caller: &Caller,

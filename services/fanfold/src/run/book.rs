@@ -8,6 +8,8 @@ use fanfold_fold::{Action, AttemptId, AttemptLost, Run, RunFailed, RunId, RunSta
 use fanfold_runs::{Hint, LeaseId};
 use tokio::time::Instant;
 
+use super::budget::cost;
+
 /// Open runs that a node keeps an eye on. Beyond it a run is still in the log, but waits until its session is touched again.
 const RUNS_MAX: usize = 100_000;
 
@@ -44,6 +46,8 @@ struct Kept {
     since: Instant,
     held: Option<Held>,
     offered_at: Instant,
+    /// Tokens that it was known to have cost.
+    cost: u64,
 }
 
 /// A worker has its hint.
@@ -96,9 +100,19 @@ impl Book {
         self.open.get(tenant).copied().unwrap_or(0)
     }
 
-    /// A run is new to this node, or has changed.
-    pub(crate) fn changed(&mut self, session: &SessionKey, run: &Run, now: Instant) {
+    /// A run is new to this node, or has changed. Returns how many tokens it has cost since the last time.
+    pub(crate) fn changed(&mut self, session: &SessionKey, run: &Run, now: Instant) -> u64 {
         let key = (session.clone(), run.id.clone());
+        // Another attempt counts from the beginning, and what the last one cost stays spent.
+        let cost = self.runs.get_mut(&key).map_or(0, |kept| {
+            let before = std::mem::replace(&mut kept.cost, cost(run));
+            kept.cost.saturating_sub(before)
+        });
+        self.moved(key, run, now);
+        cost
+    }
+
+    fn moved(&mut self, key: Key, run: &Run, now: Instant) {
         let phase = match (run.status, &run.attempt) {
             (RunStatus::Queued, _) => Phase::Queued,
             (RunStatus::Running, Some(attempt)) => Phase::Running(attempt.clone()),
@@ -107,7 +121,7 @@ impl Book {
                 return self.ended(key, failure(run));
             }
         };
-        let Some(kept) = self.runs.get_mut(&key) else { return self.begin(key, phase, now) };
+        let Some(kept) = self.runs.get_mut(&key) else { return self.begin(key, run, phase, now) };
         if kept.phase == phase {
             return;
         }
@@ -122,7 +136,7 @@ impl Book {
         }
     }
 
-    fn begin(&mut self, key: Key, phase: Phase, now: Instant) {
+    fn begin(&mut self, key: Key, run: &Run, phase: Phase, now: Instant) {
         if self.runs.len() >= RUNS_MAX {
             metrics::counter!("fanfold_runs_unwatched_total").increment(1);
             return;
@@ -131,7 +145,7 @@ impl Book {
             self.tell(News::Offer(Hint::new(key.0.clone(), key.1.clone())));
         }
         *self.open.entry(key.0.tenant.clone()).or_default() += 1;
-        self.runs.insert(key, Kept { phase, since: now, held: None, offered_at: now });
+        self.runs.insert(key, Kept { phase, since: now, held: None, offered_at: now, cost: cost(run) });
     }
 
     fn ended(&mut self, key: Key, failed: Option<String>) {

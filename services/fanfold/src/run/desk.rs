@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fanfold_fold::{Cursor, Offset, Run, RunId, RunStatus, SessionKey, View};
+use fanfold_fold::{Cursor, Offset, Run, RunId, RunStatus, SessionKey, TenantId, View};
 use fanfold_runs::{Hint, Lease, LeaseId, QueueError, RunQueue};
 use fanfold_session::{HostError, Observer as _, Sessions};
 use tokio::sync::{Notify, oneshot};
@@ -139,9 +139,9 @@ impl Desk {
         self.keeper.silence_max()
     }
 
-    /// The queue, for operators.
-    pub fn queue(&self) -> &dyn RunQueue {
-        &*self.queue
+    /// Open runs of a tenant on this node.
+    pub fn open_of(&self, tenant: &TenantId) -> usize {
+        self.keeper.open_of(tenant)
     }
 
     /// A run for this worker, once there is one; `None` if none came in time.

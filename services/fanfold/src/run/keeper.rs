@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::book::{Book, Key, News, Patience};
+use super::budget::Budget;
+use super::graves::Graves;
 use crate::clock;
 
 /// How often overdue runs are looked for, at most and at least; a quarter of the silence that is borne lies between.
@@ -24,21 +26,20 @@ const ENDS_MAX: usize = 16;
 /// Before a queue that can't be asked is asked again.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Dead letters that the queue keeps. A run that fails beyond it is in the log, and in no list.
-const DEAD_LETTERS_MAX: usize = 10_000;
-
 /// The open runs of the sessions in this node's memory.
 pub struct Keeper {
     book: Mutex<Book>,
     news: Notify,
     queue: Arc<dyn RunQueue>,
+    graves: Arc<Graves>,
+    budget: Arc<Budget>,
     patience: Patience,
 }
 
 impl Keeper {
-    /// Offers runs to this queue.
-    pub fn new(queue: Arc<dyn RunQueue>, patience: Patience) -> Arc<Self> {
-        Arc::new(Self { book: Mutex::new(Book::new(patience)), news: Notify::new(), queue, patience })
+    /// Offers runs to this queue, and tells the budget what they cost.
+    pub fn new(queue: Arc<dyn RunQueue>, graves: Arc<Graves>, budget: Arc<Budget>, patience: Patience) -> Arc<Self> {
+        Arc::new(Self { book: Mutex::new(Book::new(patience)), news: Notify::new(), queue, graves, budget, patience })
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -102,11 +103,12 @@ impl Keeper {
     }
 
     /// The terminal event is in the log: the hint goes, or is kept for an operator.
-    async fn end(&self, (session, run): &Key, lease: Option<LeaseId>, failed: Option<String>) -> Result<(), Cause> {
+    async fn end(&self, key: &Key, lease: Option<LeaseId>, failed: Option<String>) -> Result<(), Cause> {
         let failed = match failed {
-            Some(code) if self.may_bury().await? => Some(code),
+            Some(code) if self.graves.note(key, &code).await.map_err(cause)? => Some(code),
             Some(_) | None => None,
         };
+        let (session, run) = key;
         let mut gone = false;
         if let Some(lease) = lease {
             let told = match &failed {
@@ -117,18 +119,9 @@ impl Keeper {
             unless_lost(told, || ())?;
         }
         if !gone {
-            self.queue.withdraw(session, run, failed.as_deref()).await.map_err(|QueueError::Unavailable(source)| source)?;
+            self.queue.withdraw(session, run, failed.as_deref()).await.map_err(cause)?;
         }
         Ok(())
-    }
-
-    async fn may_bury(&self) -> Result<bool, Cause> {
-        let depth = self.queue.depth().await.map_err(|QueueError::Unavailable(source)| source)?;
-        let room = depth.dead < DEAD_LETTERS_MAX;
-        if !room {
-            metrics::counter!("fanfold_runs_dead_letters_dropped_total").increment(1);
-        }
-        Ok(room)
     }
 
     /// Ends a hint whose run a taker found ended.
@@ -154,6 +147,10 @@ impl Keeper {
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+fn cause(QueueError::Unavailable(source): QueueError) -> Cause {
+    source
+}
+
 /// A lease that has ended needs no word about it: the hint is the next worker's.
 fn unless_lost(told: Result<(), LeaseError>, lost: impl FnOnce()) -> Result<(), Cause> {
     match told {
@@ -176,7 +173,8 @@ async fn say_overdue(sessions: &Sessions, session: SessionKey, action: Action) {
 
 impl Observer for Keeper {
     fn run_changed(&self, session: &SessionKey, run: &Run) {
-        self.book().changed(session, run, Instant::now());
+        let cost = self.book().changed(session, run, Instant::now());
+        self.budget.spend(&session.tenant, cost);
         self.news.notify_one();
     }
 

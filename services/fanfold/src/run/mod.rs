@@ -3,7 +3,9 @@
 //! queue → **desk** → worker → log → **keeper** → queue
 
 mod book;
+pub mod budget;
 pub mod desk;
+pub mod graves;
 pub mod keeper;
 pub mod local;
 pub mod model;
