@@ -107,9 +107,21 @@ impl Append {
         }
     }
 
-    /// Waits until everything that was said is durable, or the attempt is over.
+    /// Sends what the model says next and waits until everything that was said is durable, or the attempt is over.
+    pub async fn say_all(&mut self, said: Vec<v1::Said>) -> Result<AppendEnd, AppendError> {
+        match self.say(said).await? {
+            Some(end) => Ok(end),
+            None => self.durable().await,
+        }
+    }
+
+    /// Waits until everything that was said is durable, or the attempt is over. Nothing more can be said.
     pub async fn finish(mut self) -> Result<AppendEnd, AppendError> {
         self.sender = None;
+        self.durable().await
+    }
+
+    async fn durable(&mut self) -> Result<AppendEnd, AppendError> {
         while self.acked + 1 < self.next_seq {
             if let Some(end) = take(&mut self.acked, self.replies.message().await?)? {
                 return Ok(end);

@@ -15,6 +15,9 @@ use crate::append::{Append, AppendError};
 use crate::follow::{Follow, FollowOptions};
 use crate::link::Dialer;
 
+/// How long a node waits for a run when it isn't told.
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+
 /// Where the node is and who asks.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
@@ -119,6 +122,10 @@ impl Client {
         OperationsClient::new(self.channel.clone())
     }
 
+    fn workers(&self) -> WorkersClient<Channel> {
+        WorkersClient::new(self.channel.clone())
+    }
+
     /// Has a command judged.
     pub async fn submit(&self, command: v1::Command) -> Result<v1::Receipt, RequestError> {
         let mut request = self.request(command);
@@ -152,6 +159,42 @@ impl Client {
         Ok(())
     }
 
+    /// A page of the runs that failed for good.
+    pub async fn dead_letters(&self, request: v1::ListDeadLettersRequest) -> Result<v1::ListDeadLettersReply, RequestError> {
+        Ok(self.operations().list_dead_letters(self.request(request)).await?.into_inner())
+    }
+
+    /// One of them, with its run.
+    pub async fn dead_letter(&self, run: v1::RunRef) -> Result<v1::DeadLetter, RequestError> {
+        Ok(self.operations().get_dead_letter(self.request(run)).await?.into_inner())
+    }
+
+    /// Has one tried again. Returns the run that is tried now.
+    pub async fn redrive(&self, run: v1::RunRef) -> Result<String, RequestError> {
+        Ok(self.operations().redrive_dead_letter(self.request(run)).await?.into_inner().run)
+    }
+
+    /// Waits for a run, as a worker.
+    pub async fn take_run(&self, request: v1::TakeRunRequest) -> Result<v1::TakeRunReply, RequestError> {
+        let wait = Duration::from_millis(request.wait_ms.into());
+        let mut request = self.request(request);
+        // A node that is gone without a word must not be waited for.
+        request.set_timeout(wait.max(DEFAULT_WAIT) + self.dialer.config.timeout);
+        Ok(self.workers().take_run(request).await?.into_inner())
+    }
+
+    /// Says that the worker which has a run is alive.
+    pub async fn extend_lease(&self, lease: v1::Lease) -> Result<(), RequestError> {
+        self.workers().extend_lease(self.request(lease)).await?;
+        Ok(())
+    }
+
+    /// Gives back a run that the worker has not started.
+    pub async fn give_back_run(&self, request: v1::GiveBackRunRequest) -> Result<(), RequestError> {
+        self.workers().give_back_run(self.request(request)).await?;
+        Ok(())
+    }
+
     /// Begins to follow a session. Connects when [`Follow::next`] is called.
     pub fn follow(&self, session: &str, options: FollowOptions) -> Result<Follow, fanfold_fold::IdError> {
         Ok(Follow::new(self.dialer.clone(), session.parse()?, options))
@@ -159,8 +202,7 @@ impl Client {
 
     /// Starts an attempt at a run, or goes on with one.
     pub async fn append(&self, start: v1::AppendStart) -> Result<Append, AppendError> {
-        let workers = WorkersClient::new(self.channel.clone());
-        Append::start(workers, start, self.authorization.as_ref()).await
+        Append::start(self.workers(), start, self.authorization.as_ref()).await
     }
 }
 

@@ -188,6 +188,12 @@ pub trait RunQueue: Send + Sync + 'static {
     /// The fold has given the run up, or nobody can carry it out: operators see it, and the session's next run is free to go.
     async fn bury(&self, id: LeaseId, reason: &str) -> Result<(), LeaseError>;
 
+    /// The run has ended while nobody had its hint, such as by a cancel: the hint goes or, where a reason is given, is buried.
+    /// One that is leased stays with its worker, and one that a queue can't find in its midst is left to whoever takes it next.
+    async fn withdraw(&self, _session: &SessionKey, _run: &RunId, _reason: Option<&str>) -> Result<(), QueueError> {
+        Ok(())
+    }
+
     /// How many hints there are.
     async fn depth(&self) -> Result<Depth, QueueError>;
 

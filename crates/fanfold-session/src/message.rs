@@ -169,6 +169,14 @@ pub struct Looked {
     pub attempt: Option<(AttemptId, u64)>,
     /// The first offset whose record could not be read and was passed over, if there is one.
     pub degraded: Option<Offset>,
+    /// Tokens, read and written, of all its runs.
+    pub tokens: u64,
+}
+
+/// Tokens of all runs.
+pub(crate) fn tokens(view: &View) -> u64 {
+    let usages = view.runs.iter().filter_map(|run| run.usage.as_ref());
+    usages.fold(0, |sum, usage| sum.saturating_add(usage.input).saturating_add(usage.output))
 }
 
 pub(crate) struct WatchRun {

@@ -7,7 +7,7 @@ use fanfold_fold::{Cursor, FOLD_VERSION, Offset, SessionStatus};
 use crate::codec::{DeltaFrame, FormatId, SnapshotFrame};
 use crate::error::SubscribeError;
 use crate::live::Live;
-use crate::message::{Answer, Attach, How, Look, Looked, Mode, Msg, Repair, Reset, Start};
+use crate::message::{Answer, Attach, How, Look, Looked, Mode, Msg, Repair, Reset, Start, tokens};
 use crate::ring::Reach;
 
 /// The newest encoded snapshot: a crowd that reloads at once shares it.
@@ -141,7 +141,8 @@ impl Live {
         let offset: Offset = self.folded.offset;
         let (view, older) = self.folded.state.view().window(look.window);
         let attempt = self.folded.state.current_attempt().map(|(attempt, seq)| (attempt.clone(), seq));
-        let looked = Looked { view, older, offset, cursor: self.cursor(offset), attempt, degraded: self.folded.degraded };
+        let (cursor, degraded, tokens) = (self.cursor(offset), self.folded.degraded, tokens(self.folded.state.view()));
+        let looked = Looked { view, older, offset, cursor, attempt, degraded, tokens };
         let _ = look.reply.send(Ok(looked));
     }
 }

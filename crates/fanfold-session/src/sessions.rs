@@ -17,7 +17,7 @@ use crate::feed::{Ended, Feed};
 use crate::guard::guard;
 use crate::hydrate::{Folded, history, state_at};
 use crate::inbox::{Inbox, Signal};
-use crate::message::{Answer, Attach, Look, Looked, Msg, Produce, Receipt, Start, Submit, WatchRun};
+use crate::message::{Answer, Attach, Look, Looked, Msg, Produce, Receipt, Start, Submit, WatchRun, tokens};
 use crate::node::{Node, Ports};
 use crate::subscription::{Subscribe, Subscribed, Subscription};
 use crate::supervisor::Supervisor;
@@ -211,7 +211,8 @@ impl Sessions {
         let (view, older) = folded.state.view().window(window);
         let cursor = self.node().cursor(key, folded.offset);
         let attempt = folded.state.current_attempt().map(|(attempt, seq)| (attempt.clone(), seq));
-        Ok(Looked { view, older, offset: folded.offset, cursor, attempt, degraded: folded.degraded })
+        let tokens = tokens(folded.state.view());
+        Ok(Looked { view, older, offset: folded.offset, cursor, attempt, degraded: folded.degraded, tokens })
     }
 
     /// Records after `after` as they were stored, at most `records_max`, and whether that is all.

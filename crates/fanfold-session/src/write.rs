@@ -138,8 +138,9 @@ impl Live {
             }
         }
         let (node, session, myself) = (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone());
+        let id = append_id(&key, record);
         tokio::spawn(async move {
-            let result = node.ports.log.append(&session, bytes, expect, Some(&append_id(&key))).await;
+            let result = node.ports.log.append(&session, bytes, expect, Some(&id)).await;
             let _ = myself.send_message(Msg::Appended(key, result));
         });
     }
@@ -256,10 +257,14 @@ fn said_bytes(output: &Output) -> usize {
     said.map(|bytes| bytes + FRAME).sum()
 }
 
-/// Names the append, so that a repetition within the log's window is stored once.
-fn append_id(key: &PendingKey) -> String {
+/// Names the append, so that a repetition within the log's window is stored once. Output that begins at the same sequence and says more
+/// is no repetition: the fold skips what it knows of it.
+fn append_id(key: &PendingKey, record: &Record) -> String {
     match key {
         PendingKey::Command(id) => id.to_string(),
-        PendingKey::Output(attempt, seq) => format!("{attempt}.{seq}"),
+        PendingKey::Output(attempt, seq) => {
+            let said = record.events.iter().map(|event| if let Event::Output(output) = event { output.said.len() } else { 0 });
+            format!("{attempt}.{seq}.{}", said.sum::<usize>())
+        }
     }
 }

@@ -54,6 +54,7 @@
 pub mod conformance;
 mod embedded;
 mod metric;
+mod notes;
 mod port;
 #[cfg(feature = "scylla")]
 mod scylla;
@@ -61,6 +62,7 @@ mod stored;
 
 pub use embedded::{EmbeddedStore, EmbeddedStoreConfig, OpenError};
 pub use metric::describe_metrics;
+pub use notes::{NOTE_BYTES_MAX, NoteKind, Notes};
 pub use port::{
     Archive, Begun, Eraser, Erasure, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery, SessionRow, Snapshot,
     SnapshotStore, StoreError,

@@ -97,6 +97,9 @@ table! {
     ToolCallSettled "tool_call_settled" 409 FailedPrecondition 4519 No NotApplied "The tool call does not wait for a decision.";
     NothingToCancel "nothing_to_cancel" 409 FailedPrecondition 4520 No NotApplied "No run is open.";
     FieldLimit "field_limit" 400 InvalidArgument 4521 No NotApplied "A field is empty, too long, or there are too many of it.";
+    LeaseLost "lease_lost" 409 Aborted 4530 No NotApplied "The lease has ended; the run may be another worker's by now.";
+    TooManyRuns "too_many_runs" 429 ResourceExhausted 4435 Later NotApplied "As many runs are open as may be.";
+    TokensExhausted "tokens_exhausted" 429 ResourceExhausted 4531 No NotApplied "The budget of tokens is used up.";
     Conflict "conflict" 409 Aborted 4522 No NotApplied "The session has moved on from the cursor that the command depends on.";
     BadRequest "bad_request" 400 InvalidArgument 4500 No NotApplied "The request is malformed.";
     TooLarge "too_large" 413 ResourceExhausted 4523 No NotApplied "The request is over the limit.";

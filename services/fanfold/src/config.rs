@@ -150,11 +150,46 @@ pub struct RunConfig {
     pub silence_ms_max: u64,
     /// A run that no worker takes for so long fails with `no_worker`.
     pub queued_ms_max: u64,
+    /// What sessions and tenants may have.
+    pub limits: RunLimits,
     /// Recorded model answers, one JSON chunk a line; runs take them in turn. Without any, the built-in generator answers.
     pub model_recordings: Vec<PathBuf>,
     /// Time between two chunks; absent: a human pace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_pace_ms: Option<u64>,
+}
+
+/// `[runs.limits]`: asked before a run is requested. What is absent has no limit but the fold's: 64 open runs in a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunLimits {
+    /// Open runs of a session. Another is refused with `too_many_runs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_open_runs_max: Option<usize>,
+    /// Tokens, read and written, of all of a session's runs. When they are used up, another run is refused with `tokens_exhausted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_tokens_max: Option<u64>,
+    /// Open runs of a tenant on this node. Another is refused with `too_many_runs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_open_runs_max: Option<usize>,
+    /// Tokens of a tenant's runs on this node in the time below. When they are used up, another run is refused with
+    /// `tokens_exhausted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_tokens_max: Option<u64>,
+    /// How long a tenant's tokens are counted, from the first one on, before the count begins anew.
+    pub tenant_tokens_window_ms: u64,
+}
+
+impl Default for RunLimits {
+    fn default() -> Self {
+        Self {
+            session_open_runs_max: None,
+            session_tokens_max: None,
+            tenant_open_runs_max: None,
+            tenant_tokens_max: None,
+            tenant_tokens_window_ms: 86_400_000,
+        }
+    }
 }
 
 impl Default for NodeConfig {
@@ -230,6 +265,7 @@ impl Default for RunConfig {
             worker_slots: 8,
             silence_ms_max: 60_000,
             queued_ms_max: 600_000,
+            limits: RunLimits::default(),
             model_recordings: Vec::new(),
             model_pace_ms: None,
         }
@@ -344,7 +380,9 @@ mod tests {
             }
         }
         // An absent value is documented as a comment.
-        assert!(SAMPLE.contains("# model_pace_ms ="));
+        let absent =
+            ["model_pace_ms", "session_open_runs_max", "session_tokens_max", "tenant_open_runs_max", "tenant_tokens_max"];
+        assert!(absent.iter().all(|key| SAMPLE.contains(&format!("# {key} ="))));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fanfold_fold::{Action, AttemptLost, Command, Offset, RunStatus, SessionKey};
 use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog};
+use fanfold_runs::{EmbeddedRunQueue, EmbeddedRunQueueConfig, RunQueue};
 use fanfold_session::{FrameCodec, Ports, Sessions};
 use fanfold_store::EmbeddedStore;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -18,9 +19,14 @@ use crate::auth::{Authenticator, JwtKeys};
 use crate::clock;
 use crate::config::Config;
 use crate::edge::{Edge, Framing};
+use crate::run::Patience;
+use crate::run::budget::Budget;
+use crate::run::desk::Desk;
+use crate::run::graves::Graves;
 use crate::run::keeper::Keeper;
-use crate::run::model::{Generator, Model, Recorded};
-use crate::run::worker;
+use crate::run::local::{self, LocalRuns};
+use crate::run::model::{self, Model};
+use crate::run::worker::{self, Phase};
 use crate::{grpc, http};
 
 /// How long clients that were told to come back elsewhere may take to leave.
@@ -46,15 +52,22 @@ impl Node {
     /// Opens log and store, then binds its ports. Nothing is served before everything is sound.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         config.check()?;
-        let model = model(&config)?;
+        let model = model::open(&config.runs)?;
         let authenticator = authenticator(&config)?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().context("metrics")?;
         let data = &config.node.data;
         let log_config = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
         let log = Arc::new(EmbeddedLog::open(log_config, Arc::new(clock::now_ms)).context("the log does not open")?);
         let store = Arc::new(EmbeddedStore::open(data.join("store")).context("the store does not open")?);
-        let keeper =
-            Keeper::new(Duration::from_millis(config.runs.silence_ms_max), Duration::from_millis(config.runs.queued_ms_max));
+        fanfold_runs::describe_metrics();
+        // Empty: every session that comes into memory offers its open runs.
+        let queue: Arc<dyn RunQueue> =
+            Arc::new(EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms)));
+        let graves = Arc::new(Graves::new(Arc::clone(&queue), store.clone()));
+        graves.restore().await.context("dead letters can't be read")?;
+        let budget =
+            Arc::new(Budget::open(config.runs.limits.clone(), store.clone()).await.context("used tokens can't be read")?);
+        let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), patience(&config));
         let ports = Ports {
             log: log.clone(),
             snapshots: store.clone(),
@@ -67,9 +80,13 @@ impl Node {
         };
         let sessions = Sessions::start(ports, config.session.to_session()).await.context("sessions")?;
         let (drain, draining) = watch::channel(false);
+        let desk = Desk::new(config.node.name.clone(), sessions.clone(), queue, Arc::clone(&keeper));
         let edge = Arc::new(Edge {
             node: config.node.name.clone(),
             sessions,
+            desk,
+            graves,
+            budget,
             index: store.clone(),
             parking: store,
             authenticator,
@@ -92,11 +109,14 @@ impl Node {
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, edge, log, keeper, model, metrics, drain, http, grpc } = self;
         let sessions = edge.sessions.clone();
-        tokio::spawn(Arc::clone(&keeper).watch(sessions.clone()));
+        tokio::spawn(Arc::clone(&keeper).tell());
+        tokio::spawn(keeper.watch(sessions.clone()));
+        tokio::spawn(Arc::clone(&edge.desk).serve());
+        tokio::spawn(Arc::clone(&edge.budget).note());
         tokio::spawn(recover(Arc::clone(&edge)));
-        if config.runs.worker_slots > 0 {
-            tokio::spawn(worker::work(sessions.clone(), keeper, model, config.runs.worker_slots));
-        }
+        let (phase, phases) = watch::channel(Phase::Working);
+        let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone() });
+        let worker = tokio::spawn(worker::work(runs, model, config.runs.worker_slots, phases));
         let router = http::router(Arc::clone(&edge), metrics);
         let http = tokio::spawn(http::serve(http, router, config.limits.send_buffer_bytes, told(drain.subscribe())));
         let grpc = tokio::spawn(grpc::serve(Arc::clone(&edge), grpc, told(drain.subscribe())));
@@ -104,6 +124,11 @@ impl Node {
         tracing::info!("draining");
         let deadline = Instant::now() + Duration::from_millis(config.node.drain_ms_max);
         drain.send_replace(true);
+        // What its worker writes goes to another one at once, as long as that can still be said in the log.
+        phase.send_replace(Phase::Stopping);
+        if tokio::time::timeout(LEAVE_WITHIN, worker).await.is_err() {
+            tracing::warn!("some runs could not be given up in time; they are tried again");
+        }
         // Clients are told to come back; then the sessions keep their states.
         let left = edge.connections.acquire_many(u32::try_from(config.limits.connections_max).unwrap_or(u32::MAX));
         if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
@@ -112,6 +137,7 @@ impl Node {
         if !sessions.drain(deadline).await {
             tracing::warn!("some sessions did not keep their state in time; the log has everything");
         }
+        edge.budget.note_now().await;
         log.close().await;
         let _ = tokio::time::timeout_at(deadline, async { tokio::join!(http, grpc) }).await;
         tracing::info!("drained");
@@ -144,7 +170,7 @@ async fn recover_all(edge: &Edge, unfinished: Vec<SessionKey>) {
     for session in unfinished {
         let Ok(looked) = edge.sessions.look(&session, Offset::NONE, usize::MAX).await else { continue };
         let lost =
-            looked.view.open_runs().filter(|run| run.worker.as_deref() == Some(worker::NAME) && run.status == RunStatus::Running);
+            looked.view.open_runs().filter(|run| run.worker.as_deref() == Some(local::NAME) && run.status == RunStatus::Running);
         for run in lost {
             let Some(attempt) = run.attempt.clone() else { continue };
             let action = Action::LoseAttempt(AttemptLost { run: run.id.clone(), attempt });
@@ -165,12 +191,11 @@ async fn told(mut draining: watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-fn model(config: &Config) -> anyhow::Result<Arc<dyn Model>> {
-    let pace = config.runs.model_pace_ms.map(Duration::from_millis);
-    if config.runs.model_recordings.is_empty() {
-        return Ok(Arc::new(Generator::new(pace)));
+fn patience(config: &Config) -> Patience {
+    Patience {
+        silence_max: Duration::from_millis(config.runs.silence_ms_max),
+        queued_max: Duration::from_millis(config.runs.queued_ms_max),
     }
-    Ok(Arc::new(Recorded::open(&config.runs.model_recordings, pace).context("the recording can't be played")?))
 }
 
 fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {

@@ -186,6 +186,41 @@ impl Lines {
         Ok(())
     }
 
+    /// Takes out a hint that nobody has, or buries it. Says whether it was there.
+    pub(crate) fn withdraw(&mut self, session: &SessionKey, run: &RunId, reason: Option<String>, now_ms: u64) -> bool {
+        let Some(line) = self.lines.get_mut(session) else { return false };
+        let Some(at) = line.waiting.iter().position(|waiting| waiting.hint.run == *run) else { return false };
+        if at == 0 && matches!(line.head, Head::Leased { .. }) {
+            return false;
+        }
+        let Some(Waiting { hint, deliveries }) = line.waiting.remove(at) else { return false };
+        line.runs.remove(run);
+        self.open -= 1;
+        if at == 0 {
+            self.unsettle(session);
+            self.settle(session.clone(), None, now_ms);
+        }
+        if let Some(reason) = reason {
+            let key = (session.clone(), run.clone());
+            self.dead.insert(key, DeadLetter { hint, reason, deliveries, buried_at_ms: now_ms });
+        }
+        true
+    }
+
+    /// The line's first hint is gone: it is neither to be had nor due.
+    fn unsettle(&mut self, session: &SessionKey) {
+        match self.lines.get(session).map(|line| &line.head) {
+            Some(Head::Ready) => {
+                let bucket = bucket(&session.tenant, self.buckets.len());
+                self.buckets[bucket].retain(|ready| ready != session);
+            }
+            Some(Head::Delayed { until_ms }) => {
+                self.due.remove(&(*until_ms, session.clone()));
+            }
+            Some(Head::Leased { .. }) | None => {}
+        }
+    }
+
     pub(crate) fn redrive(&mut self, session: &SessionKey, run: &RunId, now_ms: u64) -> bool {
         let Some(letter) = self.dead.remove(&(session.clone(), run.clone())) else { return false };
         self.push(Hint { not_before_ms: None, ..letter.hint }, now_ms);

@@ -149,6 +149,14 @@ impl RunQueue for EmbeddedRunQueue {
         Ok(())
     }
 
+    async fn withdraw(&self, session: &SessionKey, run: &RunId, reason: Option<&str>) -> Result<(), QueueError> {
+        let withdrawn = self.change(|lines, now_ms| lines.withdraw(session, run, reason.map(shortened), now_ms));
+        if withdrawn && reason.is_some() {
+            metrics::counter!(metric::BURIED).increment(1);
+        }
+        Ok(())
+    }
+
     async fn depth(&self) -> Result<Depth, QueueError> {
         Ok(self.with(|lines, _| lines.depth()))
     }

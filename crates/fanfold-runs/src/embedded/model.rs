@@ -20,6 +20,7 @@ enum Step {
     GiveBack { nth: usize, delay: u64 },
     Bury { nth: usize },
     Redrive { session: u8, run: u8 },
+    Withdraw { session: u8, run: u8, bury: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -32,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..9usize, 0..50u64).prop_map(|(nth, delay)| Step::GiveBack { nth, delay }),
         1 => (0..9usize).prop_map(|nth| Step::Bury { nth }),
         1 => (0..4u8, 0..5u8).prop_map(|(session, run)| Step::Redrive { session, run }),
+        1 => (0..4u8, 0..5u8, any::<bool>()).prop_map(|(session, run, bury)| Step::Withdraw { session, run, bury }),
     ]
 }
 
@@ -124,6 +126,19 @@ impl Model {
                 if was_live {
                     self.order.get_mut(&lease.hint.session).unwrap().remove(0);
                     self.dead.insert((lease.hint.session, lease.hint.run));
+                }
+            }
+            Step::Withdraw { session: number, run: id, bury } => {
+                let (key, run) = (session(number), run(id));
+                let leased = self.live().any(|lease| lease.hint.session == key && lease.hint.run == run);
+                let line = self.order.entry(key.clone()).or_default();
+                let there = line.contains(&run) && !leased;
+                assert_eq!(lines.withdraw(&key, &run, bury.then(|| "why".into()), now_ms), there);
+                if there {
+                    line.retain(|waiting| *waiting != run);
+                    if bury {
+                        self.dead.insert((key, run));
+                    }
                 }
             }
             Step::Redrive { session: number, run: id } => {

@@ -16,6 +16,11 @@ const ATTEMPTS: u8 = b'n';
 const ERASED: u8 = b'e';
 const UNDONE: u8 = b'u';
 
+/// Tell notes, which are in the same keyspace: dead letters, hooks, and what was used up.
+pub(crate) const NOTE_DEAD_LETTER: u8 = b'd';
+pub(crate) const NOTE_HOOK: u8 = b'h';
+pub(crate) const NOTE_USAGE: u8 = b's';
+
 /// The offset that a snapshot's key ends with.
 pub(crate) fn snapshot_offset(key: &[u8]) -> Option<Offset> {
     Some(Offset(u64::from_be_bytes(*key.last_chunk()?)))

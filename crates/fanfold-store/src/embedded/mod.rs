@@ -8,6 +8,7 @@ mod disk;
 mod erase;
 mod error;
 mod layout;
+mod notes;
 mod read;
 mod unfinished;
 mod writer;

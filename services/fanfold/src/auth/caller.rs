@@ -107,6 +107,14 @@ pub fn authorize(caller: &Caller, action: Action, session: Option<&SessionId>) -
     }
 }
 
+/// Whether there can be a session that the caller may do this with. Each is then asked for by itself.
+pub fn authorize_some(caller: &Caller, action: Action) -> Result<(), Denied> {
+    match &caller.grants {
+        Grants::All => authorize(caller, action, None),
+        Grants::Sessions(granted) => granted.iter().try_fold((), |(), session| authorize(caller, action, Some(session))),
+    }
+}
+
 /// The table of who may what.
 fn role_allows(role: Role, action: Action) -> bool {
     match (role, action) {

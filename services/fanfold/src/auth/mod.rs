@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fanfold_fold::TenantId;
 
-pub use caller::{Action, Caller, Denied, Grants, Role, authorize};
+pub use caller::{Action, Caller, Denied, Grants, Role, authorize, authorize_some};
 pub use jwt::{JwtKeys, KeyError, KeyFile, TokenError};
 
 /// How callers are told apart.

@@ -6,7 +6,7 @@ use fanfold_client::{Client, RequestError};
 use fanfold_wire::v1;
 use fanfold_wire::v1::command::Action;
 
-use super::{Cancel, EventsOf, Open, Output, REFUSED, SendText, StateOf, UNREACHABLE};
+use super::{Cancel, DeadLetters, EventsOf, Open, Output, REFUSED, SendText, StateOf, UNREACHABLE};
 use crate::clock;
 
 /// What to print, or why not.
@@ -57,6 +57,47 @@ pub(super) async fn unpark(client: &Client, session: &str) -> Done {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => failed(error),
     }
+}
+
+pub(super) async fn dead_letters(client: &Client, output: Output, what: Option<DeadLetters>) -> Done {
+    let done = match what {
+        None => return list_dead_letters(client, output).await,
+        Some(DeadLetters::Show { session, run }) => client.dead_letter(v1::RunRef { session, run }).await.map(|letter| {
+            output.line(&letter, || {
+                let error = letter.details.as_ref().and_then(|run| run.error.as_ref()).map_or("", |error| &error.message);
+                format!("{}\n{error}", letter_line(&letter))
+            })
+        }),
+        Some(DeadLetters::Redrive { session, run }) => {
+            client.redrive(v1::RunRef { session, run }).await.map(|run| output.line(&run, || run.clone()))
+        }
+    };
+    match done {
+        Ok(printed) => printed.map(|()| ExitCode::SUCCESS),
+        Err(error) => failed(error),
+    }
+}
+
+async fn list_dead_letters(client: &Client, output: Output) -> Done {
+    let mut page = None;
+    loop {
+        let reply = match client.dead_letters(v1::ListDeadLettersRequest { page, limit: 500 }).await {
+            Ok(reply) => reply,
+            Err(error) => return failed(error),
+        };
+        for letter in &reply.letters {
+            output.line(letter, || letter_line(letter))?;
+        }
+        match reply.next_page {
+            Some(next) => page = Some(next),
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn letter_line(letter: &v1::DeadLetter) -> String {
+    let v1::DeadLetter { session, run, reason, deliveries, buried_at_ms, .. } = letter;
+    format!("{session}\t{run}\t{reason}\t{deliveries}\t{buried_at_ms}")
 }
 
 pub(super) async fn open(client: &Client, output: Output, open: Open) -> Done {

@@ -5,6 +5,7 @@ mod ask;
 mod epoch;
 mod node;
 mod tail;
+mod worker;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use fanfold_client::{Client, ClientConfig};
+
+use crate::config::RunConfig;
 
 /// The session or the node said no.
 const REFUSED: u8 = 3;
@@ -91,8 +94,23 @@ enum Command {
     Parked,
     /// Let a parked session be tried again.
     Unpark { session: String },
+    /// List runs that failed for good, look at one, or have it tried again.
+    DeadLetters {
+        #[command(subcommand)]
+        what: Option<DeadLetters>,
+    },
+    /// Answer a node's runs, as the worker inside a node does, from a process of its own.
+    Worker(Worker),
     /// Write an answer from JSON lines on standard input.
     Append(AppendTo),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// Show one, with its run.
+    Show { session: String, run: String },
+    /// Have it tried again, as a new run for the same message.
+    Redrive { session: String, run: String },
 }
 
 /// Options of `open`.
@@ -188,6 +206,46 @@ pub(crate) struct AppendTo {
     run: Option<String>,
 }
 
+/// What answers, in a node or a worker.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Model {
+    /// A recorded model answer, one JSON chunk a line; may be given several times, runs take them in turn.
+    #[arg(long, value_name = "FILE")]
+    model_recording: Vec<PathBuf>,
+    /// Milliseconds between two chunks of the model; 0: as fast as it can. Default: a human pace.
+    #[arg(long, value_name = "MS")]
+    model_pace: Option<u64>,
+}
+
+impl Model {
+    /// What is given goes before what is configured.
+    fn apply(self, config: &mut RunConfig) {
+        if !self.model_recording.is_empty() {
+            config.model_recordings = self.model_recording;
+        }
+        config.model_pace_ms = self.model_pace.or(config.model_pace_ms);
+    }
+}
+
+/// Options of `worker`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Worker {
+    /// The node's gRPC address; by default the one of `--grpc-url`.
+    #[arg(long, value_name = "URL")]
+    node: Option<String>,
+    /// How runs name this worker.
+    #[arg(long, default_value = "worker")]
+    name: String,
+    /// Runs that it answers at a time.
+    #[arg(long, default_value_t = 8)]
+    slots: usize,
+    /// A configuration file, of which `[runs]` says what answers.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    model: Model,
+}
+
 /// Options of `dev`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dev {
@@ -200,12 +258,8 @@ pub(crate) struct Dev {
     /// The folder of log and store.
     #[arg(long, default_value = "data")]
     data: PathBuf,
-    /// A recorded model answer, one JSON chunk a line; may be given several times, runs take them in turn.
-    #[arg(long, value_name = "FILE")]
-    model_recording: Vec<PathBuf>,
-    /// Milliseconds between two chunks of the model; 0: as fast as it can. Default: a human pace.
-    #[arg(long, value_name = "MS")]
-    model_pace: Option<u64>,
+    #[command(flatten)]
+    model: Model,
     /// Runs that the worker inside answers at a time; 0: none, another worker does.
     #[arg(long, default_value_t = 8)]
     worker_slots: usize,
@@ -234,6 +288,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { command, url, grpc_url, token, json } = arguments;
     let output = if json { Output::Json } else { Output::Text };
+    let grpc_url = match &command {
+        Command::Worker(Worker { node: Some(node), .. }) => node.clone(),
+        _ => grpc_url,
+    };
     let client = || Client::new(ClientConfig { http: url, grpc: grpc_url, token, ..ClientConfig::default() });
     match command {
         Command::Dev(dev) => node::dev(dev).await,
@@ -248,6 +306,8 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Epoch(epoch) => epoch::epoch(output, epoch),
         Command::Parked => ask::parked(&client()?, output).await,
         Command::Unpark { session } => ask::unpark(&client()?, &session).await,
+        Command::DeadLetters { what } => ask::dead_letters(&client()?, output, what).await,
+        Command::Worker(worker) => worker::worker(client()?, worker).await,
         Command::Append(append) => append::append(&client()?, output, append).await,
     }
 }

@@ -14,8 +14,7 @@ pub(super) async fn dev(dev: Dev) -> anyhow::Result<ExitCode> {
     config.listen.http = dev.http;
     config.listen.grpc = dev.grpc;
     config.node.data = dev.data;
-    config.runs.model_recordings = dev.model_recording;
-    config.runs.model_pace_ms = dev.model_pace;
+    dev.model.apply(&mut config.runs);
     config.runs.worker_slots = dev.worker_slots;
     // Whatever the environment says: `dev` asks nobody who they are, so it stays on this machine.
     config.auth.keys.clear();
@@ -41,14 +40,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 /// Standard output is for programs; it may be closed.
-fn write(text: &str) -> std::io::Result<()> {
+pub(super) fn write(text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-fn start_log(format: LogFormat) {
+pub(super) fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("FANFOLD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
@@ -57,7 +56,7 @@ fn start_log(format: LogFormat) {
     }
 }
 
-fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

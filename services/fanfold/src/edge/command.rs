@@ -1,6 +1,6 @@
 //! A client's command: who may, which ids it lacks, what became of it.
 
-use fanfold_fold::{Command, CommandId, Offset, Settled, Verdict};
+use fanfold_fold::{Command, CommandId, Offset, SessionKey, Settled, Verdict};
 use fanfold_session::Receipt;
 use fanfold_wire::convert::id;
 use fanfold_wire::v1::command::Action as Wire;
@@ -9,6 +9,7 @@ use fanfold_wire::{ErrorCode, v1};
 use super::{Edge, Failure, least};
 use crate::auth::{Action, Caller};
 use crate::clock;
+use crate::run::budget::OverBudget;
 
 /// Ids as the client gave them or as they were minted.
 #[derive(Default)]
@@ -30,12 +31,65 @@ impl Edge {
             given => id(given, "id")?,
         };
         let minted = mint(&mut action, &command_id);
+        if let Some(interrupt) = requested_run(&action)
+            && let Err(over) = self.may_run(&key, interrupt).await?
+            && !self.has_run(&key, &minted.run).await?
+        {
+            return Err(over.into());
+        }
         let if_last = command.if_last.as_deref().map(|cursor| least(&key, Some(cursor))).transpose()?;
         let at_least = least(&key, command.at_least.as_deref())?.max(if_last.unwrap_or(Offset::NONE));
         let by = (!caller.subject.is_empty()).then(|| caller.subject.to_string());
         let command = Command { id: command_id.clone(), at_ms: clock::now_ms(), by, action: action.try_into()? };
         let receipt = self.sessions.submit(&key, command, if_last, at_least).await?;
         Ok(told(&command_id, key.session.as_str(), &receipt, minted))
+    }
+}
+
+impl Edge {
+    /// Whether the session and its tenant may have one more run.
+    async fn may_run(&self, key: &SessionKey, interrupt: bool) -> Result<Result<(), OverBudget>, Failure> {
+        let tenant = self.budget.tenant_allows(&key.tenant, self.desk.open_of(&key.tenant));
+        if tenant.is_err() || !self.budget.looks_at_sessions() {
+            return Ok(tenant);
+        }
+        let looked = self.sessions.look(key, Offset::NONE, 0).await?;
+        // Those that are open are cancelled, where that is asked for.
+        let open = if interrupt { 0 } else { looked.view.open_runs().count() };
+        Ok(self.budget.session_allows(open, looked.tokens))
+    }
+
+    /// Whether the run was requested before: a repetition asks what became of the first.
+    async fn has_run(&self, key: &SessionKey, run: &str) -> Result<bool, Failure> {
+        let looked = self.sessions.look(key, Offset::NONE, usize::MAX).await?;
+        Ok(looked.view.run(&id(run, "run")?).is_some())
+    }
+}
+
+impl From<OverBudget> for Failure {
+    fn from(over: OverBudget) -> Self {
+        Self::new(match over {
+            OverBudget::Runs => ErrorCode::TooManyRuns,
+            OverBudget::Tokens => ErrorCode::TokensExhausted,
+        })
+    }
+}
+
+/// Whether a run is asked for, and is to interrupt others.
+fn requested_run(action: &Wire) -> Option<bool> {
+    match action {
+        Wire::Send(send) => send.answer.as_ref().map(|answer| answer.interrupt),
+        Wire::RequestRun(requested) => Some(requested.interrupt),
+        Wire::Open(_)
+        | Wire::SetTitle(_)
+        | Wire::Close(_)
+        | Wire::Erase(_)
+        | Wire::Cancel(_)
+        | Wire::Steer(_)
+        | Wire::DecideTool(_)
+        | Wire::Custom(_)
+        | Wire::StartRun(_)
+        | Wire::LoseAttempt(_) => None,
     }
 }
 
@@ -57,7 +111,7 @@ fn needed(action: &Wire) -> Action {
 fn mint(action: &mut Wire, command: &CommandId) -> Minted {
     let fill = |id: &mut String, prefix: &str| {
         if id.is_empty() {
-            *id = derived(prefix, command);
+            *id = derived(prefix, command.as_str());
         }
         id.clone()
     };
@@ -91,10 +145,9 @@ fn mint(action: &mut Wire, command: &CommandId) -> Minted {
     }
 }
 
-/// An id of at most 64 characters that belongs to the command.
-fn derived(prefix: &str, command: &CommandId) -> String {
+/// An id of at most 64 characters that belongs to another, such as a command's.
+pub(super) fn derived(prefix: &str, text: &str) -> String {
     let room = fanfold_fold::ID_CHARS_MAX - prefix.len();
-    let text = command.as_str();
     if text.len() <= room {
         return format!("{prefix}{text}");
     }

@@ -1,5 +1,6 @@
 //! What every transport shares: who asks, what they ask for, how they are answered. Transports only move bytes.
 
+mod attempt;
 mod command;
 mod failure;
 mod framing;
@@ -7,6 +8,7 @@ mod operations;
 mod simple;
 mod subscriptions;
 mod talk;
+mod work;
 
 use std::sync::Arc;
 
@@ -20,7 +22,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::auth::{Action, Authenticator, Caller, authorize};
 use crate::clock;
 use crate::config::LimitConfig;
+use crate::run::budget::Budget;
+use crate::run::desk::Desk;
+use crate::run::graves::Graves;
 
+pub(crate) use attempt::{Attempt, over};
 pub use failure::Failure;
 pub use framing::Framing;
 pub(crate) use subscriptions::{Filling, Subscriptions};
@@ -35,6 +41,12 @@ pub struct Edge {
     pub node: String,
     /// The sessions.
     pub sessions: Sessions,
+    /// Where workers get runs.
+    pub desk: Arc<Desk>,
+    /// Runs that failed for good.
+    pub graves: Arc<Graves>,
+    /// How many runs and tokens there may be.
+    pub budget: Arc<Budget>,
     /// What sessions there are.
     pub index: Arc<dyn SessionIndex>,
     /// What must not be loaded.

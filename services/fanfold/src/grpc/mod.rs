@@ -119,11 +119,44 @@ impl Operations for Service {
         let caller = self.caller(request.metadata())?;
         self.edge.unpark(&caller, &request.get_ref().session).await.map(Response::new).map_err(refuse)
     }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.dead_letters(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn get_dead_letter(&self, request: Request<v1::RunRef>) -> Result<Response<v1::DeadLetter>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.dead_letter(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn redrive_dead_letter(&self, request: Request<v1::RunRef>) -> Result<Response<v1::RedriveReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.redrive(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
 }
 
 #[tonic::async_trait]
 impl Workers for Service {
     type AppendStream = append::ReplyStream;
+
+    async fn take_run(&self, request: Request<v1::TakeRunRequest>) -> Result<Response<v1::TakeRunReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.take_run(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn extend_lease(&self, request: Request<v1::Lease>) -> Result<Response<v1::ExtendLeaseReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.extend_lease(&caller, request.get_ref()).map(Response::new).map_err(refuse)
+    }
+
+    async fn give_back_run(&self, request: Request<v1::GiveBackRunRequest>) -> Result<Response<v1::GiveBackRunReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.give_back_run(&caller, request.get_ref()).map(Response::new).map_err(refuse)
+    }
 
     async fn append(&self, request: Request<Streaming<v1::AppendRequest>>) -> Result<Response<append::ReplyStream>, Status> {
         let caller = self.caller(request.metadata())?;

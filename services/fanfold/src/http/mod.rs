@@ -5,6 +5,7 @@ mod page;
 mod problem;
 mod rest;
 mod sse;
+mod work;
 mod ws;
 
 use std::sync::Arc;
@@ -37,6 +38,13 @@ pub fn router(edge: Arc<Edge>, metrics: PrometheusHandle) -> Router {
         .route("/v1/sessions/{session}/presence", post(rest::presence))
         .route("/v1/sessions/{session}/unpark", post(rest::unpark))
         .route("/v1/parked", get(rest::parked))
+        .route("/v1/dead-letters", get(rest::dead_letters))
+        .route("/v1/dead-letters/{session}/{run}", get(rest::dead_letter))
+        .route("/v1/dead-letters/{session}/{run}/redrive", post(rest::redrive))
+        .route("/v1/sessions/{session}/runs/{run}/output", post(work::output))
+        .route("/v1/runs/take", post(work::take))
+        .route("/v1/runs/extend", post(work::extend))
+        .route("/v1/runs/give-back", post(work::give_back))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(move || std::future::ready(metrics.render())))

@@ -20,12 +20,12 @@ use crate::edge::{Edge, Failure};
 
 type Answer<T> = Result<Json<T>, Problem>;
 
-fn caller(edge: &Edge, headers: &HeaderMap) -> Result<Caller, Problem> {
+pub(super) fn caller(edge: &Edge, headers: &HeaderMap) -> Result<Caller, Problem> {
     Ok(edge.caller(bearer(headers).as_deref())?)
 }
 
 /// Reads a body; an empty one is an empty object.
-fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+pub(super) fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
     serde_json::from_slice(bytes).map_err(|error| Problem(Failure::bad_request(error.to_string())))
 }
@@ -211,6 +211,41 @@ pub(super) async fn unpark(
 ) -> Result<StatusCode, Problem> {
     edge.unpark(&caller(&edge, &headers)?, &session).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+pub(super) struct LettersAsk {
+    page: Option<String>,
+    #[serde(default)]
+    limit: u32,
+}
+
+/// `GET /v1/dead-letters`
+pub(super) async fn dead_letters(
+    State(edge): State<Arc<Edge>>,
+    Asked(LettersAsk { page, limit }): Asked<LettersAsk>,
+    headers: HeaderMap,
+) -> Answer<v1::ListDeadLettersReply> {
+    let request = v1::ListDeadLettersRequest { page, limit };
+    Ok(Json(edge.dead_letters(&caller(&edge, &headers)?, &request).await?))
+}
+
+/// `GET /v1/dead-letters/{session}/{run}`
+pub(super) async fn dead_letter(
+    State(edge): State<Arc<Edge>>,
+    Path((session, run)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer<v1::DeadLetter> {
+    Ok(Json(edge.dead_letter(&caller(&edge, &headers)?, &v1::RunRef { session, run }).await?))
+}
+
+/// `POST /v1/dead-letters/{session}/{run}/redrive`
+pub(super) async fn redrive(
+    State(edge): State<Arc<Edge>>,
+    Path((session, run)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer<v1::RedriveReply> {
+    Ok(Json(edge.redrive(&caller(&edge, &headers)?, &v1::RunRef { session, run }).await?))
 }
 
 async fn submit(

@@ -1,160 +1,184 @@
-//! Sees to it that every run ends (I8): offers queued runs to workers, and says in the log when nobody took one in time or
-//! when a worker has gone silent. It decides nothing: the fold does.
+//! Sees to it that every run ends (I8): tells the queue which runs wait, and says in the log when nobody took one in time or when a
+//! worker has gone silent. It decides nothing: the fold does.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fanfold_fold::{Action, AttemptId, AttemptLost, Command, Offset, Run, RunFailed, RunId, RunStatus, SessionKey};
+use fanfold_fold::{Action, Command, Offset, Run, RunId, SessionKey, TenantId};
+use fanfold_runs::{LeaseError, LeaseId, OfferError, QueueError, RunQueue};
 use fanfold_session::{Observer, Sessions};
+use futures::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::book::{Book, Key, News, Patience};
+use super::budget::Budget;
+use super::graves::Graves;
 use crate::clock;
 
-/// How often overdue runs are looked for.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often overdue runs are looked for, at most and at least; a quarter of the silence that is borne lies between.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(20);
+const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(500);
 
-/// Open runs that a node keeps an eye on. Beyond it a run is still in the log, but waits until its session is touched again.
-const RUNS_MAX: usize = 100_000;
+/// Overdue runs that are ended at a time.
+const ENDS_MAX: usize = 16;
+
+/// Before a queue that can't be asked is asked again.
+const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// The open runs of the sessions in this node's memory.
 pub struct Keeper {
-    runs: Mutex<HashMap<(SessionKey, RunId), Kept>>,
-    offered: Notify,
-    silence_max: Duration,
-    queued_max: Duration,
-}
-
-struct Kept {
-    phase: Phase,
-    since: Instant,
-    /// Handed to a local worker that hasn't started it yet.
-    taken: bool,
-    order: u64,
-}
-
-enum Phase {
-    Queued,
-    Running(AttemptId),
-}
-
-/// A queued run, for a worker to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// Which session.
-    pub session: SessionKey,
-    /// Which run.
-    pub run: RunId,
+    book: Mutex<Book>,
+    news: Notify,
+    queue: Arc<dyn RunQueue>,
+    graves: Arc<Graves>,
+    budget: Arc<Budget>,
+    patience: Patience,
 }
 
 impl Keeper {
-    /// `silence_max`: for a running attempt. `queued_max`: for a run that nobody takes.
-    pub fn new(silence_max: Duration, queued_max: Duration) -> Arc<Self> {
-        Arc::new(Self { runs: Mutex::default(), offered: Notify::new(), silence_max, queued_max })
+    /// Offers runs to this queue, and tells the budget what they cost.
+    pub fn new(queue: Arc<dyn RunQueue>, graves: Arc<Graves>, budget: Arc<Budget>, patience: Patience) -> Arc<Self> {
+        Arc::new(Self { book: Mutex::new(Book::new(patience)), news: Notify::new(), queue, graves, budget, patience })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(SessionKey, RunId), Kept>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a queued run; of several the one that has waited longest. Cancel-safe.
-    pub async fn take(&self) -> Offer {
+    /// How long a worker may be silent.
+    pub fn silence_max(&self) -> Duration {
+        self.patience.silence_max
+    }
+
+    /// Open runs of a tenant on this node.
+    pub fn open_of(&self, tenant: &TenantId) -> usize {
+        self.book().open_of(tenant)
+    }
+
+    /// A worker gets this hint. False if its run doesn't wait.
+    pub(crate) fn hold(&self, key: &Key, lease: LeaseId) -> bool {
+        self.book().hold(key, lease, Instant::now())
+    }
+
+    /// A worker says that it lives. False if its lease has ended.
+    pub(crate) fn alive(&self, key: &Key, lease: LeaseId) -> bool {
+        self.book().alive(key, lease, Instant::now())
+    }
+
+    /// A worker gives a run back that it has not started. False if its lease has ended.
+    pub(crate) fn give_back(&self, key: &Key, lease: LeaseId, delay: Duration) -> bool {
+        let held = self.book().give_back(key, lease, delay);
+        self.news.notify_one();
+        held
+    }
+
+    /// Tells the queue what it must know, in order.
+    pub async fn tell(self: Arc<Self>) {
         loop {
-            let offered = self.offered.notified();
-            if let Some(offer) = self.take_now() {
-                return offer;
-            }
-            offered.await;
-        }
-    }
-
-    fn take_now(&self) -> Option<Offer> {
-        let mut runs = self.lock();
-        let waiting = runs.iter_mut().filter(|(_, kept)| !kept.taken && matches!(kept.phase, Phase::Queued));
-        let ((session, run), kept) = waiting.min_by_key(|(_, kept)| kept.order)?;
-        kept.taken = true;
-        Some(Offer { session: session.clone(), run: run.clone() })
-    }
-
-    /// Gives an offer back that came to nothing, to be taken again later.
-    pub fn give_back(&self, offer: &Offer) {
-        if let Some(kept) = self.lock().get_mut(&(offer.session.clone(), offer.run.clone())) {
-            kept.taken = false;
-        }
-        self.offered.notify_one();
-    }
-
-    /// Says in the log what is overdue, until the node drains.
-    pub async fn watch(self: Arc<Self>, sessions: Sessions) {
-        loop {
-            tokio::time::sleep(LOOK_INTERVAL).await;
-            for (session, action) in self.overdue(Instant::now()) {
-                let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action };
-                metrics::counter!("fanfold_runs_overdue_total").increment(1);
-                if let Err(error) = sessions.submit(&session, command, None, Offset::NONE).await {
-                    tracing::warn!(%session, error = &error as &dyn std::error::Error, "overdue run not ended yet");
-                }
+            let more = self.news.notified();
+            let news = self.book().next_news();
+            match news {
+                Some(news) => self.tell_one(news).await,
+                None => more.await,
             }
         }
     }
 
-    fn overdue(&self, now: Instant) -> Vec<(SessionKey, Action)> {
-        let runs = self.lock();
-        let overdue = |((session, run), kept): (&(SessionKey, RunId), &Kept)| {
-            let waited = now.duration_since(kept.since);
-            match &kept.phase {
-                Phase::Queued if waited >= self.queued_max => {
-                    let failed = RunFailed {
-                        run: run.clone(),
-                        code: "no_worker".into(),
-                        message: "No worker took the run in time.".into(),
-                    };
-                    Some((session.clone(), Action::FailRun(failed)))
-                }
-                Phase::Running(attempt) if waited >= self.silence_max => {
-                    let lost = AttemptLost { run: run.clone(), attempt: attempt.clone() };
-                    Some((session.clone(), Action::LoseAttempt(lost)))
-                }
-                Phase::Queued | Phase::Running(_) => None,
-            }
+    async fn tell_one(&self, news: News) {
+        let told = match news {
+            News::Offer(hint) => match self.queue.offer(&hint).await {
+                // What finds no room is offered again when the time of a lease has passed; the queue counts it.
+                Ok(_) | Err(OfferError::Full { .. }) => Ok(()),
+                Err(OfferError::Unavailable(source)) => Err(source),
+            },
+            News::Extend(key, lease, left) => unless_lost(self.queue.extend(lease, left).await, || self.book().lost(&key, lease)),
+            News::GiveBack(lease, delay) => unless_lost(self.queue.give_back(lease, delay).await, || ()),
+            News::End(key, lease, failed) => self.end(&key, lease, failed).await,
         };
-        runs.iter().filter_map(overdue).collect()
+        if let Err(error) = told {
+            tracing::warn!(error = &*error as &dyn std::error::Error, "the run queue can't be told");
+            tokio::time::sleep(QUEUE_RETRY_AFTER).await;
+        }
+    }
+
+    /// The terminal event is in the log: the hint goes, or is kept for an operator.
+    async fn end(&self, key: &Key, lease: Option<LeaseId>, failed: Option<String>) -> Result<(), Cause> {
+        let failed = match failed {
+            Some(code) if self.graves.note(key, &code).await.map_err(cause)? => Some(code),
+            Some(_) | None => None,
+        };
+        let (session, run) = key;
+        let mut gone = false;
+        if let Some(lease) = lease {
+            let told = match &failed {
+                Some(code) => self.queue.bury(lease, code).await,
+                None => self.queue.done(lease).await,
+            };
+            gone = told.is_ok();
+            unless_lost(told, || ())?;
+        }
+        if !gone {
+            self.queue.withdraw(session, run, failed.as_deref()).await.map_err(cause)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a hint whose run a taker found ended.
+    pub(crate) async fn dispose(&self, key: &Key, lease: LeaseId, failed: Option<String>) {
+        if let Err(error) = self.end(key, Some(lease), failed).await {
+            tracing::warn!(error = &*error as &dyn std::error::Error, "a hint is not taken back yet");
+        }
+    }
+
+    /// Says in the log what is overdue, for as long as the node lives.
+    pub async fn watch(self: Arc<Self>, sessions: Sessions) {
+        let interval = (self.patience.silence_max / 4).clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL_MAX);
+        loop {
+            tokio::time::sleep(interval).await;
+            let overdue = self.book().overdue(Instant::now());
+            self.news.notify_one();
+            futures::stream::iter(overdue)
+                .for_each_concurrent(ENDS_MAX, |(session, action)| say_overdue(&sessions, session, action))
+                .await;
+        }
+    }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn cause(QueueError::Unavailable(source): QueueError) -> Cause {
+    source
+}
+
+/// A lease that has ended needs no word about it: the hint is the next worker's.
+fn unless_lost(told: Result<(), LeaseError>, lost: impl FnOnce()) -> Result<(), Cause> {
+    match told {
+        Ok(()) => Ok(()),
+        Err(LeaseError::Lost) => {
+            lost();
+            Ok(())
+        }
+        Err(LeaseError::Unavailable(source)) => Err(source),
+    }
+}
+
+async fn say_overdue(sessions: &Sessions, session: SessionKey, action: Action) {
+    let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action };
+    metrics::counter!("fanfold_runs_overdue_total").increment(1);
+    if let Err(error) = sessions.submit(&session, command, None, Offset::NONE).await {
+        tracing::warn!(%session, error = &error as &dyn std::error::Error, "overdue run not ended yet");
     }
 }
 
 impl Observer for Keeper {
     fn run_changed(&self, session: &SessionKey, run: &Run) {
-        let mut runs = self.lock();
-        let key = (session.clone(), run.id.clone());
-        let phase = match (run.status, &run.attempt) {
-            (RunStatus::Queued, _) => Phase::Queued,
-            (RunStatus::Running, Some(attempt)) => Phase::Running(attempt.clone()),
-            (RunStatus::Running, None) => return,
-            (RunStatus::Completed | RunStatus::Cancelled | RunStatus::Failed | RunStatus::Orphaned, _) => {
-                runs.remove(&key);
-                drop(runs);
-                // The session's next run may begin now.
-                self.offered.notify_one();
-                return;
-            }
-        };
-        if runs.len() >= RUNS_MAX && !runs.contains_key(&key) {
-            metrics::counter!("fanfold_runs_unwatched_total").increment(1);
-            return;
-        }
-        let queued = matches!(phase, Phase::Queued);
-        let order = runs.get(&key).map_or(run.requested_at_ms, |kept| kept.order);
-        runs.insert(key, Kept { phase, since: Instant::now(), taken: false, order });
-        drop(runs);
-        if queued {
-            self.offered.notify_one();
-        }
+        let cost = self.book().changed(session, run, Instant::now());
+        self.budget.spend(&session.tenant, cost);
+        self.news.notify_one();
     }
 
     fn worked(&self, session: &SessionKey, run: &RunId) {
-        if let Some(kept) = self.lock().get_mut(&(session.clone(), run.clone())) {
-            kept.since = Instant::now();
-        }
+        self.book().worked(session, run, Instant::now());
     }
 }

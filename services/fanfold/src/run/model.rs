@@ -1,46 +1,54 @@
 //! What answers a run: a recorded stream, or the built-in generator, at a pace.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fanfold_fold::Said;
+use anyhow::Context as _;
+use fanfold_fold::{Run, Said, View};
 use fanfold_models::{Recording, RecordingError, Scribe};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 
+use crate::config::RunConfig;
 use crate::run::said::said;
-
-/// Pieces of an answer that are appended together when there is no pace.
-const UNPACED_PIECES: usize = 16;
 
 /// How fast a person reads along.
 const HUMAN_PACE: Duration = Duration::from_millis(30);
+
+/// An answer as it comes, piece by piece. The last piece holds the terminal event; a stream that ends without one has failed.
+pub type Answer = BoxStream<'static, Vec<Said>>;
 
 /// Something that answers.
 pub trait Model: Send + Sync + 'static {
     /// Its name, as the run shows it.
     fn name(&self) -> &str;
 
-    /// Begins to answer.
-    fn answer(&self, prompt: &str) -> Answer;
+    /// Begins to answer a run of a session. Dropping the answer ends the work on it.
+    fn answer(&self, view: &View, run: &Run) -> Answer;
 }
 
-/// An answer as it comes.
-pub struct Answer {
-    pieces: Box<dyn Iterator<Item = Vec<Said>> + Send>,
-    pace: Duration,
-}
-
-impl Answer {
-    /// The next piece, when its time has come.
-    pub async fn next(&mut self) -> Option<Vec<Said>> {
-        if self.pace.is_zero() {
-            let pieces: Vec<Vec<Said>> = self.pieces.by_ref().take(UNPACED_PIECES).collect();
-            return (!pieces.is_empty()).then(|| pieces.concat());
-        }
-        let piece = self.pieces.next()?;
-        tokio::time::sleep(self.pace).await;
-        Some(piece)
+/// The model that the configuration names.
+pub fn open(config: &RunConfig) -> anyhow::Result<Arc<dyn Model>> {
+    let pace = config.model_pace_ms.map(Duration::from_millis);
+    if config.model_recordings.is_empty() {
+        return Ok(Arc::new(Generator::new(pace)));
     }
+    Ok(Arc::new(Recorded::open(&config.model_recordings, pace).context("the recording can't be played")?))
+}
+
+/// The same pieces with a pause before each.
+fn paced(pieces: impl Iterator<Item = Vec<Said>> + Send + 'static, pace: Duration) -> Answer {
+    let pieces = futures::stream::iter(pieces);
+    if pace.is_zero() {
+        return pieces.boxed();
+    }
+    let pause = move |piece| async move {
+        tokio::time::sleep(pace).await;
+        piece
+    };
+    pieces.then(pause).boxed()
 }
 
 /// Recorded answers, played in turn.
@@ -64,10 +72,10 @@ impl Model for Recorded {
         "recording"
     }
 
-    fn answer(&self, _prompt: &str) -> Answer {
+    fn answer(&self, _view: &View, _run: &Run) -> Answer {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.recordings.len();
         let pieces: Vec<Vec<Said>> = self.recordings[at].play().map(said).collect();
-        Answer { pieces: Box::new(pieces.into_iter()), pace: self.pace }
+        paced(pieces.into_iter(), self.pace)
     }
 }
 
@@ -88,8 +96,9 @@ impl Model for Generator {
         "scribe"
     }
 
-    fn answer(&self, prompt: &str) -> Answer {
-        let pieces = Scribe::new(prompt).map(|event| said(vec![event]));
-        Answer { pieces: Box::new(pieces), pace: self.pace }
+    fn answer(&self, view: &View, run: &Run) -> Answer {
+        let parts = view.messages.get(&run.prompt).map(|message| message.parts.as_slice()).unwrap_or_default();
+        let prompt: String = parts.iter().filter_map(|part| part.stream()).collect();
+        paced(Scribe::new(&prompt).map(|event| said(vec![event])), self.pace)
     }
 }

@@ -1,116 +1,165 @@
-//! The worker in the node's own process: takes queued runs and writes what its model says into the log.
+//! The worker: takes runs, calls its model, and writes what that says into the log. The same inside a node and as a process of its own;
+//! what lies between it and the node is [`Runs`] and [`Job`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfold_fold::{Action, AttemptId, Command, Failed, Offset, Output, Refusal, RunStarted, Said, Verdict, View};
-use fanfold_session::{Receipt, Sessions, SubmitError};
-use tokio::sync::Semaphore;
+use fanfold_fold::{Completed, Failed, Run, Said, View};
+use futures::StreamExt as _;
+use tokio::sync::{Semaphore, watch};
 
-use crate::clock;
-use crate::run::keeper::{Keeper, Offer};
 use crate::run::model::{Answer, Model};
 use crate::run::said::groups;
 
-/// How runs name this worker.
-pub const NAME: &str = "embedded";
+/// How long one request for a run waits.
+const TAKE_WAIT: Duration = Duration::from_secs(20);
 
-/// Before an offer that came to nothing is offered again.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// After a request for a run that failed, before the next; doubled with each, up to the other.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 
-/// Times that an append is repeated when its fate is unknown or the log is busy.
-const APPEND_TRIES: u32 = 20;
+/// Pieces of an answer that are appended together when they are there together.
+const PIECES_MAX: usize = 16;
 
-/// Answers runs with a model, `slots` at a time, for as long as the node lives.
-pub async fn work(sessions: Sessions, keeper: Arc<Keeper>, model: Arc<dyn Model>, slots: usize) {
-    let permits = Arc::new(Semaphore::new(slots));
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let offer = keeper.take().await;
-        let (sessions, keeper, model) = (sessions.clone(), Arc::clone(&keeper), Arc::clone(&model));
-        tokio::spawn(async move {
-            if !attempt(&sessions, &offer, &*model).await {
-                tokio::time::sleep(RETRY_AFTER).await;
-                keeper.give_back(&offer);
+/// Where a worker gets its runs.
+#[async_trait::async_trait]
+pub trait Runs: Send + Sync + 'static {
+    /// A run, once there is one; `None` if none came in time. A caller that goes away takes none with it.
+    async fn take(&self, wait: Duration) -> anyhow::Result<Option<Box<dyn Job>>>;
+}
+
+/// A run in a worker's hands. Its methods may be called side by side.
+#[async_trait::async_trait]
+pub trait Job: Send + Sync {
+    /// The run when it was taken.
+    fn run(&self) -> &Run;
+
+    /// Its session when it was taken.
+    fn view(&self) -> &View;
+
+    /// How often to say that the worker is alive.
+    fn beat_interval(&self) -> Duration;
+
+    /// Begins the attempt.
+    async fn start(&self, model: &str) -> Started;
+
+    /// Appends, and returns when the log has it. False when it doesn't count or can't be appended.
+    async fn say(&self, said: Vec<Said>) -> bool;
+
+    /// Resolves when the attempt no longer counts: the run was cancelled, or the attempt taken for lost.
+    async fn over(&self);
+
+    /// The worker is alive, though it may have nothing to say.
+    async fn beat(&self);
+
+    /// The worker won't start the run.
+    async fn give_back(&self);
+}
+
+/// What became of the wish to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// The attempt is current.
+    Yes,
+    /// The run has ended, or is another worker's.
+    No,
+    /// The node could not be asked.
+    NotNow,
+}
+
+/// How much longer a worker works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It takes runs.
+    Working,
+    /// It takes no more, and ends those it has.
+    Draining,
+    /// It ends those it has at once, as failed: another worker tries again.
+    Stopping,
+}
+
+/// Answers runs with a model, `slots` at a time. Returns after the phase has changed, when every run it had is out of its hands.
+pub async fn work(runs: Arc<dyn Runs>, model: Arc<dyn Model>, slots: usize, phase: watch::Receiver<Phase>) {
+    let slots = u32::try_from(slots).unwrap_or(u32::MAX);
+    let permits = Arc::new(Semaphore::new(slots as usize));
+    let mut retry_after = RETRY_AFTER_MIN;
+    while let Some(permit) = until(&phase, Phase::Draining, Arc::clone(&permits).acquire_owned()).await {
+        match until(&phase, Phase::Draining, runs.take(TAKE_WAIT)).await {
+            Some(Ok(Some(job))) => {
+                let (model, phase) = (Arc::clone(&model), phase.clone());
+                retry_after = RETRY_AFTER_MIN;
+                tokio::spawn(async move {
+                    attempt(&*job, &*model, &phase).await;
+                    drop(permit);
+                });
             }
-            drop(permit);
-        });
+            Some(Ok(None)) => {}
+            Some(Err(error)) => {
+                tracing::warn!(error = &*error as &dyn std::error::Error, "no run can be taken");
+                until(&phase, Phase::Draining, tokio::time::sleep(retry_after)).await;
+                retry_after = (retry_after * 2).min(RETRY_AFTER_MAX);
+            }
+            None => {}
+        }
     }
+    // All are back: nothing is in its hands.
+    let _ = permits.acquire_many(slots).await;
 }
 
-/// One attempt at a run. False if it could not begin and is worth another try.
-async fn attempt(sessions: &Sessions, offer: &Offer, model: &dyn Model) -> bool {
-    let attempt = clock::new_attempt();
-    let started = RunStarted {
-        run: offer.run.clone(),
-        attempt: attempt.clone(),
-        worker: NAME.into(),
-        model: Some(model.name().to_owned()),
-    };
-    let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action: Action::StartRun(started) };
-    match sessions.submit(&offer.session, command, None, Offset::NONE).await {
-        Ok(Receipt { verdict: Verdict::Applied, .. }) => {}
-        // Another run of the session comes first: it is offered again when that has ended.
-        Ok(Receipt { verdict: Verdict::Refused(Refusal::RunNotNext), .. }) | Err(_) => return false,
-        Ok(_) => return true,
-    }
-    let Ok(looked) = sessions.look(&offer.session, Offset::NONE, usize::MAX).await else { return true };
-    let answer = model.answer(&prompt(&looked.view, offer));
+/// What comes of `work`, or `None` once the phase is reached.
+async fn until<T>(phase: &watch::Receiver<Phase>, reached: Phase, work: impl Future<Output = T>) -> Option<T> {
+    let mut phase = phase.clone();
     tokio::select! {
-        () = write(sessions, offer, attempt.clone(), answer) => {}
-        // Cancelled, or taken for lost: nothing more would count.
-        _ = sessions.attempt_over(&offer.session, &offer.run, &attempt) => {}
+        biased;
+        // Nobody left to say it means the same.
+        _ = phase.wait_for(|phase| *phase >= reached) => None,
+        done = work => Some(done),
     }
-    true
 }
 
-/// The text of the message that the run answers.
-fn prompt(view: &View, offer: &Offer) -> String {
-    let prompt = view.run(&offer.run).and_then(|run| view.messages.get(&run.prompt));
-    let parts = prompt.map(|message| message.parts.as_slice()).unwrap_or_default();
-    parts.iter().filter_map(|part| part.stream()).collect()
+/// One attempt at a run.
+async fn attempt(job: &dyn Job, model: &dyn Model, phase: &watch::Receiver<Phase>) {
+    match job.start(model.name()).await {
+        Started::Yes => {}
+        Started::No | Started::NotNow => return job.give_back().await,
+    }
+    let answer = model.answer(job.view(), job.run());
+    tokio::select! {
+        () = write(job, answer, phase) => {}
+        // Nothing more would count.
+        () = job.over() => {}
+        () = beat(job) => {}
+    }
+}
+
+async fn beat(job: &dyn Job) {
+    loop {
+        tokio::time::sleep(job.beat_interval()).await;
+        job.beat().await;
+    }
 }
 
 /// Appends the answer at the model's pace. What the model says while an append is under way goes into the next.
-async fn write(sessions: &Sessions, offer: &Offer, attempt: AttemptId, mut answer: Answer) {
-    let mut seq = 1;
+async fn write(job: &dyn Job, answer: Answer, phase: &watch::Receiver<Phase>) {
+    let mut pieces = answer.ready_chunks(PIECES_MAX);
     let mut ended = false;
-    while let Some(said) = answer.next().await {
-        if said.is_empty() {
-            continue;
-        }
-        ended |= said.iter().any(|said| matches!(said, Said::Completed(_) | Said::Failed(_)));
+    loop {
+        let said = match until(phase, Phase::Stopping, pieces.next()).await {
+            Some(Some(pieces)) => pieces.concat(),
+            Some(None) if ended => return,
+            Some(None) => vec![failed("stream_ended", "The model stopped in mid-answer.")],
+            None if ended => return,
+            None => vec![failed("worker_stopped", "The worker of this attempt was stopped.")],
+        };
+        ended |= said.iter().any(|said| matches!(said, Said::Completed(Completed { .. }) | Said::Failed(_)));
         for said in groups(said) {
-            let next = seq + said.len() as u64;
-            let output = Output { attempt: attempt.clone(), seq, said };
-            seq = next;
-            if !append(sessions, offer, output).await {
+            if !job.say(said).await {
                 return;
             }
         }
     }
-    if !ended {
-        let failed = Failed { code: "stream_ended".into(), message: "The model stopped in mid-answer.".into(), retryable: true };
-        append(sessions, offer, Output { attempt, seq, said: vec![failed.into()] }).await;
-    }
 }
 
-/// Appends until the log has it. False when it no longer counts or can't be appended.
-async fn append(sessions: &Sessions, offer: &Offer, output: Output) -> bool {
-    for tried in 0..APPEND_TRIES {
-        match sessions.produce(&offer.session, output.clone(), clock::now_ms(), None).await {
-            Ok(Receipt { verdict: Verdict::Applied | Verdict::Repeated(_), .. }) => return true,
-            Ok(Receipt { verdict: Verdict::Refused(_), .. }) => return false,
-            // The same sequence again: the fold takes it once.
-            Err(SubmitError::Unknown | SubmitError::Overloaded | SubmitError::Host(_)) => {
-                tokio::time::sleep(Duration::from_millis(50 * u64::from(tried + 1))).await;
-            }
-            Err(error @ (SubmitError::TooLarge { .. } | SubmitError::Conflict { .. })) => {
-                tracing::error!(session = %offer.session, error = &error as &dyn std::error::Error, "output can't be appended");
-                return false;
-            }
-        }
-    }
-    tracing::error!(session = %offer.session, "the log took no output for too long; the run is attempted again");
-    false
+fn failed(code: &str, message: &str) -> Said {
+    Failed { code: code.into(), message: message.into(), retryable: true }.into()
 }

@@ -3,6 +3,7 @@
 
 pub mod recording;
 pub mod wire;
+pub mod worker;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};

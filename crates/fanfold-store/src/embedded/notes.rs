@@ -1,0 +1,95 @@
+//! Notes in the local database, beside the parked sessions.
+
+use bytes::Bytes;
+
+use super::EmbeddedStore;
+use super::disk::Disk;
+use super::layout::{NOTE_DEAD_LETTER, NOTE_HOOK, NOTE_USAGE};
+use super::writer::Durable;
+use crate::notes::{NOTE_BYTES_MAX, NoteKind, Notes};
+use crate::port::StoreError;
+use crate::stored::seal::{HEADER_BYTES, open, seal};
+use crate::stored::{damaged, unavailable};
+
+/// What keys of this kind begin with, in the keyspace of parked sessions.
+fn prefix(kind: NoteKind) -> u8 {
+    match kind {
+        NoteKind::DeadLetter => NOTE_DEAD_LETTER,
+        NoteKind::Hook => NOTE_HOOK,
+        NoteKind::Usage => NOTE_USAGE,
+    }
+}
+
+fn note_key(kind: NoteKind, key: &str) -> Vec<u8> {
+    [&[prefix(kind)], key.as_bytes()].concat()
+}
+
+impl Disk {
+    fn notes(&self, kind: NoteKind, after: Option<&str>, notes_max: usize) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let begin = after.map_or(vec![prefix(kind)], |after| [&*note_key(kind, after), &[0]].concat());
+        let end = [prefix(kind) + 1];
+        let mut notes = Vec::new();
+        for entry in self.parking.range(&*begin..&end[..]) {
+            if notes.len() == notes_max {
+                break;
+            }
+            let (key, value) = entry.into_inner().map_err(unavailable)?;
+            match (open(&key, &value), std::str::from_utf8(&key[1..])) {
+                (Some(_), Ok(name)) => notes.push((name.to_owned(), Bytes::from_owner(value).slice(HEADER_BYTES..))),
+                (Some(_) | None, _) => damaged("note"),
+            }
+        }
+        Ok(notes)
+    }
+}
+
+#[async_trait::async_trait]
+impl Notes for EmbeddedStore {
+    async fn put_note(&self, kind: NoteKind, key: &str, note: Bytes) -> Result<(), StoreError> {
+        if note.len() > NOTE_BYTES_MAX {
+            return Err(StoreError::TooLarge { bytes: note.len(), limit: NOTE_BYTES_MAX });
+        }
+        let key = note_key(kind, key);
+        let put = move |disk: &Disk| {
+            let value = seal(&key, &[&note]);
+            disk.parking.insert(key, value).map_err(unavailable)
+        };
+        self.writer.write(0, Durable::Synced, put).await
+    }
+
+    async fn remove_note(&self, kind: NoteKind, key: &str) -> Result<(), StoreError> {
+        let key = note_key(kind, key);
+        self.writer.write(0, Durable::Synced, move |disk: &Disk| disk.parking.remove(key).map_err(unavailable)).await
+    }
+
+    async fn notes(&self, kind: NoteKind, after: Option<&str>, notes_max: usize) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let after = after.map(str::to_owned);
+        self.call(move |disk| disk.notes(kind, after.as_deref(), notes_max)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn notes_outlive_the_store_in_pages_of_their_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(dir.path()).unwrap();
+        for key in ["t/s/a", "t/s/b", "t/s/c"] {
+            store.put_note(NoteKind::Hook, key, "first".into()).await.unwrap();
+        }
+        store.put_note(NoteKind::Hook, "t/s/b", "second".into()).await.unwrap();
+        store.put_note(NoteKind::DeadLetter, "t/s/d", "another kind".into()).await.unwrap();
+        store.remove_note(NoteKind::Hook, "t/s/a").await.unwrap();
+        store.remove_note(NoteKind::Hook, "t/s/never").await.unwrap();
+        let large = store.put_note(NoteKind::Hook, "large", vec![0; NOTE_BYTES_MAX + 1].into()).await;
+        assert!(matches!(large, Err(StoreError::TooLarge { .. })));
+        drop(store);
+        let store = EmbeddedStore::open(dir.path()).unwrap();
+        let first = store.notes(NoteKind::Hook, None, 1).await.unwrap();
+        assert_eq!(first, [("t/s/b".to_owned(), Bytes::from("second"))]);
+        let rest = store.notes(NoteKind::Hook, Some("t/s/b"), 9).await.unwrap();
+        assert_eq!(rest, [("t/s/c".to_owned(), Bytes::from("first"))]);
+    }
+}

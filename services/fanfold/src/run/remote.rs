@@ -1,0 +1,247 @@
+//! What a worker in a process of its own works with: a node over gRPC. A connection that is lost is made again, with the same attempt and
+//! after its last sequence, for as long as a lease lasts.
+
+use std::time::Duration;
+
+use fanfold_client::{Append, AppendEnd, AppendError, Backoff, Client};
+use fanfold_fold::{Completed, Run, Said, View};
+use fanfold_wire::v1;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::run::worker::{Job, Runs, Started};
+
+/// Before a run that could not be started is given to the next worker.
+const GIVE_BACK_DELAY_MS: u32 = 200;
+
+/// The runs of a node elsewhere.
+pub struct RemoteRuns {
+    /// The node.
+    pub client: Client,
+    /// How runs name this worker.
+    pub name: String,
+}
+
+#[async_trait::async_trait]
+impl Runs for RemoteRuns {
+    async fn take(&self, wait: Duration) -> anyhow::Result<Option<Box<dyn Job>>> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        let taken = self.client.take_run(v1::TakeRunRequest { wait_ms }).await?;
+        let Some(lease) = taken.lease.clone() else { return Ok(None) };
+        match self.job(taken, lease.clone()).await {
+            Ok(job) => Ok(Some(Box::new(job))),
+            Err(error) => {
+                give_back(&self.client, lease).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl RemoteRuns {
+    async fn job(&self, taken: v1::TakeRunReply, lease: v1::Lease) -> anyhow::Result<RemoteJob> {
+        let (session, at_least) = (lease.session.clone(), Some(taken.cursor));
+        let state = self.client.state(v1::GetStateRequest { session, at: None, at_least, window: u32::MAX }).await?;
+        let view = View::try_from(state.view.unwrap_or_default())?;
+        let run = Run::try_from(taken.run.unwrap_or_default())?;
+        let lease_lasts = Duration::from_millis(taken.lease_ms.into());
+        let start = v1::AppendStart {
+            session: lease.session.clone(),
+            run: lease.run.clone(),
+            attempt: clock::new_attempt().to_string(),
+            worker: self.name.clone(),
+            model: None,
+        };
+        let pen = Pen { client: self.client.clone(), start, patience: lease_lasts, append: None, next_seq: 1, ended: false };
+        let (asks, asked) = mpsc::channel(1);
+        let (over, is_over) = watch::channel(false);
+        tokio::spawn(pen.write(asked, over));
+        Ok(RemoteJob { client: self.client.clone(), lease, lease_lasts, run, view, asks, over: is_over })
+    }
+}
+
+struct RemoteJob {
+    client: Client,
+    lease: v1::Lease,
+    lease_lasts: Duration,
+    run: Run,
+    view: View,
+    asks: mpsc::Sender<Ask>,
+    over: watch::Receiver<bool>,
+}
+
+/// What the pen is asked.
+enum Ask {
+    Start(String, oneshot::Sender<Started>),
+    Say(Vec<Said>, oneshot::Sender<bool>),
+}
+
+#[async_trait::async_trait]
+impl Job for RemoteJob {
+    fn run(&self) -> &Run {
+        &self.run
+    }
+
+    fn view(&self) -> &View {
+        &self.view
+    }
+
+    fn beat_interval(&self) -> Duration {
+        self.lease_lasts / 3
+    }
+
+    async fn start(&self, model: &str) -> Started {
+        let (reply, answer) = oneshot::channel();
+        // The pen lives as long as the job.
+        let _ = self.asks.send(Ask::Start(model.to_owned(), reply)).await;
+        answer.await.unwrap_or(Started::NotNow)
+    }
+
+    async fn say(&self, said: Vec<Said>) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.asks.send(Ask::Say(said, reply)).await;
+        answer.await.unwrap_or(false)
+    }
+
+    async fn over(&self) {
+        // A pen that is gone means the same.
+        let _ = self.over.clone().wait_for(|over| *over).await;
+    }
+
+    async fn beat(&self) {
+        // A lease that has ended changes nothing: the log says whether the attempt counts.
+        if let Err(error) = self.client.extend_lease(self.lease.clone()).await {
+            tracing::debug!(%error, "the lease was not extended");
+        }
+    }
+
+    async fn give_back(&self) {
+        give_back(&self.client, self.lease.clone()).await;
+    }
+}
+
+async fn give_back(client: &Client, lease: v1::Lease) {
+    let request = v1::GiveBackRunRequest { lease: Some(lease), delay_ms: GIVE_BACK_DELAY_MS };
+    // Where the run has ended, so has the lease; where the node is away, the lease ends by itself.
+    if let Err(error) = client.give_back_run(request).await {
+        tracing::debug!(%error, "the run was not given back");
+    }
+}
+
+/// Writes one attempt.
+struct Pen {
+    client: Client,
+    start: v1::AppendStart,
+    /// How long it tries to come back after a lost connection: afterwards the attempt is another worker's.
+    patience: Duration,
+    append: Option<Append>,
+    next_seq: u64,
+    /// Its last words are in the log.
+    ended: bool,
+}
+
+impl Pen {
+    async fn write(mut self, mut asks: mpsc::Receiver<Ask>, over: watch::Sender<bool>) {
+        loop {
+            let ask = match &mut self.append {
+                Some(append) => tokio::select! {
+                    ask = asks.recv() => ask,
+                    end = append.over() => match end {
+                        Ok(_) => break,
+                        Err(error) if self.lost(&error) && self.connect().await == Started::Yes => continue,
+                        Err(_) => break,
+                    },
+                },
+                None => asks.recv().await,
+            };
+            match ask {
+                Some(Ask::Start(model, reply)) => {
+                    self.start.model = Some(model);
+                    let _ = reply.send(self.connect().await);
+                }
+                Some(Ask::Say(said, reply)) => {
+                    let counts = self.say(&said).await;
+                    let _ = reply.send(counts);
+                    if !counts || self.ended {
+                        break;
+                    }
+                }
+                None => return,
+            }
+        }
+        over.send_replace(true);
+    }
+
+    /// Starts the attempt, or goes on with it.
+    async fn connect(&mut self) -> Started {
+        let mut backoff = Backoff::default();
+        let until = Instant::now() + self.patience;
+        loop {
+            match self.client.append(self.start.clone()).await {
+                Ok(append) => {
+                    self.append = Some(append);
+                    return Started::Yes;
+                }
+                Err(error) if !is_passing(&error) => return Started::No,
+                Err(error) => {
+                    let wait = backoff.wait();
+                    if Instant::now() + wait >= until {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "the node can't be reached");
+                        return Started::NotNow;
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Whether an error is one after which to connect again.
+    fn lost(&mut self, error: &AppendError) -> bool {
+        self.append = None;
+        is_passing(error)
+    }
+
+    /// Appends until the log has it. False when it doesn't count or the node stays away.
+    async fn say(&mut self, said: &[Said]) -> bool {
+        let first = self.next_seq;
+        self.next_seq += said.len() as u64;
+        loop {
+            if self.append.is_none() && self.connect().await != Started::Yes {
+                return false;
+            }
+            let Some(append) = &mut self.append else { return false };
+            // What was appended before the connection was lost isn't said again.
+            let known = usize::try_from((append.acked() + 1).saturating_sub(first)).unwrap_or(usize::MAX).min(said.len());
+            let rest = said[known..].iter().map(Into::into).collect::<Vec<v1::Said>>();
+            let end = match rest.is_empty() {
+                true => Ok(AppendEnd::Done),
+                false => append.say_all(rest).await,
+            };
+            match end {
+                Ok(AppendEnd::Done) => {
+                    self.ended |= said.iter().any(|said| matches!(said, Said::Completed(Completed { .. }) | Said::Failed(_)));
+                    return true;
+                }
+                Ok(AppendEnd::Over(_)) => return false,
+                Err(error) if self.lost(&error) => {}
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "output was refused");
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// Whether trying again with the same attempt may help.
+fn is_passing(error: &AppendError) -> bool {
+    match error {
+        // The transport's own statuses have no details.
+        AppendError::Status(status) => {
+            status.details().is_empty() || matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
+        }
+        AppendError::Refused(error) => error.retry_after_ms > 0,
+        AppendError::Ended => true,
+    }
+}
