@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fanfold_fold::{Action, AttemptLost, Command, Offset, RunStatus, SessionKey};
-use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog};
+use fanfold_log::EventLog;
 use fanfold_runs::{EmbeddedRunQueue, EmbeddedRunQueueConfig, RunQueue};
 use fanfold_session::{FrameCodec, Ports, Sessions};
-use fanfold_store::EmbeddedStore;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::auth::{Authenticator, JwtKeys};
+use crate::backend::Backend;
 use crate::clock;
 use crate::config::Config;
 use crate::edge::{Edge, Framing};
@@ -39,7 +39,7 @@ const UNFINISHED_PAGE: usize = 256;
 pub struct Node {
     config: Config,
     edge: Arc<Edge>,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn EventLog>,
     keeper: Arc<Keeper>,
     model: Arc<dyn Model>,
     metrics: PrometheusHandle,
@@ -55,11 +55,10 @@ impl Node {
         let model = model::open(&config.runs)?;
         let authenticator = authenticator(&config)?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().context("metrics")?;
-        let data = &config.node.data;
-        let log_config = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
-        let log = Arc::new(EmbeddedLog::open(log_config, Arc::new(clock::now_ms)).context("the log does not open")?);
-        let store = Arc::new(EmbeddedStore::open(data.join("store")).context("the store does not open")?);
+        fanfold_log::describe_metrics();
+        fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
+        let Backend { log, store } = Backend::open(&config).await?;
         // Empty: every session that comes into memory offers its open runs.
         let queue: Arc<dyn RunQueue> =
             Arc::new(EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms)));
