@@ -37,22 +37,26 @@
 //! ```
 
 mod chat;
+mod conversation;
 mod dialect;
 mod event;
 mod failure;
 mod json;
 mod messages;
 mod recording;
+mod request;
 mod responses;
 mod scribe;
 mod speech;
 mod surrogate;
 
 pub use chat::ChatCompletions;
+pub use conversation::{Call, Content, Conversation, ToolSpec, Turn};
 pub use dialect::{ChunkError, Dialect, DialectName};
 pub use event::{Citation, FinishReason, ModelEvent, Usage};
 pub use failure::Failure;
 pub use messages::Messages;
 pub use recording::{FILE_BYTES_MAX, LINE_BYTES_MAX, Recording, RecordingError};
+pub use request::request_body;
 pub use responses::Responses;
 pub use scribe::Scribe;
