@@ -36,27 +36,40 @@
 //! # Ok::<(), fanfold_models::ChunkError>(())
 //! ```
 
+mod bridge;
 mod chat;
+mod config;
 mod conversation;
 mod dialect;
 mod event;
 mod failure;
+#[cfg(any(test, feature = "fault-server"))]
+pub mod fault;
 mod json;
+mod key;
 mod messages;
+mod metric;
 mod recording;
 mod request;
 mod responses;
+mod router;
 mod scribe;
 mod speech;
 mod surrogate;
+mod tools;
 
+pub use bridge::CallError;
 pub use chat::ChatCompletions;
+pub use config::{ConfigError, EndpointConfig, ModelsConfig, PriceConfig, ToolConfig};
 pub use conversation::{Call, Content, Conversation, ToolSpec, Turn};
 pub use dialect::{ChunkError, Dialect, DialectName};
 pub use event::{Citation, FinishReason, ModelEvent, Usage};
 pub use failure::Failure;
 pub use messages::Messages;
+pub use metric::describe_metrics;
 pub use recording::{FILE_BYTES_MAX, LINE_BYTES_MAX, Recording, RecordingError};
 pub use request::request_body;
 pub use responses::Responses;
+pub use router::{Answer, Because, Chosen, CircuitState, Cost, Health, NoAnswer, Passed, Route, Router, Unanswered, Why};
 pub use scribe::Scribe;
+pub use tools::{ToolAnswer, Tools};

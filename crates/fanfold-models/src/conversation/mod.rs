@@ -119,9 +119,9 @@ impl Conversation {
         budget::text(&self.system) + self.turns.iter().map(budget::turn).sum::<u64>()
     }
 
-    /// Whether the reply already has a call of this id: a later step must not use it again.
-    pub fn has_call(&self, id: &str) -> bool {
-        self.taken.iter().any(|taken| taken == id)
+    /// Ids of the calls that the reply has already: a later step must not use them again.
+    pub(crate) fn call_ids(&self) -> impl Iterator<Item = &str> {
+        self.taken.iter().map(String::as_str)
     }
 
     /// Names of the tools that were called in it, each once.

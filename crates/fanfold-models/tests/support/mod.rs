@@ -1,7 +1,42 @@
 //! How the tests of dialects write down what was said.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use fanfold_models::{ChunkError, Citation, DialectName, FinishReason, ModelEvent};
+use fanfold_models::{
+    Answer, ChunkError, Citation, Conversation, DialectName, EndpointConfig, FinishReason, ModelEvent, ModelsConfig, Router, Turn,
+};
+
+/// A question.
+pub(crate) fn question() -> Conversation {
+    Conversation::new("Be brief.", vec![Turn::user("Hello?")])
+}
+
+/// An endpoint of the model `m` with time-outs that a test can wait for.
+pub(crate) fn endpoint(url: &str, dialect: DialectName) -> EndpointConfig {
+    EndpointConfig {
+        model: "m".into(),
+        url: url.into(),
+        dialect,
+        connect_ms_max: 2_000,
+        first_token_ms_max: 2_000,
+        idle_ms_max: 2_000,
+        total_ms_max: 10_000,
+        ..EndpointConfig::default()
+    }
+}
+
+/// A router whose back-offs take no time.
+pub(crate) fn router(endpoints: Vec<EndpointConfig>) -> Router {
+    Router::with_jitter(&ModelsConfig { endpoints, ..ModelsConfig::default() }, || 0.0).expect("a configuration")
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn read_answer(mut answer: Answer) -> Vec<ModelEvent> {
+    let mut events = Vec::new();
+    while let Some(event) = answer.next().await {
+        events.push(event);
+    }
+    events
+}
 
 /// Reads a stream to its end.
 pub(crate) fn read(dialect: DialectName, chunks: &[&str]) -> Result<Vec<ModelEvent>, ChunkError> {
