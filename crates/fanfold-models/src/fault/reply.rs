@@ -11,6 +11,9 @@ use tokio::net::TcpStream;
 use super::{Request, Say};
 use crate::DialectName;
 
+/// Bytes that are gathered for one write.
+const WRITE_BYTES: usize = 16 << 10;
+
 /// What is answered to one request, byte for byte.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -139,11 +142,17 @@ impl Reply {
                 stream_of(request.dialect(), &chunks)
             }
         };
+        // Many small pieces go in one write: they are told apart by their frames.
+        let mut written = Vec::new();
         for piece in pieces(&body, self.pieces) {
             let framed =
                 if self.framed { [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat() } else { piece.to_vec() };
-            stream.write_all(&framed).await?;
+            written.extend(framed);
+            if !self.framed || written.len() >= WRITE_BYTES {
+                stream.write_all(&std::mem::take(&mut written)).await?;
+            }
         }
+        stream.write_all(&written).await?;
         match self.ending {
             Ending::Well if self.framed => stream.write_all(b"0\r\n\r\n").await.map(|()| true),
             Ending::Well | Ending::Cut => Ok(false),
