@@ -1,6 +1,6 @@
 //! Models of any provider: a session's history goes out as a request, and what the model says comes back in one vocabulary.
 //!
-//! fold's view → [`Conversation`] → [`Router`] → HTTP → [`Dialect`] → **[`ModelEvent`]s** → worker (which appends them to the log)
+//! fold's view → **[`Conversation`] → [`Router`] → HTTP → [`Dialect`] → [`ModelEvent`]s** → worker, which appends them to the log
 //!
 //! # Contract
 //!

@@ -96,6 +96,7 @@ async fn answers_come_as_they_are_said() {
     let later: &'static [&'static str] = later.to_vec().leak();
     check(vec![
         case("plain", vec![Reply::says(hello())], HELLO),
+        case("an event at a time", vec![Reply::says(hello()).in_pieces(Pieces::Events).every(Duration::from_millis(5))], HELLO),
         case("in pieces of a byte", vec![Reply::says(hello()).in_pieces(Pieces::Of(1))], HELLO),
         case("calls", vec![Reply::says(calls.clone())], said).only(&[Responses, Messages]),
         case("calls", vec![Reply::says(calls)], later).only(&[Chat]),

@@ -1,10 +1,10 @@
 //! One call of one model over HTTP: a request goes out, events of the model come in.
 //!
 //! ```text
-//! open ──connect── status ──── first token ──── token token … finish reason ── [DONE] or the end
-//!      └ connect ┘             │             └ idle ┘                      └ linger ┘
-//!      └──────── first token ──┘
-//!      └───────────────────────── total ──────────────────────────────────────────┘
+//! open ── status ── first token ── token … finish reason ── [DONE] or the end
+//!   └ connect ┘          │ └─ idle ─┘ └─ idle ─┘   └─ linger ─┘
+//!   └──── first token ───┘
+//!   └──────────────────────────── total ──────────────────────┘
 //! before the first token: Err(CallError)        after it: Failed, the last event
 //! ```
 
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use tokio::time::{Instant, timeout_at};
@@ -69,15 +69,17 @@ pub(crate) struct Call {
     ended: bool,
 }
 
-/// A client that follows no redirection to another origin, nor one that would turn the request into another.
-pub(crate) fn client(connect: Duration) -> reqwest::Result<Client> {
+/// A client for one address. It follows no redirection to another origin, nor one that would turn the request into another.
+pub(crate) fn client(url: &Url, connect: Duration) -> reqwest::Result<Client> {
     let follow = |attempt: reqwest::redirect::Attempt<'_>| {
         let same = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
         let kept = matches!(attempt.status().as_u16(), 307 | 308);
         if same && kept && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
     };
     let agent = concat!("fanfold/", env!("CARGO_PKG_VERSION"));
-    Client::builder().connect_timeout(connect).redirect(Policy::custom(follow)).user_agent(agent).build()
+    let builder = Client::builder().connect_timeout(connect).redirect(Policy::custom(follow)).user_agent(agent);
+    // The system's certificates are read for who needs them: a machine may have none.
+    if url.scheme() == "https" { builder.build() } else { builder.tls_certs_only([]).build() }
 }
 
 impl Target {
@@ -93,7 +95,9 @@ impl Target {
         let sent =
             sent.header(CONTENT_TYPE, "application/json").header(ACCEPT, "text/event-stream, application/json").body(request);
         let response = sent.send().await.map_err(|error| {
-            tracing::debug!(url = %self.url, error = &error as &dyn std::error::Error, "no answer");
+            // Addresses may hold keys.
+            let error = error.without_url();
+            tracing::debug!(host = self.url.host_str(), error = &error as &dyn std::error::Error, "no answer");
             match (error.is_connect(), error.is_timeout()) {
                 (true, true) => CallError::ConnectTimeout(self.connect),
                 (true, false) => CallError::Connect,
@@ -101,7 +105,6 @@ impl Target {
             }
         })?;
         if !response.status().is_success() {
-            tracing::debug!(url = %self.url, status = %response.status(), location = ?response.headers().get(LOCATION), "refused");
             return Err(status::refused(response, self.key.as_ref(), self.idle).await);
         }
         let mut call = Call {

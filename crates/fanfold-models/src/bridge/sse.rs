@@ -1,8 +1,9 @@
 //! Server-sent events out of bytes, however they are cut.
 //!
-//! Our own, as the libraries that were looked at don't bound an event: a server that never ends a line would take all memory. The
-//! one that `fanfold-client` reads our own node with also reads a long line anew with each piece of it, waits for ever behind a
-//! byte that is no UTF-8, and doesn't survive a byte order mark.
+//! Our own, after looking at the libraries. Most don't bound an event, so a server that never ends a line takes all memory; the one
+//! that reads our own node's stream in `fanfold-client` waits for ever behind a byte that is no UTF-8 and panics at a byte order mark.
+//! The one that does bound it puts U+FFFD where bytes are no UTF-8, which the log would keep, and drops the last event where a server
+//! leaves out the blank line.
 
 /// Reads lines, and gathers those of one event. The limit counts an event's data and the line at hand.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use self::turns::Turns;
 /// One conversation, from its instructions to what the model shall answer now.
 ///
 /// ```text
-/// system   │ user │ assistant, calls with results │ … │ prompt │ this run: assistant, calls with results │ steering
-/// kept     └ left out first, oldest first ────────────┘ kept    └ results left out next ──────────┘ newest step kept
+/// system │ user │ assistant, calls and results │ … │ prompt │ this run: calls and results │ its newest step
+/// stays  └──────── left out first, oldest first ───┘ stays    └── results left out next ──┘ stays
 /// ```
 ///
 /// What is not in it: reasoning (providers refuse or ignore each other's), citations, calls whose arguments never became whole.

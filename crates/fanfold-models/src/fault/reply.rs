@@ -25,6 +25,7 @@ pub struct Reply {
     /// Whether the body's length is told, in chunks; else the end of the connection is its end.
     framed: bool,
     head_after: Duration,
+    pause: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ enum Body {
 pub enum Pieces {
     /// All at once.
     Whole,
+    /// An event each, up to its blank line.
+    Events,
     /// So many bytes each.
     Of(usize),
     /// From 1 to so many bytes, by this seed.
@@ -72,6 +75,7 @@ impl Reply {
             ending: Ending::Well,
             framed: true,
             head_after: Duration::ZERO,
+            pause: Duration::ZERO,
         }
     }
 
@@ -121,6 +125,11 @@ impl Reply {
         Self { head_after, ..self }
     }
 
+    /// With so long between two pieces.
+    pub fn every(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
     pub(super) fn stalls(&self) -> bool {
         self.ending == Ending::Stall || self.head_after == Duration::MAX
     }
@@ -148,8 +157,11 @@ impl Reply {
             let framed =
                 if self.framed { [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat() } else { piece.to_vec() };
             written.extend(framed);
-            if !self.framed || written.len() >= WRITE_BYTES {
+            if !self.framed || !self.pause.is_zero() || written.len() >= WRITE_BYTES {
                 stream.write_all(&std::mem::take(&mut written)).await?;
+            }
+            if !self.pause.is_zero() {
+                tokio::time::sleep(self.pause).await;
             }
         }
         stream.write_all(&written).await?;
@@ -184,6 +196,7 @@ fn stream<'a>(dialect: DialectName, chunks: impl IntoIterator<Item = &'a str>) -
 fn pieces(body: &[u8], pieces: Pieces) -> Vec<&[u8]> {
     let (mut random, bytes_max) = match pieces {
         Pieces::Whole => return Some(body).filter(|body| !body.is_empty()).into_iter().collect(),
+        Pieces::Events => return events(body),
         Pieces::Of(bytes) => return body.chunks(bytes).collect(),
         Pieces::Random { seed, bytes_max } => (StdRng::seed_from_u64(seed), bytes_max),
     };
@@ -194,4 +207,9 @@ fn pieces(body: &[u8], pieces: Pieces) -> Vec<&[u8]> {
         Some(piece).filter(|piece| !piece.is_empty())
     };
     std::iter::from_fn(next).collect()
+}
+
+fn events(body: &[u8]) -> Vec<&[u8]> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    text.split_inclusive("\n\n").map(str::as_bytes).collect()
 }

@@ -21,14 +21,15 @@ const OPEN_FIRST: Duration = Duration::from_secs(5);
 /// How long it stays open at most.
 const OPEN_MAX: Duration = Duration::from_secs(300);
 
+/// How long to wait for what a probe finds out; nobody knows how long that takes.
+const PROBE_WAIT: Duration = Duration::from_secs(1);
+
 /// A circuit breaker.
 ///
 /// ```text
-///              half of the last results failed                    time is up
-///   closed ───────────────────────────────────────▶ open ──────────────────────▶ half open
-///      ▲                                             ▲                          one probe at a time
-///      │                                             └──── the probe fails ────────┤
-///      └───────────────────────────────────────────────── the probe goes well ─────┘
+///   closed ── half of the last results failed ──▶ open ── time is up ──▶ half open
+///      ▲                                           └◀─ the probe fails ────┤  one probe
+///      └──────────────────────────── the probe goes well ──────────────────┘  at a time
 /// ```
 ///
 /// A pause that the provider asks for is kept in every state, and changes none.
@@ -101,8 +102,7 @@ impl Circuit {
         match &mut self.state {
             State::Closed => Admission::Yes,
             State::Open { until } => Admission::No(*until - now),
-            // It takes as long as the probe does; nobody knows how long.
-            State::HalfOpen { probing: true } => Admission::No(OPEN_FIRST),
+            State::HalfOpen { probing: true } => Admission::No(PROBE_WAIT),
             State::HalfOpen { probing } => {
                 *probing = true;
                 Admission::Probe
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(circuit.admit(start + 4 * SECOND), Admission::No(SECOND));
         assert_eq!(circuit.health(start + 5 * SECOND), Health { succeeded: 0, failed: 5, circuit: CircuitState::HalfOpen });
         assert_eq!(circuit.admit(start + 5 * SECOND), Admission::Probe);
-        assert_eq!(circuit.admit(start + 5 * SECOND), Admission::No(5 * SECOND), "one probe at a time");
+        assert_eq!(circuit.admit(start + 5 * SECOND), Admission::No(SECOND), "one probe at a time");
         circuit.abandoned();
         assert_eq!(circuit.admit(start + 6 * SECOND), Admission::Probe, "a probe that was given up says nothing");
         assert!(circuit.failed(start + 6 * SECOND, None));

@@ -62,7 +62,7 @@ impl Endpoint {
         }
         let key = Key::load(of, config.key_env.as_deref(), config.key_file.as_ref())?;
         let connect = Duration::from_millis(config.connect_ms_max);
-        let client = bridge::client(connect).map_err(|source| ConfigError::Client { of: of.to_owned(), source })?;
+        let client = bridge::client(&url, connect).map_err(|source| ConfigError::Client { of: of.to_owned(), source })?;
         let host = || url.host_str().unwrap_or_default().to_owned();
         let target = Target {
             headers: headers(config, key.as_ref())?,

@@ -182,7 +182,8 @@ impl Router {
         let mut candidates: Vec<Candidate> = endpoints.iter().map(candidate).collect();
         let mut why: Option<Unanswered> = None;
         let mut patience = WAIT_MAX;
-        for round in 0.. {
+        let mut round = 0;
+        loop {
             for candidate in &mut candidates {
                 match candidate.ask(conversation, tools, route).await {
                     Ok(answered) => return Ok(answered),
@@ -190,13 +191,12 @@ impl Router {
                 }
             }
             candidates.retain(|candidate| candidate.tries_left > 0);
-            let waited = self.wait(&candidates, round, patience).await;
-            match (waited, why.take()) {
+            match (self.wait(&candidates, round, patience).await, why) {
                 (Some(waited), still) => (patience, why) = (patience.saturating_sub(waited), still),
-                (None, why) => return Err(why.unwrap_or(Unanswered::UnknownModel(route.model.clone()))),
+                (None, why) => return Err(why.unwrap_or_else(|| Unanswered::UnknownModel(route.model.clone()))),
             }
+            round += 1;
         }
-        unreachable!("tries and patience are finite")
     }
 
     /// Waits until one of them may be asked again, and says for how long. Nothing if there is none, or it would take too long.
@@ -262,7 +262,8 @@ impl Candidate {
                 Ok((leave, call))
             }
             Err(error) => {
-                tracing::warn!(endpoint = endpoint.name, code = error.code(), error = %error, "a call failed before its first token");
+                tracing::warn!(endpoint = endpoint.name, code = error.code(), "a call failed before its first token");
+                tracing::debug!(endpoint = endpoint.name, error = &error as &dyn std::error::Error, "what its provider said");
                 leave.failed(&error);
                 self.tries_left = if error.retryable() { self.tries_left - 1 } else { 0 };
                 self.ready = Some(Instant::now() + error.retry_after().unwrap_or_default());
@@ -291,5 +292,51 @@ fn likelier(before: Option<Unanswered>, now: Unanswered) -> Unanswered {
     match before {
         Some(before) if rank(&before) > rank(&now) => before,
         Some(_) | None => now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Every reason, with what stands for it on the page.
+    fn reasons() -> Vec<Unanswered> {
+        let second = Duration::from_secs(1);
+        let status = |status: u16| {
+            let retryable = matches!(status, 408 | 429 | 500..);
+            CallError::Status { status, message: String::new(), retryable, retry_after: None }
+        };
+        let mut failures = vec![
+            CallError::Connect,
+            CallError::ConnectTimeout(second),
+            CallError::FirstTokenTimeout(second),
+            CallError::IdleTimeout(second),
+            CallError::TotalTimeout(second),
+            CallError::ConnectionLost,
+            CallError::Redirected { origin: String::new() },
+            CallError::NotAnAnswer,
+            CallError::BadChunk,
+            CallError::EventTooLarge(1),
+            CallError::AnswerTooLarge(1),
+            CallError::Provider(Failure::stream_ended()),
+        ];
+        failures.extend([400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 503, 504, 529].map(status));
+        let others = [Unanswered::UnknownModel(String::new()), Unanswered::AtCapacity, Unanswered::CircuitOpen];
+        failures.into_iter().map(Unanswered::Failed).chain(others).collect()
+    }
+
+    #[test]
+    fn the_page_has_the_codes_of_the_code() {
+        let page = include_str!("../../../../docs/models.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|row| row.split_once("` | "));
+        let rows = rows
+            .filter_map(|(code, rest)| Some((code, rest.split_once(" | ")?.0)))
+            .filter(|(_, retry)| matches!(*retry, "yes" | "no"));
+        let documented: BTreeMap<&str, &str> = rows.collect();
+        let reasons = reasons();
+        let coded = reasons.iter().map(|why| (why.code(), if why.retryable() { "yes" } else { "no" }));
+        assert_eq!(documented, coded.collect());
     }
 }

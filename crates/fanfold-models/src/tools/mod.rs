@@ -27,11 +27,11 @@ const NAME_CHARS_MAX: usize = 64;
 pub struct Tools {
     specs: Vec<ToolSpec>,
     tools: BTreeMap<String, Tool>,
-    client: Client,
 }
 
 #[derive(Debug)]
 struct Tool {
+    client: Client,
     url: Url,
     headers: HeaderMap,
     key: Option<Key>,
@@ -88,8 +88,7 @@ impl Wrong {
 impl Tools {
     /// Checks the configuration. Nothing is called before a model does.
     pub fn new(configs: &[ToolConfig]) -> Result<Self, ConfigError> {
-        let client = bridge::client(CONNECT).map_err(|source| ConfigError::Client { of: "tools".into(), source })?;
-        let mut tools = Self { specs: Vec::new(), tools: BTreeMap::new(), client };
+        let mut tools = Self::default();
         for config in configs {
             let ToolConfig { name, description, parameters, .. } = config;
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -121,11 +120,12 @@ impl Tools {
         let outcome = called.as_ref().map_or_else(Wrong::kind, |_| "done");
         // A name that a model made up is no label.
         let known = self.tools.get_key_value(name).map_or("unknown", |(name, _)| name).to_owned();
-        metrics::counter!(metric::TOOL_CALLS, "tool" => known, "outcome" => outcome).increment(1);
+        metrics::counter!(metric::TOOL_CALLS, "tool" => known.clone(), "outcome" => outcome).increment(1);
         match called {
             Ok(content) => ToolAnswer { content, is_error: false },
             Err(wrong) => {
-                tracing::warn!(tool = name, error = &wrong as &dyn std::error::Error, "a tool failed");
+                tracing::warn!(tool = known, outcome, "a tool failed");
+                tracing::debug!(tool = name, error = &wrong as &dyn std::error::Error, "what it said");
                 ToolAnswer { content: wrong.to_string(), is_error: true }
             }
         }
@@ -137,7 +137,7 @@ impl Tools {
         if !serde_json::from_str(arguments).is_ok_and(|value: Value| value.is_object()) {
             return Err(Wrong::Arguments);
         }
-        let called = tokio::time::timeout(tool.total, tool.call(&self.client, arguments));
+        let called = tokio::time::timeout(tool.total, tool.call(arguments));
         called.await.unwrap_or(Err(Wrong::TimedOut(tool.total)))
     }
 }
@@ -160,7 +160,9 @@ impl Tool {
         }
         let key = Key::load(of, config.key_env.as_deref(), config.key_file.as_ref())?;
         headers.extend(key.as_ref().and_then(|key| key.header("Bearer ")).map(|key| (reqwest::header::AUTHORIZATION, key)));
+        let client = bridge::client(&url, CONNECT).map_err(|source| ConfigError::Client { of: of.to_owned(), source })?;
         Ok(Self {
+            client,
             url,
             headers,
             key,
@@ -170,8 +172,8 @@ impl Tool {
         })
     }
 
-    async fn call(&self, client: &Client, arguments: &str) -> Result<String, Wrong> {
-        let request = client.post(self.url.clone()).headers(self.headers.clone()).header(CONTENT_TYPE, "application/json");
+    async fn call(&self, arguments: &str) -> Result<String, Wrong> {
+        let request = self.client.post(self.url.clone()).headers(self.headers.clone()).header(CONTENT_TYPE, "application/json");
         let sent = request.body(arguments.to_owned()).send().await;
         let response = sent.map_err(|error| Wrong::Unreachable(error.without_url()))?;
         let status = response.status();
