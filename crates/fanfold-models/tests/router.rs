@@ -116,8 +116,9 @@ async fn a_pause_that_is_asked_for_is_kept() {
     // A short one is waited for.
     let soon = server(vec![Reply::status(429, "").header("retry-after-ms", "300"), hello()]).await;
     let began = Instant::now();
-    assert_eq!(text(&router(vec![named("soon", &soon)])).await, "Hello");
+    let answer = router(vec![named("soon", &soon)]).answer("m", &question(), &[]).await.unwrap();
     assert!(began.elapsed() >= Duration::from_millis(300));
+    assert_eq!(answer.route().passed.len(), 1, "waiting is not being passed over again");
 }
 
 #[tokio::test]

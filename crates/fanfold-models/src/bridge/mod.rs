@@ -18,7 +18,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
@@ -66,6 +65,8 @@ pub(crate) struct Call {
     answer_bytes_max: u64,
     /// Why it failed, if it did by our doing.
     error: Option<CallError>,
+    /// The model has said something.
+    begun: bool,
     ended: bool,
 }
 
@@ -118,6 +119,7 @@ impl Target {
             bytes_left: self.answer_bytes_max,
             answer_bytes_max: self.answer_bytes_max,
             error: None,
+            begun: false,
             ended: false,
         };
         call.first_token().await?;
@@ -146,7 +148,8 @@ impl Call {
                 let error = self.error.take();
                 return Err(error.unwrap_or_else(|| CallError::Provider(failure.clone())));
             }
-            if self.ended || self.ready.iter().any(is_token) {
+            self.begun = self.ready.iter().any(is_token);
+            if self.ended || self.begun {
                 return Ok(());
             }
             self.read().await;
@@ -155,18 +158,16 @@ impl Call {
 
     /// Waits for the next bytes and reads them.
     async fn read(&mut self) {
-        let finished = self.parser.is_finished();
-        let idle = if finished { self.idle.min(LINGER) } else { self.idle };
-        let now = Instant::now();
-        if now >= self.ends_at {
-            return self.fail(CallError::TotalTimeout(self.total));
-        }
-        let until = (now + idle).min(self.ends_at);
+        let idle = match (self.parser.is_finished(), self.begun) {
+            (true, _) => self.idle.min(LINGER),
+            (false, true) => self.idle,
+            // Until the first token another time-out counts.
+            (false, false) => self.total,
+        };
+        let until = (Instant::now() + idle).min(self.ends_at);
         match timeout_at(until, self.response.chunk()).await {
             Ok(Ok(Some(bytes))) => self.take(&bytes),
             Ok(Ok(None)) => self.finish(),
-            // The answer was there, only its end was not.
-            Ok(Err(_)) | Err(_) if finished => self.end(),
             Ok(Err(error)) => {
                 tracing::debug!(error = &error.without_url() as &dyn std::error::Error, "the connection broke");
                 self.fail(CallError::ConnectionLost);
@@ -189,8 +190,6 @@ impl Call {
         }
         if self.body.is_done() {
             self.end();
-            // What is left of a well-ended body, so that the connection serves the next call.
-            let _ = self.response.chunk().now_or_never();
         }
     }
 
@@ -200,8 +199,8 @@ impl Call {
         let read = self.body.end(&mut chunks);
         self.parse(chunks);
         match read {
-            Err(error) if !self.parser.is_finished() => self.fail(error),
-            Ok(()) | Err(_) => self.end(),
+            Ok(()) => self.end(),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -223,7 +222,11 @@ impl Call {
         self.say(said);
     }
 
+    /// It broke off. An answer whose finish reason has come is complete all the same.
     fn fail(&mut self, error: CallError) {
+        if self.parser.is_finished() {
+            return self.end();
+        }
         let mut said = Vec::new();
         self.parser.fail(error.failure(), &mut said);
         if !said.is_empty() {

@@ -27,6 +27,8 @@ const REQUEST_BYTES_MAX: usize = 64 << 20;
 pub struct Request {
     /// How many came before it.
     pub number: usize,
+    /// Which connection brought it, counted from 0.
+    pub connection: usize,
     /// Its path, with the query.
     pub path: String,
     /// Its headers, names in small letters.
@@ -110,24 +112,25 @@ impl Drop for FaultServer {
 async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     // Connections end with the server.
     let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
+    let mut numbers = 0..;
+    while let (Ok((stream, _)), Some(number)) = (listener.accept().await, numbers.next()) {
         let shared = Arc::clone(&shared);
         shared.connections.fetch_add(1, Ordering::SeqCst);
         connections.spawn(async move {
             // A client that goes away in the middle is part of the tests.
-            let _ = serve(stream, &shared).await;
+            let _ = serve(stream, number, &shared).await;
             shared.connections.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
 
-async fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn serve(stream: TcpStream, connection: usize, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     while let Some(mut request) = read(&mut stream).await? {
         let reply = {
             let mut requests = shared.requests.lock().unwrap_or_else(PoisonError::into_inner);
-            request.number = requests.len();
+            (request.number, request.connection) = (requests.len(), connection);
             requests.push(request.clone());
             (shared.answer)(&request)
         };
@@ -157,7 +160,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> 
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut request = Request { number: 0, path, headers, body: Value::Null };
+    let mut request = Request { number: 0, connection: 0, path, headers, body: Value::Null };
     let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; REQUEST_BYTES_MAX.min(length)];
     stream.read_exact(&mut body).await?;

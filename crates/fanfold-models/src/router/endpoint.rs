@@ -231,4 +231,27 @@ mod tests {
         check(chat, "a.example/v1", None);
         check(chat, "", None);
     }
+
+    fn leave(endpoint: &Arc<Endpoint>) -> Result<Leave, Duration> {
+        endpoint.leave(endpoint.place().expect("a place"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_probe_finds_out_for_all() {
+        let config = EndpointConfig { model: "m".into(), url: "http://a.example".into(), ..EndpointConfig::default() };
+        let endpoint = Arc::new(Endpoint::new(&config).unwrap());
+        (0..5).for_each(|_| leave(&endpoint).unwrap().failed(&CallError::Connect));
+        assert!(leave(&endpoint).is_err(), "its circuit is open");
+
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let probe = leave(&endpoint).unwrap();
+        assert!(probe.probe && leave(&endpoint).is_err(), "one at a time");
+        drop(probe);
+        let mut probe = leave(&endpoint).unwrap();
+        assert!(probe.probe, "one that was given up says nothing");
+        probe.spoke();
+        assert!(leave(&endpoint).is_ok_and(|leave| !leave.probe), "its first word is enough");
+        probe.failed(&CallError::ConnectionLost);
+        assert!(leave(&endpoint).is_ok(), "one failure is not enough");
+    }
 }

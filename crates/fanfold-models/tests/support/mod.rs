@@ -43,10 +43,10 @@ pub(crate) fn endpoint(url: &str, dialect: DialectName) -> EndpointConfig {
         model: "m".into(),
         url: url.into(),
         dialect,
-        connect_ms_max: 2_000,
-        first_token_ms_max: 2_000,
-        idle_ms_max: 2_000,
-        total_ms_max: 10_000,
+        connect_ms_max: 10_000,
+        first_token_ms_max: 10_000,
+        idle_ms_max: 10_000,
+        total_ms_max: 20_000,
         ..EndpointConfig::default()
     }
 }
