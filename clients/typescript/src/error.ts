@@ -8,10 +8,10 @@ export type Outcome = "not_applied" | "unknown";
 
 /**
  * What this side adds to the codes of docs/errors.md:
- * `network` nothing was answered · `timeout` no answer in time · `queue_full` too many commands wait · `aborted` the caller's
+ * `network` nothing was answered · `token_failed` the function that brings tokens threw · `timeout` no answer in time · `queue_full` too many commands wait · `aborted` the caller's
  * signal · `stopped` the client or the session was closed before an answer.
  */
-export type LocalCode = "network" | "timeout" | "queue_full" | "aborted" | "stopped";
+export type LocalCode = "network" | "token_failed" | "timeout" | "queue_full" | "aborted" | "stopped";
 
 export interface ErrorDetails {
   /** The name of the error: programs decide by it. */
@@ -64,6 +64,7 @@ const RETRY: Record<Exclude<Retry, "no">, readonly string[]> = {
     "unknown_outcome",
     "internal",
     "network",
+    "token_failed",
     "timeout",
     "queue_full",
   ],

@@ -8,6 +8,6 @@ export { FanfoldError } from "./error.js";
 export type { LocalCode, Outcome, Retry } from "./error.js";
 export { KeyedList, MessageList } from "./list.js";
 export type * from "./options.js";
-export { LiveSession } from "./session.js";
+export { connecting, LiveSession } from "./session.js";
 export { isFinal, payloadBytes, payloadText, textOf } from "./state.js";
 export type * from "./state.js";

@@ -79,8 +79,23 @@ export class KeyedList<T extends { readonly id: string }> implements Iterable<T>
     const full = this.length === WIDTH << this.depth;
     const root = full ? [this.root] : this.root;
     const depth = full ? this.depth + BITS : this.depth;
-    this.positions.set(item.id, this.length);
+    this.noted(item, this.length);
     return this.changed({ root: put(root, depth, this.length, item), depth, length: this.length + 1, shape: {} });
+  }
+
+  /** @internal An empty list filled at once. */
+  filled(items: readonly T[]): this {
+    let level: Node[] = rows(items);
+    let depth = 0;
+    for (; level.length > 1; depth += BITS) level = rows(level);
+    const list = this.changed({ root: level[0] ?? [], depth, length: items.length, shape: {} });
+    items.forEach((item, at) => list.noted(item, at));
+    return list;
+  }
+
+  /** What is known of an item besides itself. */
+  protected noted(item: T, at: number): void {
+    this.positions.set(item.id, at);
   }
 
   private changed(change: object): this {
@@ -94,6 +109,11 @@ function put(node: Node | undefined, shift: number, at: number, item: unknown): 
   const slot = (at >> shift) & (WIDTH - 1);
   next[slot] = shift > 0 ? put(next[slot] as Node | undefined, shift - BITS, at, item) : item;
   return next;
+}
+
+/** Nodes of `WIDTH` each. */
+function rows(items: readonly unknown[]): Node[] {
+  return Array.from({ length: Math.ceil(items.length / WIDTH) }, (_, row) => items.slice(row * WIDTH, (row + 1) * WIDTH));
 }
 
 /** Messages in the order they were added, and the tree that they form. */
@@ -129,12 +149,11 @@ export class MessageList extends KeyedList<Message> {
     }
   }
 
-  /** @internal */
-  override pushed(item: Message): this {
-    const parent = item.parent ?? "";
+  protected override noted(message: Message, at: number): void {
+    super.noted(message, at);
+    const parent = message.parent ?? "";
     const ids = this.followers.get(parent);
-    if (ids) ids.push(item.id);
-    else this.followers.set(parent, [item.id]);
-    return super.pushed(item);
+    if (ids) ids.push(message.id);
+    else this.followers.set(parent, [message.id]);
   }
 }

@@ -1,0 +1,198 @@
+/** A link over server-sent events, read with `fetch`: `EventSource` can't send a token. What is sent goes by REST. */
+
+import { FanfoldError } from "./error.js";
+import { tooLong } from "./link.js";
+import type { Link, Opening, Reader } from "./link.js";
+import { answer, problem, request } from "./rest.js";
+import type { Wire } from "./wire.js";
+
+/** Errors that concern the caller or the node, whatever session is asked for. */
+const OF_CONNECTION = new Set([
+  "unauthenticated",
+  "token_expired",
+  "origin_denied",
+  "too_many_connections",
+  "draining",
+  "network",
+  "token_failed",
+]);
+
+export async function openSse(opening: Opening, readers: readonly Reader[]): Promise<Link> {
+  const link = new SseLink(opening);
+  await link.start(readers);
+  return link;
+}
+
+/**
+ * One stream carries all sessions. To read another one, the stream is opened anew with the cursors of all: those that were read
+ * already go on where they are.
+ */
+class SseLink implements Link {
+  readonly transport = "sse";
+  readonly #readers = new Map<string, Reader>();
+  #stream = new AbortController();
+  readonly #closing = new AbortController();
+  #due = false;
+  /** Commands are posted one after another, so that they arrive in their order. */
+  #posted: Promise<void> = Promise.resolve();
+  #token: string;
+
+  constructor(private readonly opening: Opening) {
+    this.#token = opening.token;
+  }
+
+  async start(readers: readonly Reader[]): Promise<void> {
+    for (const reader of readers) this.#readers.set(reader.id, reader);
+    const giveUp = () => this.close();
+    this.opening.signal.addEventListener("abort", giveUp);
+    await this.#open();
+    this.opening.signal.removeEventListener("abort", giveUp);
+  }
+
+  read(reader: Reader): void {
+    this.#readers.set(reader.id, reader);
+    this.#again();
+  }
+
+  leave(session: string): void {
+    if (this.#readers.delete(session)) this.#again();
+  }
+
+  command(command: Wire): void {
+    this.#posted = this.#posted.then(() => this.#post(command));
+  }
+
+  appear(session: string, doing: string): void {
+    const asked = { body: { doing }, signal: this.#closing.signal };
+    // It is said again before it runs out.
+    request(this.opening.environment, `sessions/${session}/presence`, asked).catch(() => {});
+  }
+
+  refresh(token: string): void {
+    this.#token = token;
+    this.#again();
+  }
+
+  close(): void {
+    this.#closing.abort();
+    this.#stream.abort();
+  }
+
+  /** Opens the stream anew, once for all that asked for it in this turn. */
+  #again(): void {
+    if (this.#due) return;
+    this.#due = true;
+    queueMicrotask(() => {
+      this.#due = false;
+      if (this.#closing.signal.aborted) return;
+      this.#stream.abort();
+      const stream = (this.#stream = new AbortController());
+      const timer = setTimeout(() => stream.abort(), this.opening.environment.connectTimeoutMs);
+      this.#open()
+        .catch((error: FanfoldError) => this.#end(error.code === "aborted" ? tooLong() : error, stream.signal))
+        .finally(() => clearTimeout(timer));
+    });
+  }
+
+  async #open(): Promise<void> {
+    const { signal } = this.#stream;
+    const readers = [...this.#readers.values()];
+    if (!readers.length) return;
+    const cursors = readers.flatMap(({ id, wanted }) => (wanted === undefined ? [] : `${id}=${wanted}`)).join();
+    const ids = readers.map(({ id }) => id);
+    const query = { cursor: cursors || undefined, window: Math.max(...readers.map(({ window }) => window)) };
+    const asked = ids.length === 1 ? { query, signal } : { query: { ...query, sessions: ids.join() }, signal };
+    const path = ids.length === 1 ? `sessions/${ids[0]}/stream` : "stream";
+    const response = await answer(this.opening.environment, path, asked, this.#token);
+    if (!response.ok) return this.#refused(await problem(response), signal);
+    if (!response.headers.get("content-type")?.startsWith("text/event-stream") || !response.body) {
+      throw new FanfoldError({ code: "network", message: "what answered is no node" });
+    }
+    // In a turn of its own: whoever opens this link must hold it before it tells anything.
+    setTimeout(() => void this.#pump(response.body as ReadableStream<Uint8Array>, signal));
+  }
+
+  /** One session that can't be read must not keep the others from being read. */
+  async #refused(error: FanfoldError, signal: AbortSignal): Promise<void> {
+    const ids = [...this.#readers.keys()];
+    if (OF_CONNECTION.has(error.code)) throw error;
+    const asked = { query: { window: 1 }, signal };
+    const { environment } = this.opening;
+    const looked = ids.map((id) => (ids.length === 1 ? Promise.reject(error) : request(environment, `sessions/${id}`, asked)));
+    const found = (await Promise.allSettled(looked)).map((look) => (look.status === "rejected" ? (look.reason as FanfoldError) : undefined));
+    if (signal.aborted) return;
+    if (!found.some(Boolean)) throw error;
+    ids.forEach((id, at) => {
+      const error = found[at];
+      if (!error) return;
+      this.#readers.delete(id);
+      setTimeout(() => this.#tell("error", errorBody(error, { session: id })));
+    });
+    return this.#open();
+  }
+
+  async #pump(body: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
+    const reader = body.pipeThrough(new TextDecoderStream() as unknown as TransformStream<Uint8Array, string>).getReader();
+    let text = "";
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (signal.aborted) return;
+        if (done) break;
+        // What was searched already isn't searched again, however long an event is.
+        let searched = Math.max(0, text.length - 1);
+        text += value;
+        for (let end; (end = text.indexOf("\n\n", searched)) >= 0; searched = 0) {
+          const block = text.slice(0, end);
+          text = text.slice(end + 2);
+          this.#event(block);
+          if (signal.aborted) return;
+        }
+      }
+      // A node ends the stream by itself once every session on it has ended.
+      if (this.#readers.size) this.#end(new FanfoldError({ code: "network", message: "the stream ended" }), signal);
+    } catch (cause) {
+      this.#end(new FanfoldError({ code: "network", message: "the stream was cut", cause }), signal);
+    }
+  }
+
+  #event(block: string): void {
+    let name = "";
+    let data = "";
+    for (const line of block.split("\n")) {
+      if (line.startsWith("event: ")) name = line.slice(7);
+      else if (line.startsWith("data: ")) data = line.slice(6);
+    }
+    if (!name || !data) return;
+    const body = JSON.parse(data) as Wire;
+    if ((name === "closed" || name === "error") && body["session"]) this.#readers.delete(body["session"] as string);
+    this.#tell(name, body);
+  }
+
+  async #post(command: Wire): Promise<void> {
+    const { session, ...body } = command;
+    if (this.#closing.signal.aborted) return;
+    try {
+      const asked = { body, signal: this.#closing.signal };
+      this.#tell("receipt", await request(this.opening.environment, `sessions/${session}/commands`, asked));
+    } catch (error) {
+      this.#tell("error", errorBody(error as FanfoldError, { command: body["id"] as string }));
+    }
+  }
+
+  #tell(kind: string, body: Wire): void {
+    if (!this.#closing.signal.aborted) this.opening.events.frame(kind, body);
+  }
+
+  #end(error: FanfoldError, signal: AbortSignal): void {
+    if (this.#closing.signal.aborted || this.#stream.signal !== signal) return;
+    this.close();
+    this.opening.events.end(error);
+  }
+}
+
+/** An error of REST as a frame. */
+function errorBody(error: FanfoldError, about: { session?: string; command?: string }): Wire {
+  const { code, message, outcome, request, retryAfterMs } = error;
+  return { code, message, outcome, request, retry_after_ms: retryAfterMs, ...about };
+}
