@@ -1,4 +1,7 @@
-/** Commands that wait for their answer, over as many connections as it takes. The same id acts once, so each is sent until it is answered. */
+/**
+ * Commands that wait for their answer, over as many connections as it takes: the same id acts once, so each is sent until it is
+ * answered. Those of one session are sent one after the other, so that they act in the order in which they were submitted.
+ */
 
 import { Backoff } from "./backoff.js";
 import { FanfoldError } from "./error.js";
@@ -61,6 +64,7 @@ export class Commands {
         if (answer instanceof FanfoldError) reject(answer);
         else resolve(answer);
         this.changed();
+        this.flush();
       };
     });
     const wire = { id, session, ...(ifLast !== undefined && { if_last: ifLast }), ...action };
@@ -72,11 +76,14 @@ export class Commands {
     return answered;
   }
 
-  /** Sends what isn't on its way, in the order in which it was submitted. */
+  /** Sends the oldest of each session, unless it is on its way. */
   flush(): void {
     const link = this.link();
-    if (!link) return;
+    const oldest = new Set<string>();
     for (const pending of this.#pending.values()) {
+      const session = pending.wire["session"] as string;
+      if (!link || oldest.has(session)) continue;
+      oldest.add(session);
       if (pending.sent) continue;
       pending.sent = pending.sentEver = true;
       link.command(pending.wire);

@@ -98,7 +98,8 @@ fn rich() -> View {
     ];
     let mut view = View::default();
     let session = Session { title: Some("A talk".into()), user: None, status: SessionStatus::Open, opened_at_ms: 5 };
-    let question = Message { role: Role::User, author: Some("ann".into()), run: None, ..message("m", None, vec![Part::text("?")]) };
+    let question =
+        Message { role: Role::User, author: Some("ann".into()), run: None, ..message("m", None, vec![Part::text("?")]) };
     let ops = vec![
         Op::SessionChanged(session),
         Op::MessageAdded(question),
