@@ -1,5 +1,6 @@
 //! What the project does to itself: `cargo xtask test` runs every check, `cargo xtask bench` prints every figure.
 
+mod client;
 mod servers;
 
 use std::io::Write as _;
@@ -10,11 +11,12 @@ use std::time::Instant;
 use servers::Servers;
 
 /// The steps of `test`, in the order in which they fail fastest.
-const TEST: [Step; 4] = [
+const TEST: [Step; 5] = [
     Step { name: "format", args: &["fmt", "--all", "--check"] },
     Step { name: "lints", args: &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"] },
     // The binary that the end-to-end tests start.
     Step { name: "build", args: &["build", "--package", "fanfold"] },
+    Step { name: "client", args: &["run", "--quiet", "--package", "xtask", "--", "client"] },
     Step { name: "tests", args: &["test", "--workspace", "--no-fail-fast"] },
 ];
 
@@ -29,8 +31,9 @@ fn main() -> ExitCode {
     let steps: &[Step] = match std::env::args().nth(1).as_deref() {
         Some("test") => &TEST,
         Some("bench") => &BENCH,
+        Some("client") => return client::check(&root()),
         Some(_) | None => {
-            eprintln!("usage: cargo xtask test | bench");
+            eprintln!("usage: cargo xtask test | bench | client");
             return ExitCode::from(2);
         }
     };

@@ -192,8 +192,8 @@ export class Fanfold {
     return {
       needed: () => this.#commands.waiting > 0 || active().length > 0,
       readers: (): Reader[] => active(),
-      opened: () => {
-        for (const session of active()) session.opened();
+      opened: (link) => {
+        for (const session of active()) session.opened(link);
         this.#commands.flush();
       },
       frame: (kind, body, link) => this.#frame(kind, body, link),
@@ -222,7 +222,11 @@ export class Fanfold {
     } else if (kind === "error" && body["command"]) {
       this.#commands.error(body);
     } else {
-      this.#sessions.get(body["session"] as string)?.frame(kind, body, link);
+      const session = body["session"] as string;
+      const live = this.#sessions.get(session);
+      if (live) live.frame(kind, body, link);
+      // It was left while the link was being opened.
+      else link.leave(session);
     }
   }
 }

@@ -31,8 +31,8 @@ export interface Host {
   needed(): boolean;
   /** The sessions that are to be read. */
   readers(): Reader[];
-  /** A link was opened, and reads them. */
-  opened(): void;
+  /** A link was opened. It may read some of them already. */
+  opened(link: Link): void;
   frame(kind: string, body: Wire, link: Link): void;
   /** The link is gone. */
   lost(): void;
@@ -127,37 +127,23 @@ export class Connector {
     clearTimeout(this.#retryTimer);
     this.#listen(true);
     const attempt = (this.#attempt = new AbortController());
-    this.#open(attempt.signal).then(
-      (link) => {
-        if (attempt.signal.aborted) return link.close();
-        this.#attempt = undefined;
-        this.link = link;
-        this.#heard();
-        this.#watch();
-        this.#refreshWhenDue();
-        const node = this.#node;
-        const { failures } = this.#backoff;
-        this.#set({ phase: "open", transport: link.transport, failures, ...(node && { node }) });
-        this.host.opened();
-      },
-      (error: FanfoldError) => {
-        if (!attempt.signal.aborted) this.#lose(error);
-      },
-    );
+    this.#open(attempt.signal).catch((error: FanfoldError) => {
+      if (!attempt.signal.aborted) this.#lose(error);
+    });
   }
 
   /** Opens a link over the first transport that works. */
-  async #open(signal: AbortSignal): Promise<Link> {
+  async #open(signal: AbortSignal): Promise<void> {
     this.#set({ ...this.connection, phase: "connecting" });
     const token = await this.environment.tokens.next();
     let failure: unknown;
     for (const transport of this.#candidates()) {
       if (signal.aborted) break;
       try {
-        const link = await this.#openOver(transport, token, signal);
+        await this.#openOver(transport, token, signal);
         if (transport === "websocket") this.#webSocketWorked = true;
         else if (failure) this.#sseFirstUntilMs = Date.now() + FALLBACK_MS;
-        return link;
+        return;
       } catch (error) {
         failure = error;
         // A node that says no over one transport says no over the other.
@@ -165,6 +151,18 @@ export class Connector {
       }
     }
     throw failure;
+  }
+
+  #opened(link: Link): void {
+    this.link = link;
+    this.#attempt = undefined;
+    this.#heard();
+    this.#watch();
+    this.#refreshWhenDue();
+    const node = this.#node;
+    const { failures } = this.#backoff;
+    this.#set({ phase: "open", transport: link.transport, failures, ...(node && { node }) });
+    this.host.opened(link);
   }
 
   /**
@@ -178,7 +176,7 @@ export class Connector {
     return this.#webSocketWorked && this.#backoff.failures % 3 !== 2 ? usable.slice(0, 1) : usable;
   }
 
-  async #openOver(transport: Transport, token: string, signal: AbortSignal): Promise<Link> {
+  async #openOver(transport: Transport, token: string, signal: AbortSignal): Promise<void> {
     this.#set({ ...this.connection, transport });
     const attempt = new AbortController();
     const giveUp = () => attempt.abort();
@@ -186,13 +184,18 @@ export class Connector {
     const timer = setTimeout(giveUp, this.environment.connectTimeoutMs);
     let link: Link | undefined;
     const events: LinkEvents = {
+      opened: (opened) => {
+        link = opened;
+        if (signal.aborted) link.close();
+        else this.#opened(link);
+      },
       frame: (kind, body) => this.#frame(kind, body, link),
       end: (error) => this.#lose(error),
     };
     try {
       const open = transport === "sse" ? openSse : openWebSocket;
-      const opening = { environment: this.environment, token, events, signal: attempt.signal };
-      return (link = await open(opening, this.host.readers()));
+      const readers = this.host.readers();
+      await open({ environment: this.environment, token, events, readers, signal: attempt.signal });
     } catch (error) {
       if (attempt.signal.aborted) throw tooLong();
       throw error instanceof FanfoldError ? error : new FanfoldError({ code: "network", cause: error });

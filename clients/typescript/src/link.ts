@@ -15,14 +15,17 @@ export interface Reader {
   readonly window: number;
 }
 
-/** What a link tells the one who holds it. After `end` it tells nothing more. */
+/** What a link tells the one who holds it: first that it is open. After `end` it tells nothing more. */
 export interface LinkEvents {
+  opened(link: Link): void;
   frame(kind: string, body: Wire): void;
   end(error: FanfoldError): void;
 }
 
 export interface Link {
   readonly transport: Transport;
+  /** Whether a session is read. */
+  reads(session: string): boolean;
   /** Begins to read a session, or reads it anew. What was on its way before is not told any more. */
   read(reader: Reader): void;
   /** Stops reading it, if it is read. */
@@ -42,10 +45,12 @@ export interface Opening {
   readonly events: LinkEvents;
   /** Gives up; the promise rejects then. */
   readonly signal: AbortSignal;
+  /** The sessions that are to be read. Those that the link doesn't read once it is open are read by who opened it. */
+  readonly readers: readonly Reader[];
 }
 
 /** Opens a link. Rejects with what kept it from being opened; `events.end` is not called then. */
-export type OpenLink = (opening: Opening, readers: readonly Reader[]) => Promise<Link>;
+export type OpenLink = (opening: Opening) => Promise<void>;
 
 /** The error of a frame `error`. */
 export function errorOf(body: Wire): FanfoldError {

@@ -268,11 +268,12 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
     });
   }
 
-  /** @internal A link was opened, and reads this session from where it is wanted. */
-  opened(): void {
+  /** @internal A link was opened. */
+  opened(link: Link): void {
     this.#reading = false;
     clearTimeout(this.#retryTimer);
     this.#setPhase(this.#known ? "catching_up" : "connecting");
+    if (!link.reads(this.id)) link.read(this);
     if (this.#doing) this.#appear(this.#doing);
   }
 
@@ -485,9 +486,7 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
         listener(event);
       } catch (error) {
         // It is the listener's, and must not keep the others or the connection from going on.
-        queueMicrotask(() => {
-          throw error;
-        });
+        (globalThis.reportError ?? console.error)(error);
       }
     }
   }

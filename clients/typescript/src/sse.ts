@@ -17,10 +17,8 @@ const OF_CONNECTION = new Set([
   "token_failed",
 ]);
 
-export async function openSse(opening: Opening, readers: readonly Reader[]): Promise<Link> {
-  const link = new SseLink(opening);
-  await link.start(readers);
-  return link;
+export function openSse(opening: Opening): Promise<void> {
+  return new SseLink(opening).start();
 }
 
 /**
@@ -41,12 +39,19 @@ class SseLink implements Link {
     this.#token = opening.token;
   }
 
-  async start(readers: readonly Reader[]): Promise<void> {
+  async start(): Promise<void> {
+    const { readers, signal, events } = this.opening;
     for (const reader of readers) this.#readers.set(reader.id, reader);
     const giveUp = () => this.close();
-    this.opening.signal.addEventListener("abort", giveUp);
-    await this.#open();
-    this.opening.signal.removeEventListener("abort", giveUp);
+    signal.addEventListener("abort", giveUp);
+    const stream = await this.#open();
+    signal.removeEventListener("abort", giveUp);
+    events.opened(this);
+    stream();
+  }
+
+  reads(session: string): boolean {
+    return this.#readers.has(session);
   }
 
   read(reader: Reader): void {
@@ -89,15 +94,17 @@ class SseLink implements Link {
       const stream = (this.#stream = new AbortController());
       const timer = setTimeout(() => stream.abort(), this.opening.environment.connectTimeoutMs);
       this.#open()
+        .then((stream) => stream())
         .catch((error: FanfoldError) => this.#end(error.code === "aborted" ? tooLong() : error, stream.signal))
         .finally(() => clearTimeout(timer));
     });
   }
 
-  async #open(): Promise<void> {
+  /** Opens the stream, and gives what begins to tell of it. */
+  async #open(): Promise<() => void> {
     const { signal } = this.#stream;
     const readers = [...this.#readers.values()];
-    if (!readers.length) return;
+    if (!readers.length) return () => {};
     const cursors = readers.flatMap(({ id, wanted }) => (wanted === undefined ? [] : `${id}=${wanted}`)).join();
     const ids = readers.map(({ id }) => id);
     const query = { cursor: cursors || undefined, window: Math.max(...readers.map(({ window }) => window)) };
@@ -108,27 +115,26 @@ class SseLink implements Link {
     if (!response.headers.get("content-type")?.startsWith("text/event-stream") || !response.body) {
       throw new FanfoldError({ code: "network", message: "what answered is no node" });
     }
-    // In a turn of its own: whoever opens this link must hold it before it tells anything.
-    setTimeout(() => void this.#pump(response.body as ReadableStream<Uint8Array>, signal));
+    const { body } = response;
+    return () => void this.#pump(body, signal);
   }
 
   /** One session that can't be read must not keep the others from being read. */
-  async #refused(error: FanfoldError, signal: AbortSignal): Promise<void> {
+  async #refused(error: FanfoldError, signal: AbortSignal): Promise<() => void> {
     const ids = [...this.#readers.keys()];
     if (OF_CONNECTION.has(error.code)) throw error;
     const asked = { query: { window: 1 }, signal };
     const { environment } = this.opening;
     const looked = ids.map((id) => (ids.length === 1 ? Promise.reject(error) : request(environment, `sessions/${id}`, asked)));
     const found = (await Promise.allSettled(looked)).map((look) => (look.status === "rejected" ? (look.reason as FanfoldError) : undefined));
-    if (signal.aborted) return;
     if (!found.some(Boolean)) throw error;
-    ids.forEach((id, at) => {
-      const error = found[at];
-      if (!error) return;
-      this.#readers.delete(id);
-      setTimeout(() => this.#tell("error", errorBody(error, { session: id })));
-    });
-    return this.#open();
+    const failed = ids.flatMap((id, at) => (found[at] ? errorBody(found[at], { session: id }) : []));
+    for (const { session } of failed) this.#readers.delete(session as string);
+    const stream = await this.#open();
+    return () => {
+      for (const body of failed) this.#tell("error", body);
+      stream();
+    };
   }
 
   async #pump(body: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
@@ -192,7 +198,7 @@ class SseLink implements Link {
 }
 
 /** An error of REST as a frame. */
-function errorBody(error: FanfoldError, about: { session?: string; command?: string }): Wire {
+function errorBody(error: FanfoldError, about: Wire): Wire {
   const { code, message, outcome, request, retryAfterMs } = error;
   return { code, message, outcome, request, retry_after_ms: retryAfterMs, ...about };
 }

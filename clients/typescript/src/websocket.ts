@@ -8,8 +8,8 @@ import type { Wire } from "./wire.js";
 
 const SUBPROTOCOL = "fanfold.v1.json";
 
-export function openWebSocket(opening: Opening, readers: readonly Reader[]): Promise<Link> {
-  return new Promise((resolve, reject) => new WebSocketLink(opening, readers, resolve, reject));
+export function openWebSocket(opening: Opening): Promise<void> {
+  return new Promise((resolve, reject) => new WebSocketLink(opening, resolve, reject));
 }
 
 class WebSocketLink implements Link {
@@ -23,8 +23,7 @@ class WebSocketLink implements Link {
 
   constructor(
     private readonly opening: Opening,
-    readers: readonly Reader[],
-    resolve: (link: Link) => void,
+    resolve: () => void,
     private readonly reject: (error: FanfoldError) => void,
   ) {
     const { environment, token, signal } = opening;
@@ -36,19 +35,23 @@ class WebSocketLink implements Link {
       if (this.#over || kind === undefined) return;
       if (kind === "welcome") {
         this.#opened = true;
-        for (const reader of readers) this.read(reader);
         opening.events.frame(kind, body);
-        resolve(this);
+        opening.events.opened(this);
+        resolve();
       } else if (!this.#stale(kind, body)) {
         opening.events.frame(kind, body);
       }
     };
     this.#socket.onclose = ({ code, reason }) => this.#end(closeError(code, reason));
-    // A close follows, which says more.
-    this.#socket.onerror = () => {};
+    // A node that ends a connection with a reason makes no error of it, and not everywhere does a close follow on one.
+    this.#socket.onerror = () => this.#end(closeError(1006, ""));
     signal.addEventListener("abort", () => {
       if (!this.#opened) this.#end(tooLong());
     });
+  }
+
+  reads(session: string): boolean {
+    return this.#reads.has(session);
   }
 
   read(reader: Reader): void {

@@ -18,7 +18,7 @@ function live(name: string, run: (context: TestContext) => Promise<void>): void 
 }
 
 function client(context: TestContext, url: string, options: FanfoldOptions = {}): Fanfold {
-  const fanfold = new Fanfold({ url, backoffFirstMs: 50, backoffLongestMs: 500, ...options });
+  const fanfold = new Fanfold({ url, backoffFirstMs: 50, backoffLongestMs: 500, connectTimeoutMs: 2_000, ...options });
   context.after(() => fanfold.close());
   return fanfold;
 }
