@@ -40,7 +40,14 @@ function cost(start: SessionState, delta: (number: number) => Wire[]): number {
 
 const kinds: Record<string, (count: number) => (number: number) => Wire[]> = {
   "a token at the newest message": (count) => (number) => [
-    { part_appended: { message: `m${count - 1}`, part: 0, at: `The answer ${count - 1} is not short.`.length + 6 * number, text: " token" } },
+    {
+      part_appended: {
+        message: `m${count - 1}`,
+        part: 0,
+        at: `The answer ${count - 1} is not short.`.length + 6 * number,
+        text: " token",
+      },
+    },
   ],
   "a part of a message in the middle": (count) => (number) => [
     { part_set: { message: `m${count >> 1}`, part: 0, value: { text: { text: `take ${number}` } } } },
@@ -68,4 +75,6 @@ const copies = SIZES.map((count) => {
   }
   return Number(process.hrtime.bigint() - begun) / DELTAS;
 });
-console.log(`control, copying an array: ${SIZES.map((count, at) => `${(copies[at] as number).toFixed(0)} ns among ${count}`).join(", ")}`);
+console.log(
+  `control, copying an array: ${SIZES.map((count, at) => `${(copies[at] as number).toFixed(0)} ns among ${count}`).join(", ")}`,
+);

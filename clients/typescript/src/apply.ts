@@ -1,8 +1,8 @@
 /** The operations of a delta, applied to a state: docs/protocol.md, "The state, and how to apply a delta". */
 
-import { MessageList, KeyedList } from "./list.js";
+import { isFinal } from "./state.js";
 import type { Message, Part, Run, SessionState } from "./state.js";
-import { ENDED, only, readCustom, readMessage, readPart, readRun, readSession, word } from "./wire.js";
+import { only, readCustom, readMessage, readPart, readRun, readSession, readView, word } from "./wire.js";
 import type { Wire } from "./wire.js";
 
 /** The state isn't the one that the delta was made for: a snapshot is needed. */
@@ -22,14 +22,13 @@ export function apply(state: SessionState, ops: readonly Wire[], changed = new S
 const lengths = new WeakMap<Part, number>();
 
 class Draft {
+  readonly #changed: Set<string>;
   readonly #state: { -readonly [K in keyof SessionState]: SessionState[K] };
   /** The parts of messages that change, by position: copied once for the whole delta. */
   readonly #edited = new Map<number, Part[]>();
 
-  constructor(
-    state: SessionState,
-    private readonly changed: Set<string>,
-  ) {
+  constructor(state: SessionState, changed: Set<string>) {
+    this.#changed = changed;
     this.#state = { ...state };
   }
 
@@ -47,7 +46,7 @@ class Draft {
       case "part_set":
         return this.#edit(body, (parts) => {
           const at: number = body["part"] ?? 0;
-          if (at > parts.length) throw new Misfit(`part ${at} of ${parts.length} is set`);
+          if (at > parts.length) throw new Misfit();
           parts[at] = readPart(body["value"] ?? {});
         });
       case "tool_call_changed":
@@ -58,7 +57,7 @@ class Draft {
         this.#state.custom = new Map(this.#state.custom).set(body["kind"] ?? "", readCustom(body["value"] ?? {}));
         return;
       default:
-        throw new Misfit(`operation ${kind} is not known`);
+        throw new Misfit();
     }
   }
 
@@ -74,21 +73,15 @@ class Draft {
     const session = readSession(body);
     if (session.status === "erased") {
       this.#edited.clear();
-      Object.assign(this.#state, {
-        messages: new MessageList(),
-        runs: new KeyedList<Run>(),
-        openRuns: [],
-        custom: new Map(),
-        olderMessages: 0,
-      });
+      Object.assign(this.#state, readView({}, 0));
     }
     this.#state.session = session;
   }
 
   #add(message: Message): void {
-    if (this.#state.messages.has(message.id)) throw new Misfit(`message ${message.id} is added twice`);
+    if (this.#state.messages.has(message.id)) throw new Misfit();
     this.#state.messages = this.#state.messages.pushed(message);
-    this.changed.add(message.id);
+    this.#changed.add(message.id);
   }
 
   #edit(body: Wire, change: (parts: Part[]) => void): void {
@@ -97,7 +90,7 @@ class Draft {
     if (at < 0) {
       // It may be one that the window leaves out.
       if (this.#state.olderMessages > 0) return;
-      throw new Misfit(`message ${id} is not there`);
+      throw new Misfit();
     }
     let parts = this.#edited.get(at);
     if (!parts) {
@@ -105,14 +98,14 @@ class Draft {
       this.#edited.set(at, parts);
     }
     change(parts);
-    this.changed.add(id);
+    this.#changed.add(id);
   }
 
   #editPart(body: Wire, change: (part: Part) => Part): void {
     this.#edit(body, (parts) => {
       const at: number = body["part"] ?? 0;
       const part = parts[at];
-      if (!part) throw new Misfit(`part ${at} of ${parts.length} is changed`);
+      if (!part) throw new Misfit();
       parts[at] = change(part);
     });
   }
@@ -121,19 +114,20 @@ class Draft {
     const { runs, openRuns } = this.#state;
     const at = runs.indexOf(run.id);
     this.#state.runs = at < 0 ? runs.pushed(run) : runs.replaced(at, run);
-    const isOpen = !ENDED.has(run.status);
+    const isOpen = !isFinal(run);
     const wasOpen = openRuns.some((known) => known.id === run.id);
     if (wasOpen) this.#state.openRuns = openRuns.flatMap((known) => (known.id !== run.id ? known : isOpen ? run : []));
     else if (isOpen) this.#state.openRuns = [...openRuns, run];
-    this.changed.add(run.id);
+    this.#changed.add(run.id);
   }
 }
 
 function appended(part: Part, at: number, text: string): Part {
-  const stream = part.kind === "text" || part.kind === "reasoning" ? part.text : part.kind === "tool_call" ? part.arguments : undefined;
-  if (stream === undefined) throw new Misfit(`a part of kind ${part.kind} takes no text`);
+  const stream =
+    part.kind === "text" || part.kind === "reasoning" ? part.text : part.kind === "tool_call" ? part.arguments : undefined;
+  if (stream === undefined) throw new Misfit();
   const length = lengths.get(part) ?? utf8Length(stream);
-  if (length !== at) throw new Misfit(`text is appended at ${at} of ${length} bytes`);
+  if (length !== at) throw new Misfit();
   // Engines join texts without copying them, until they are read.
   const grown = part.kind === "tool_call" ? { ...part, arguments: stream + text } : ({ ...part, text: stream + text } as Part);
   lengths.set(grown, length + utf8Length(text));
@@ -141,7 +135,7 @@ function appended(part: Part, at: number, text: string): Part {
 }
 
 function toolCallChanged(part: Part, body: Wire): Part {
-  if (part.kind !== "tool_call") throw new Misfit(`a part of kind ${part.kind} is no tool call`);
+  if (part.kind !== "tool_call") throw new Misfit();
   const { result: _, ...call } = part;
   const result: string | null | undefined = body["result"];
   const next = { ...call, status: word<typeof part.status>(body["status"], "TOOL_STATUS_"), ...(result != null && { result }) };

@@ -22,7 +22,7 @@ import { LiveSession } from "./session.js";
 import type { Surroundings } from "./session.js";
 import { Keeper } from "./storage.js";
 import { Tokens } from "./token.js";
-import { readView } from "./wire.js";
+import { fields, readView } from "./wire.js";
 import type { Wire, WireView } from "./wire.js";
 
 /** The version of this package; a test compares the two. */
@@ -253,13 +253,12 @@ function tabStorage(): Storage | undefined {
 }
 
 function readRow(wire: Wire): SessionRow {
-  const { session, title, user, status, opened_at_ms, active_at_ms } = wire;
-  return {
-    session,
-    ...(title != null && { title }),
-    ...(user != null && { user }),
-    status: status ?? "",
-    openedAtMs: Number(opened_at_ms ?? 0),
-    activeAtMs: Number(active_at_ms ?? 0),
-  };
+  return fields<SessionRow>({
+    session: wire["session"],
+    title: wire["title"],
+    user: wire["user"],
+    status: wire["status"],
+    openedAtMs: Number(wire["opened_at_ms"]),
+    activeAtMs: Number(wire["active_at_ms"]),
+  });
 }

@@ -19,6 +19,8 @@ interface Pending {
   sent: boolean;
   /** Over any. */
   sentEver: boolean;
+  /** What was said of it last. */
+  failure: FanfoldError | undefined;
 }
 
 export interface CommandSettings {
@@ -29,26 +31,29 @@ export interface CommandSettings {
 }
 
 export class Commands {
+  readonly #settings: CommandSettings;
+  /** The link that there is. */
+  readonly #link: () => Link | undefined;
+  /** To be called when there may be more or less to send. */
+  readonly #changed: () => void;
   readonly #pending = new Map<string, Pending>();
 
-  constructor(
-    private readonly settings: CommandSettings,
-    /** The link that there is. */
-    private readonly link: () => Link | undefined,
-    /** To be called when there may be more or less to send. */
-    private readonly changed: () => void,
-  ) {}
+  constructor(settings: CommandSettings, link: () => Link | undefined, changed: () => void) {
+    this.#settings = settings;
+    this.#link = link;
+    this.#changed = changed;
+  }
 
   get waiting(): number {
     return this.#pending.size;
   }
 
   submit(session: string, action: Wire, options: CommandOptions, id: string): Promise<Receipt> {
-    const { ifLast, signal, timeoutMs = this.settings.commandTimeoutMs } = options;
+    const { ifLast, signal, timeoutMs = this.#settings.commandTimeoutMs } = options;
     const known = this.#pending.get(id);
     if (known) return known.answered;
     if (signal?.aborted) return Promise.reject(new FanfoldError({ code: "aborted", session, command: id }));
-    if (this.#pending.size >= this.settings.commandsMax) {
+    if (this.#pending.size >= this.#settings.commandsMax) {
       return Promise.reject(new FanfoldError({ code: "queue_full", session, command: id }));
     }
     let settle: Pending["settle"] = () => {};
@@ -63,22 +68,22 @@ export class Commands {
         this.#pending.delete(id);
         if (answer instanceof FanfoldError) reject(answer);
         else resolve(answer);
-        this.changed();
+        this.#changed();
         this.flush();
       };
     });
     const wire = { id, session, ...(ifLast !== undefined && { if_last: ifLast }), ...action };
-    const backoff = new Backoff(this.settings.backoffFirstMs, this.settings.backoffLongestMs);
-    const pending: Pending = { wire, backoff, settle, answered, sent: false, sentEver: false };
+    const backoff = new Backoff(this.#settings.backoffFirstMs, this.#settings.backoffLongestMs);
+    const pending: Pending = { wire, backoff, settle, answered, sent: false, sentEver: false, failure: undefined };
     this.#pending.set(id, pending);
-    this.changed();
+    this.#changed();
     this.flush();
     return answered;
   }
 
   /** Sends the oldest of each session, unless it is on its way. */
   flush(): void {
-    const link = this.link();
+    const link = this.#link();
     const oldest = new Set<string>();
     for (const pending of this.#pending.values()) {
       const session = pending.wire["session"] as string;
@@ -96,20 +101,14 @@ export class Commands {
   }
 
   receipt(body: Wire): void {
-    const pending = this.#pending.get(body["command"] as string);
-    if (!pending) return;
-    const { command, session, refusal } = body as { command: string; session: string; refusal?: string };
-    if (refusal) return pending.settle(new FanfoldError({ code: refusal, session, command }));
-    pending.settle({
-      command,
-      session,
-      repeated: body["verdict"] === "VERDICT_REPEATED",
-      cursor: body["cursor"] ?? "",
-      offset: body["offset"] ?? "0",
-      message: body["message"] ?? "",
-      run: body["run"] ?? "",
-      reply: body["reply"] ?? "",
-    });
+    const { command, session, verdict, refusal, cursor, offset, message, run, reply } = body as Record<string, string>;
+    this.#pending
+      .get(command as string)
+      ?.settle(
+        refusal
+          ? new FanfoldError({ code: refusal, session, command })
+          : ({ command, session, repeated: verdict === "VERDICT_REPEATED", cursor, offset, message, run, reply } as Receipt),
+      );
   }
 
   /** It was not judged, or nobody knows. */
@@ -117,7 +116,8 @@ export class Commands {
     const pending = this.#pending.get(body["command"] as string);
     if (!pending) return;
     const error = errorOf(body);
-    if (!AGAIN.has(error.code)) return pending.settle(error);
+    if (!mayGoBetter(error)) return pending.settle(error);
+    pending.failure = error;
     setTimeout(() => {
       pending.sent = false;
       this.flush();
@@ -129,26 +129,16 @@ export class Commands {
     for (const pending of [...this.#pending.values()]) pending.settle(this.#unanswered(code, pending));
   }
 
-  #unanswered(code: string, { wire, sentEver }: Pending): FanfoldError {
+  #unanswered(code: string, { wire, sentEver, failure }: Pending): FanfoldError {
     const { id, session } = wire as { id: string; session: string };
-    return new FanfoldError({ code, session, command: id, outcome: sentEver ? "unknown" : "not_applied" });
+    return new FanfoldError({ code, session, command: id, outcome: sentEver ? "unknown" : "not_applied", cause: failure });
   }
 }
 
 /**
- * After these the same command may go better. The refusals that `later` is said of are not among them: they were judged, and
- * the same id would be told the same.
+ * Whether the same command may go better after a while. Some refusals have that advice too, but they were judged: the same id would
+ * be told the same again.
  */
-const AGAIN = new Set([
-  "busy",
-  "overloaded",
-  "unavailable",
-  "unknown_outcome",
-  "internal",
-  "too_many_connections",
-  "draining",
-  "slow_consumer",
-  "stream_expired",
-  "network",
-  "token_failed",
-]);
+function mayGoBetter({ code, retry }: FanfoldError): boolean {
+  return (retry === "later" || retry === "resume") && !code.startsWith("run_");
+}

@@ -4,7 +4,7 @@
  */
 
 import { Backoff } from "./backoff.js";
-import { FanfoldError } from "./error.js";
+import { FanfoldError, network } from "./error.js";
 import { errorOf, tooLong } from "./link.js";
 import type { Link, LinkEvents, Reader } from "./link.js";
 import type { Connection, Transport } from "./options.js";
@@ -48,6 +48,9 @@ export interface ConnectionSettings {
 }
 
 export class Connector {
+  readonly #environment: Environment;
+  readonly #settings: ConnectionSettings;
+  readonly #host: Host;
   /** A new object at each change. */
   connection: Connection = { phase: "idle", failures: 0 };
   link: Link | undefined;
@@ -65,11 +68,10 @@ export class Connector {
   #webSocketWorked = false;
   #sseFirstUntilMs = 0;
 
-  constructor(
-    private readonly environment: Environment,
-    private readonly settings: ConnectionSettings,
-    private readonly host: Host,
-  ) {
+  constructor(environment: Environment, settings: ConnectionSettings, host: Host) {
+    this.#environment = environment;
+    this.#settings = settings;
+    this.#host = host;
     this.#backoff = new Backoff(settings.backoffFirstMs, settings.backoffLongestMs);
   }
 
@@ -78,7 +80,7 @@ export class Connector {
     const { phase } = this.connection;
     clearTimeout(this.#idleTimer);
     if (phase === "stopped") return;
-    if (!this.host.needed()) this.#idleTimer = setTimeout(() => this.#idle(), IDLE_MS);
+    if (!this.#host.needed()) this.#idleTimer = setTimeout(() => this.#idle(), IDLE_MS);
     else if (phase === "idle") this.#dial();
   }
 
@@ -101,11 +103,11 @@ export class Connector {
     this.#drop();
     this.#listen(false);
     this.#set({ phase: "stopped", failures: this.#backoff.failures, error });
-    this.host.stopped(error);
+    this.#host.stopped(error);
   }
 
   #idle(): void {
-    if (this.host.needed()) return;
+    if (this.#host.needed()) return;
     this.#drop();
     this.#listen(false);
     this.#set({ phase: "idle", failures: this.#backoff.failures });
@@ -120,7 +122,7 @@ export class Connector {
     const { link } = this;
     this.link = undefined;
     link?.close();
-    if (link) this.host.lost();
+    if (link) this.#host.lost();
   }
 
   #dial(): void {
@@ -135,7 +137,7 @@ export class Connector {
   /** Opens a link over the first transport that works. */
   async #open(signal: AbortSignal): Promise<void> {
     this.#set({ ...this.connection, phase: "connecting" });
-    const token = await this.environment.tokens.next();
+    const token = await this.#environment.tokens.next();
     let failure: unknown;
     for (const transport of this.#candidates()) {
       if (signal.aborted) break;
@@ -162,7 +164,7 @@ export class Connector {
     const node = this.#node;
     const { failures } = this.#backoff;
     this.#set({ phase: "open", transport: link.transport, failures, ...(node && { node }) });
-    this.host.opened(link);
+    this.#host.opened(link);
   }
 
   /**
@@ -170,7 +172,7 @@ export class Connector {
    * the node itself said no. Where WebSocket has worked before, the node is more likely down: SSE is tried every third time.
    */
   #candidates(): Transport[] {
-    const usable = this.settings.transports.filter((transport) => transport === "sse" || this.environment.WebSocket);
+    const usable = this.#settings.transports.filter((transport) => transport === "sse" || this.#environment.WebSocket);
     if (usable.length < 2) return usable;
     if (Date.now() < this.#sseFirstUntilMs) return ["sse", "websocket"];
     return this.#webSocketWorked && this.#backoff.failures % 3 !== 2 ? usable.slice(0, 1) : usable;
@@ -181,7 +183,7 @@ export class Connector {
     const attempt = new AbortController();
     const giveUp = () => attempt.abort();
     signal.addEventListener("abort", giveUp);
-    const timer = setTimeout(giveUp, this.environment.connectTimeoutMs);
+    const timer = setTimeout(giveUp, this.#environment.connectTimeoutMs);
     let link: Link | undefined;
     const events: LinkEvents = {
       opened: (opened) => {
@@ -194,11 +196,11 @@ export class Connector {
     };
     try {
       const open = transport === "sse" ? openSse : openWebSocket;
-      const readers = this.host.readers();
-      await open({ environment: this.environment, token, events, readers, signal: attempt.signal });
+      const readers = this.#host.readers();
+      await open({ environment: this.#environment, token, events, readers, signal: attempt.signal });
     } catch (error) {
       if (attempt.signal.aborted) throw tooLong();
-      throw error instanceof FanfoldError ? error : new FanfoldError({ code: "network", cause: error });
+      throw error instanceof FanfoldError ? error : network(undefined, error);
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", giveUp);
@@ -217,16 +219,16 @@ export class Connector {
     } else if (link) {
       // A connection that lives long enough to be pinged is not one that is taken and dropped.
       if (kind === "ping") this.progress();
-      this.host.frame(kind, body, link);
+      this.#host.frame(kind, body, link);
     }
   }
 
   /** The connection is gone, or could not be made: comes back, unless that doesn't help. */
   #lose(error: FanfoldError): void {
     this.#drop();
-    const { tokens } = this.environment;
+    const { tokens } = this.#environment;
     if (error.retry === "no" || (error.retry === "with_token" && !tokens.renewable)) return this.stop(error);
-    if (!this.host.needed()) return this.#idle();
+    if (!this.#host.needed()) return this.#idle();
     this.#wait(this.#backoff.next(error.retryAfterMs), error);
   }
 
@@ -255,12 +257,12 @@ export class Connector {
 
   #silentMs(): number {
     // A stream of events that reads nothing isn't there, and isn't pinged.
-    if (!this.link || (this.link.transport === "sse" && !this.host.readers().length)) return 0;
+    if (!this.link || (this.link.transport === "sse" && !this.#host.readers().length)) return 0;
     return Date.now() - this.#heardAtMs;
   }
 
   #loseSilent(): void {
-    this.#lose(new FanfoldError({ code: "network", message: "nothing came for too long" }));
+    this.#lose(network("nothing came for too long"));
   }
 
   /** Wants a sign of life soon. */
@@ -274,59 +276,48 @@ export class Connector {
 
   #refreshWhenDue(): void {
     clearTimeout(this.#refreshTimer);
-    const dueInMs = this.environment.tokens.dueInMs();
+    const dueInMs = this.#environment.tokens.dueInMs();
     if (dueInMs !== undefined) this.#refreshTimer = setTimeout(() => void this.refresh().catch(() => {}), dueInMs);
   }
 
   /** Shows the node a new token. When none is to be had the connection ends with the old one, and is made again. */
   async refresh(): Promise<void> {
-    const token = await this.environment.tokens.next();
+    const token = await this.#environment.tokens.next();
     this.link?.refresh(token);
     this.#refreshWhenDue();
   }
 
-  /** What browsers tell of the network and of sleep. */
-  readonly #signs: Readonly<Record<string, () => void>> = {
-    online: () => {
+  /**
+   * What browsers tell of the network, and of having slept: timers stand still while a machine sleeps, and may be held back in a
+   * hidden page.
+   */
+  readonly #sign = ({ type }: Event): void => {
+    const { phase, error, retryAtMs = 0 } = this.connection;
+    const network = type === "online" || type === "offline";
+    if (this.link) {
+      this.#look();
+      if (network || this.#silentMs() > this.#pingMs) this.#prove();
+    } else if (phase === "waiting" || phase === "offline") {
       // Everybody in a building is online again at the same time.
-      if (["waiting", "offline"].includes(this.connection.phase)) {
-        this.#wait(Math.random() * this.settings.backoffFirstMs, this.connection.error);
-      } else this.#prove();
-    },
-    offline: () => {
-      if (this.connection.phase === "waiting") this.#set({ ...this.connection, phase: "offline" });
-      else this.#prove();
-    },
-    pageshow: () => this.#woke(),
-    focus: () => this.#woke(),
-    resume: () => this.#woke(),
-    visibilitychange: () => {
-      if (globalThis.document?.visibilityState === "visible") this.#woke();
-    },
+      const waitMs = type === "online" ? Math.random() * this.#settings.backoffFirstMs : Math.max(0, retryAtMs - Date.now());
+      this.#wait(waitMs, error);
+    }
   };
-
-  /** Timers stand still while a machine sleeps and may be held back in a hidden page. */
-  #woke(): void {
-    this.#look();
-    if (this.#silentMs() > this.#pingMs) this.#prove();
-    if (this.connection.phase === "waiting" && (this.connection.retryAtMs ?? 0) < Date.now()) this.#dial();
-  }
 
   #listening = false;
 
   #listen(on: boolean): void {
-    if (on === this.#listening || typeof globalThis.addEventListener !== "function") return;
+    const { document, addEventListener } = globalThis;
+    if (on === this.#listening || typeof addEventListener !== "function") return;
     this.#listening = on;
-    for (const [name, react] of Object.entries(this.#signs)) {
-      const target = name === "visibilitychange" || name === "resume" ? globalThis.document : globalThis;
-      if (on) target?.addEventListener(name, react);
-      else target?.removeEventListener(name, react);
-    }
+    const listen = on ? "addEventListener" : "removeEventListener";
+    for (const sign of ["online", "offline", "pageshow", "focus"]) globalThis[listen](sign, this.#sign);
+    for (const sign of ["visibilitychange", "resume"]) document?.[listen](sign, this.#sign);
   }
 
   #set(connection: Connection): void {
     this.connection = connection;
-    this.host.changed();
+    this.#host.changed();
   }
 }
 

@@ -16,14 +16,14 @@ export type LocalCode = "network" | "token_failed" | "timeout" | "queue_full" | 
 export interface ErrorDetails {
   /** The name of the error: programs decide by it. */
   readonly code: LocalCode | (string & {});
-  readonly message?: string;
+  readonly message?: string | undefined;
   readonly retry?: Retry;
   readonly outcome?: Outcome;
   /** Milliseconds to wait at least before trying again; 0: no advice. */
-  readonly retryAfterMs?: number;
-  readonly session?: string;
+  readonly retryAfterMs?: number | undefined;
+  readonly session?: string | undefined;
   /** The id of the command it is about. */
-  readonly command?: string;
+  readonly command?: string | undefined;
   /** To find the error in the node's log. */
   readonly request?: string;
   readonly cause?: unknown;
@@ -57,6 +57,7 @@ const RETRY: Record<Exclude<Retry, "no">, readonly string[]> = {
   later: [
     "run_not_started",
     "run_not_next",
+    "too_many_runs",
     "too_many_connections",
     "busy",
     "overloaded",
@@ -78,4 +79,9 @@ const UNKNOWN = new Set(["unknown_outcome", "internal", "network", "timeout"]);
 export function retryOf(code: string): Retry {
   const row = Object.entries(RETRY).find(([, codes]) => codes.includes(code));
   return row ? (row[0] as Retry) : "no";
+}
+
+/** Nothing was answered, by whatever fault. */
+export function network(message = "the connection was lost", cause?: unknown, retryAfterMs?: number): FanfoldError {
+  return new FanfoldError({ code: "network", message, cause, retryAfterMs });
 }

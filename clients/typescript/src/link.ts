@@ -1,7 +1,6 @@
 /** One connection that carries the frames of many sessions: the same over WebSocket and over server-sent events. */
 
-import { FanfoldError } from "./error.js";
-import type { Outcome } from "./error.js";
+import { FanfoldError, network } from "./error.js";
 import type { Transport } from "./options.js";
 import type { Environment } from "./rest.js";
 import type { Wire } from "./wire.js";
@@ -54,18 +53,10 @@ export type OpenLink = (opening: Opening) => Promise<void>;
 
 /** The error of a frame `error`. */
 export function errorOf(body: Wire): FanfoldError {
-  return new FanfoldError({
-    code: body["code"] || "internal",
-    message: body["message"],
-    session: body["session"],
-    command: body["command"],
-    retryAfterMs: body["retry_after_ms"] ?? 0,
-    ...(body["outcome"] && { outcome: body["outcome"] as Outcome }),
-    request: body["request"],
-  });
+  return new FanfoldError({ code: "internal", ...body, retryAfterMs: body["retry_after_ms"] });
 }
 
 /** Nothing was answered within `connectTimeoutMs`. */
 export function tooLong(): FanfoldError {
-  return new FanfoldError({ code: "network", message: "it took too long to connect" });
+  return network("it took too long to connect");
 }

@@ -131,7 +131,7 @@ export class MessageList extends KeyedList<Message> {
   branch(leaf: string): Message[] {
     const branch: Message[] = [];
     // A parent stands before its child, so this ends whatever the parents are.
-    for (let at = this.indexOf(leaf), before = this.length; at >= 0 && at < before; ) {
+    for (let at = this.indexOf(leaf), before = this.length; at >= 0 && at < before;) {
       const message = this.at(at) as Message;
       branch.push(message);
       before = at;
@@ -142,7 +142,7 @@ export class MessageList extends KeyedList<Message> {
 
   /** The end of the branch that goes on from a message over the newest of its children, and of theirs. */
   leaf(from: string): string {
-    for (let id = from; ; ) {
+    for (let id = from; ;) {
       const child = this.children(id).at(-1);
       if (!child || this.indexOf(child.id) <= this.indexOf(id)) return id;
       id = child.id;

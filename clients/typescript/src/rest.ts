@@ -1,7 +1,6 @@
 /** Requests that are answered once. */
 
-import { FanfoldError } from "./error.js";
-import type { Outcome, Retry } from "./error.js";
+import { FanfoldError, network } from "./error.js";
 import type { Tokens } from "./token.js";
 import type { Wire } from "./wire.js";
 
@@ -63,20 +62,12 @@ export async function problem(response: Response): Promise<FanfoldError> {
   const code: string = body["code"] ?? "";
   const retryAfterMs = Number(response.headers.get("retry-after") ?? 0) * 1000;
   // What stands between here and the node answers in its own way.
-  if (!code) {
-    return new FanfoldError({ code: "network", message: `answered with ${response.status}`, retryAfterMs });
-  }
-  return new FanfoldError({
-    code,
-    message: body["detail"] ? `${body["title"]} (${body["detail"]})` : body["title"],
-    retry: body["retry"] as Retry,
-    outcome: body["outcome"] as Outcome,
-    request: body["request"],
-    retryAfterMs,
-  });
+  if (!code) return network(`answered with ${response.status}`, undefined, retryAfterMs);
+  const { title, detail } = body;
+  return new FanfoldError({ code, ...body, message: detail ? `${title} (${detail})` : title, retryAfterMs });
 }
 
 function unanswered(signal: AbortSignal | undefined, cause: unknown): FanfoldError {
   if (signal?.aborted) return new FanfoldError({ code: "aborted", outcome: "unknown", cause });
-  return new FanfoldError({ code: "network", message: "the node can't be reached", cause });
+  return network("the node can't be reached", cause);
 }

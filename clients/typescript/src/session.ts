@@ -48,6 +48,7 @@ export interface Surroundings {
  * Its state is immutable and replaced at each change: read it at any time, subscribe to changes, or iterate over them.
  */
 export class LiveSession implements AsyncIterable<SessionState>, Reader {
+  readonly #surroundings: Surroundings;
   #current: Snapshot;
   #held: string | undefined;
   /** Whether deltas are applied: from the answer to a subscription until something doesn't fit. */
@@ -72,8 +73,9 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
     readonly id: string,
     /** @internal The newest messages that a snapshot holds. */
     public window: number,
-    private readonly surroundings: Surroundings,
+    surroundings: Surroundings,
   ) {
+    this.#surroundings = surroundings;
     this.#current = connecting(id);
     this.#backoff = new Backoff(surroundings.backoffFirstMs, surroundings.backoffLongestMs);
   }
@@ -222,18 +224,8 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
     if (!olderMessages) return;
     this.window = messages.length + count;
     this.#again(true);
-    const stop = new AbortController();
-    await new Promise<void>((resolve, reject) => {
-      const look = () => {
-        const { error, closed } = this.#current;
-        if (!this.#afresh) resolve();
-        else if (error || closed) reject(error ?? new FanfoldError({ code: "stopped", session: this.id }));
-        else return;
-        stop.abort();
-      };
-      stop.signal.addEventListener("abort", this.subscribe(look));
-      look();
-    });
+    for await (const _ of this) if (!this.#afresh) return;
+    throw new FanfoldError({ code: "stopped", session: this.id });
   }
 
   /** Stops following. Nothing else ends by that, no run either. Once for each {@link Fanfold.follow}. */
@@ -259,7 +251,7 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
     this.#follows += 1;
     if (this.#begun) return;
     this.#begun = true;
-    const kept = this.surroundings.keeper?.load(this.id);
+    const kept = this.#surroundings.keeper?.load(this.id);
     if (!(kept instanceof Promise)) return this.#adopt(kept);
     this.#loading = true;
     void kept.then((kept) => {
@@ -272,7 +264,7 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
   opened(link: Link): void {
     this.#reading = false;
     clearTimeout(this.#retryTimer);
-    this.#setPhase(this.#known ? "catching_up" : "connecting");
+    this.#setPhase("catching_up");
     if (!link.reads(this.id)) link.read(this);
     if (this.#doing) this.#appear(this.#doing);
   }
@@ -281,7 +273,9 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
   lost(): void {
     this.#reading = false;
     clearTimeout(this.#retryTimer);
-    if (this.active) this.#set({ phase: this.#known ? "lost" : "connecting", presence: [] }, { kind: "phase" });
+    if (!this.active) return;
+    if (this.presence.length) this.#set({ presence: [] }, { kind: "presence" });
+    this.#setPhase("lost");
   }
 
   /** @internal There will be no connection. */
@@ -294,20 +288,20 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
     if (!this.#current.error) return;
     const { error: _, ...current } = this.#current;
     this.#current = current;
-    this.#setPhase(this.#known ? "lost" : "connecting");
+    this.#setPhase("lost");
   }
 
   /** @internal */
   release(): void {
-    const link = this.surroundings.link();
+    const link = this.#surroundings.link();
     if (this.#presenceTimer) link?.appear(this.id, "");
     link?.leave(this.id);
     this.#keep();
-    this.surroundings.keeper?.flush();
+    this.#surroundings.keeper?.flush();
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#typingTimer);
     if (!this.#current.closed) this.#close({ code: "left", reason: "" });
-    this.surroundings.released(this);
+    this.#surroundings.released(this);
   }
 
   /** @internal */
@@ -335,7 +329,7 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
   position(cursor: string, head: string): void {
     if (!this.#reading) return;
     if (cursor !== this.#held) this.#again(false);
-    else if (head !== this.#current.head) this.#set({ head }, { kind: "phase" });
+    else if (head !== this.#current.head) this.#set({ head });
   }
 
   #subscribed(body: Wire, link: Link): void {
@@ -383,11 +377,12 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
     const offset: string = body["offset"] ?? "0";
     const isNew = body["cursor"] !== this.#held;
     this.#held = body["cursor"];
-    const head = isPast(offset, this.#current.head) ? offset : this.#current.head;
+    // They may be longer than JavaScript's numbers reach.
+    const head = BigInt(offset) > BigInt(this.#current.head) ? offset : this.#current.head;
     this.#set({ state, offset, head, phase: offset === head ? "live" : this.phase }, { kind: "state", by, changed });
     if (isNew) {
       if (by === "delta") this.#backoff.reset();
-      this.surroundings.progress();
+      this.#surroundings.progress();
     }
     this.#keep();
   }
@@ -396,9 +391,9 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
   #again(afresh: boolean): void {
     this.#afresh ||= afresh;
     this.#reading = false;
-    const link = this.surroundings.link();
+    const link = this.#surroundings.link();
     if (link && this.active) {
-      this.#setPhase(this.#known ? "catching_up" : "connecting");
+      this.#setPhase("catching_up");
       link.read(this);
     }
   }
@@ -406,7 +401,7 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
   #later(waitMs: number, afresh: boolean): void {
     this.#reading = false;
     this.#afresh ||= afresh;
-    this.#setPhase(this.#known ? "catching_up" : "connecting");
+    this.#setPhase("catching_up");
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.#again(false), waitMs);
   }
@@ -419,15 +414,15 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
   #fail(error: FanfoldError): void {
     this.#reading = false;
     // What one may not read is not to be found in a storage either.
-    if (error.code === "session_not_found" || error.code === "permission_denied") this.surroundings.keeper?.remove(this.id);
-    this.#set({ phase: "failed", error, presence: [] }, { kind: "phase" });
-    this.surroundings.needsChanged();
+    if (error.code === "session_not_found" || error.code === "permission_denied") this.#surroundings.keeper?.remove(this.id);
+    this.#set({ phase: "failed", error, presence: [] });
+    this.#surroundings.needsChanged();
   }
 
   #ended(code: string, reason: string): void {
     // The answer to having left: whoever follows it again has subscribed again.
     if (code === "unsubscribed") return;
-    if (code !== "closed") this.surroundings.keeper?.remove(this.id);
+    if (code !== "closed") this.#surroundings.keeper?.remove(this.id);
     this.#close({ code, reason });
   }
 
@@ -435,13 +430,13 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
     this.#reading = false;
     clearInterval(this.#presenceTimer);
     this.#presenceTimer = undefined;
-    this.#set({ phase: "closed", closed, presence: [] }, { kind: "phase" });
-    this.surroundings.needsChanged();
+    this.#set({ phase: "closed", closed, presence: [] });
+    this.#surroundings.needsChanged();
   }
 
   #appear(doing: string): void {
     const say = () => {
-      if (this.active) this.surroundings.link()?.appear(this.id, doing);
+      if (this.active) this.#surroundings.link()?.appear(this.id, doing);
     };
     clearInterval(this.#presenceTimer);
     this.#presenceTimer = doing ? setInterval(say, PRESENCE_MS) : undefined;
@@ -457,7 +452,7 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
       this.#set({ state, offset, head: offset, phase: "lost" }, { kind: "state", by: "storage", changed: new Set() });
     }
     this.#again(false);
-    this.surroundings.needsChanged();
+    this.#surroundings.needsChanged();
   }
 
   /** What is to be kept: nothing of what one may not read any more. */
@@ -468,18 +463,20 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
   }
 
   #keep(): void {
-    this.surroundings.keeper?.later(this.id, () => this.#kept());
+    this.#surroundings.keeper?.later(this.id, () => this.#kept());
   }
 
   #submit(action: Wire, options: CommandOptions): Promise<Receipt> {
-    return this.surroundings.command(this.id, action, options);
+    return this.#surroundings.command(this.id, action, options);
   }
 
+  /** As long as there is no state, it is `connecting` whatever happens. */
   #setPhase(phase: Phase): void {
-    if (phase !== this.phase) this.#set({ phase }, { kind: "phase" });
+    if (!this.#known) phase = "connecting";
+    if (phase !== this.phase) this.#set({ phase });
   }
 
-  #set(change: Partial<Snapshot>, event: SessionEvent): void {
+  #set(change: Partial<Snapshot>, event: SessionEvent = { kind: "phase" }): void {
     this.#current = { ...this.#current, ...change };
     for (const listener of [...this.#listeners]) {
       try {
@@ -495,11 +492,6 @@ export class LiveSession implements AsyncIterable<SessionState>, Reader {
 /** What is known of a session before anything is. */
 export function connecting(id: string): Snapshot {
   return { id, phase: "connecting", state: EMPTY, presence: [], offset: "0", head: "0" };
-}
-
-/** Whether an offset lies past another one: both are numbers as texts, which may be longer than JavaScript's numbers reach. */
-function isPast(offset: string, other: string): boolean {
-  return offset.length === other.length ? offset > other : offset.length > other.length;
 }
 
 function writePart(part: NewPart): Wire {

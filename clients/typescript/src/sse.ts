@@ -1,6 +1,7 @@
 /** A link over server-sent events, read with `fetch`: `EventSource` can't send a token. What is sent goes by REST. */
 
-import { FanfoldError } from "./error.js";
+import { network } from "./error.js";
+import type { FanfoldError } from "./error.js";
 import { tooLong } from "./link.js";
 import type { Link, Opening, Reader } from "./link.js";
 import { answer, problem, request } from "./rest.js";
@@ -26,6 +27,7 @@ export function openSse(opening: Opening): Promise<void> {
  * already go on where they are.
  */
 class SseLink implements Link {
+  readonly #opening: Opening;
   readonly transport = "sse";
   readonly #readers = new Map<string, Reader>();
   #stream = new AbortController();
@@ -35,12 +37,13 @@ class SseLink implements Link {
   #posted: Promise<void> = Promise.resolve();
   #token: string;
 
-  constructor(private readonly opening: Opening) {
+  constructor(opening: Opening) {
+    this.#opening = opening;
     this.#token = opening.token;
   }
 
   async start(): Promise<void> {
-    const { readers, signal, events } = this.opening;
+    const { readers, signal, events } = this.#opening;
     for (const reader of readers) this.#readers.set(reader.id, reader);
     const giveUp = () => this.close();
     signal.addEventListener("abort", giveUp);
@@ -70,7 +73,7 @@ class SseLink implements Link {
   appear(session: string, doing: string): void {
     const asked = { body: { doing }, signal: this.#closing.signal };
     // It is said again before it runs out.
-    request(this.opening.environment, `sessions/${session}/presence`, asked).catch(() => {});
+    request(this.#opening.environment, `sessions/${session}/presence`, asked).catch(() => {});
   }
 
   refresh(token: string): void {
@@ -92,7 +95,7 @@ class SseLink implements Link {
       if (this.#closing.signal.aborted) return;
       this.#stream.abort();
       const stream = (this.#stream = new AbortController());
-      const timer = setTimeout(() => stream.abort(), this.opening.environment.connectTimeoutMs);
+      const timer = setTimeout(() => stream.abort(), this.#opening.environment.connectTimeoutMs);
       this.#open()
         .then((stream) => stream())
         .catch((error: FanfoldError) => this.#end(error.code === "aborted" ? tooLong() : error, stream.signal))
@@ -110,10 +113,10 @@ class SseLink implements Link {
     const query = { cursor: cursors || undefined, window: Math.max(...readers.map(({ window }) => window)) };
     const asked = ids.length === 1 ? { query, signal } : { query: { ...query, sessions: ids.join() }, signal };
     const path = ids.length === 1 ? `sessions/${ids[0]}/stream` : "stream";
-    const response = await answer(this.opening.environment, path, asked, this.#token);
+    const response = await answer(this.#opening.environment, path, asked, this.#token);
     if (!response.ok) return this.#refused(await problem(response), signal);
     if (!response.headers.get("content-type")?.startsWith("text/event-stream") || !response.body) {
-      throw new FanfoldError({ code: "network", message: "what answered is no node" });
+      throw network("what answered is no node");
     }
     const { body } = response;
     return () => void this.#pump(body, signal);
@@ -124,9 +127,11 @@ class SseLink implements Link {
     const ids = [...this.#readers.keys()];
     if (OF_CONNECTION.has(error.code)) throw error;
     const asked = { query: { window: 1 }, signal };
-    const { environment } = this.opening;
+    const { environment } = this.#opening;
     const looked = ids.map((id) => (ids.length === 1 ? Promise.reject(error) : request(environment, `sessions/${id}`, asked)));
-    const found = (await Promise.allSettled(looked)).map((look) => (look.status === "rejected" ? (look.reason as FanfoldError) : undefined));
+    const found = (await Promise.allSettled(looked)).map((look) =>
+      look.status === "rejected" ? (look.reason as FanfoldError) : undefined,
+    );
     if (!found.some(Boolean)) throw error;
     const failed = ids.flatMap((id, at) => (found[at] ? errorBody(found[at], { session: id }) : []));
     for (const { session } of failed) this.#readers.delete(session as string);
@@ -156,9 +161,9 @@ class SseLink implements Link {
         }
       }
       // A node ends the stream by itself once every session on it has ended.
-      if (this.#readers.size) this.#end(new FanfoldError({ code: "network", message: "the stream ended" }), signal);
+      if (this.#readers.size) this.#end(network(), signal);
     } catch (cause) {
-      this.#end(new FanfoldError({ code: "network", message: "the stream was cut", cause }), signal);
+      this.#end(network(undefined, cause), signal);
     }
   }
 
@@ -180,25 +185,24 @@ class SseLink implements Link {
     if (this.#closing.signal.aborted) return;
     try {
       const asked = { body, signal: this.#closing.signal };
-      this.#tell("receipt", await request(this.opening.environment, `sessions/${session}/commands`, asked));
+      this.#tell("receipt", await request(this.#opening.environment, `sessions/${session}/commands`, asked));
     } catch (error) {
       this.#tell("error", errorBody(error as FanfoldError, { command: body["id"] as string }));
     }
   }
 
   #tell(kind: string, body: Wire): void {
-    if (!this.#closing.signal.aborted) this.opening.events.frame(kind, body);
+    if (!this.#closing.signal.aborted) this.#opening.events.frame(kind, body);
   }
 
   #end(error: FanfoldError, signal: AbortSignal): void {
     if (this.#closing.signal.aborted || this.#stream.signal !== signal) return;
     this.close();
-    this.opening.events.end(error);
+    this.#opening.events.end(error);
   }
 }
 
 /** An error of REST as a frame. */
 function errorBody(error: FanfoldError, about: Wire): Wire {
-  const { code, message, outcome, request, retryAfterMs } = error;
-  return { code, message, outcome, request, retry_after_ms: retryAfterMs, ...about };
+  return { ...error, message: error.message, retry_after_ms: error.retryAfterMs, ...about };
 }

@@ -56,14 +56,7 @@ export type Role = "unspecified" | "system" | "user" | "assistant" | "tool";
 
 /** A piece of a message. Show nothing for `unknown`: a later release wrote it. */
 export type Part =
-  | TextPart
-  | ReasoningPart
-  | ToolCallPart
-  | CitationPart
-  | FilePart
-  | SteeringPart
-  | StepPart
-  | { readonly kind: "unknown" };
+  TextPart | ReasoningPart | ToolCallPart | CitationPart | FilePart | SteeringPart | StepPart | { readonly kind: "unknown" };
 
 /** Text, as Markdown where a model wrote it. */
 export interface TextPart {
@@ -92,14 +85,7 @@ export interface ToolCallPart {
 
 /** `awaiting_approval`: a person must allow it, by {@link LiveSession.decideTool}. */
 export type ToolStatus =
-  | "unspecified"
-  | "writing"
-  | "writing_for_approval"
-  | "awaiting_approval"
-  | "ready"
-  | "refused"
-  | "done"
-  | "failed";
+  "unspecified" | "writing" | "writing_for_approval" | "awaiting_approval" | "ready" | "refused" | "done" | "failed";
 
 /** A source that an answer rests on. It doesn't interrupt the text around it. */
 export interface CitationPart {
@@ -204,9 +190,11 @@ export interface Present {
   readonly doing: string;
 }
 
+const FINAL: ReadonlySet<RunStatus> = new Set<RunStatus>(["completed", "cancelled", "failed", "orphaned"]);
+
 /** Whether nothing more can become of the run. */
 export function isFinal(run: Run): boolean {
-  return run.status !== "queued" && run.status !== "running" && run.status !== "unspecified";
+  return FINAL.has(run.status);
 }
 
 /** The text of a message's text parts, joined. */

@@ -3,10 +3,10 @@
  * it had at once and asks for what came after.
  */
 
-import { KeyedList, MessageList } from "./list.js";
 import type { StateStorage } from "./options.js";
+import { isFinal } from "./state.js";
 import type { CustomValue, Message, Run, SessionInfo, SessionState } from "./state.js";
-import { ENDED } from "./wire.js";
+import { stateOf } from "./wire.js";
 
 /** What is written by another release is left alone. */
 const FORMAT = 1;
@@ -39,6 +39,8 @@ interface Stored {
 }
 
 export class Keeper {
+  readonly #storage: StateStorage;
+  readonly #prefix: string;
   readonly #dirty = new Map<string, () => Kept | undefined>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Sessions that are known to be in the list of those that are kept. */
@@ -46,10 +48,9 @@ export class Keeper {
   /** The list is changed by one at a time. */
   #listing: Promise<void> = Promise.resolve();
 
-  constructor(
-    private readonly storage: StateStorage,
-    private readonly prefix: string,
-  ) {
+  constructor(storage: StateStorage, prefix: string) {
+    this.#storage = storage;
+    this.#prefix = prefix;
     globalThis.addEventListener?.("pagehide", this.#leaving);
     globalThis.document?.addEventListener("visibilitychange", this.#leaving);
   }
@@ -67,7 +68,7 @@ export class Keeper {
 
   /** What is kept of a session: at once, where the storage answers at once. */
   load(session: string): Kept | undefined | Promise<Kept | undefined> {
-    const read = this.#attempt(() => this.storage.getItem(this.#key(session)));
+    const read = this.#attempt(() => this.#storage.getItem(this.#key(session)));
     return read instanceof Promise ? read.then(revived, () => undefined) : revived(read ?? null);
   }
 
@@ -93,7 +94,7 @@ export class Keeper {
   /** Removes what is kept of a session. */
   remove(session: string): void {
     this.#dirty.delete(session);
-    void this.#attempt(() => this.storage.removeItem(this.#key(session)));
+    void this.#attempt(() => this.#storage.removeItem(this.#key(session)));
   }
 
   /** Removes everything. */
@@ -101,14 +102,14 @@ export class Keeper {
     this.#dirty.clear();
     for (const session of await this.#list()) this.remove(session);
     this.#listed.clear();
-    await this.#attempt(() => this.storage.removeItem(this.prefix));
+    await this.#attempt(() => this.#storage.removeItem(this.#prefix));
   }
 
   #write(session: string, kept: Kept): void {
     const text = written(kept);
     if (text === undefined) return this.remove(session);
     void this.#attempt(
-      () => this.storage.setItem(this.#key(session), text),
+      () => this.#storage.setItem(this.#key(session), text),
       () => this.remove(session),
     );
     if (this.#listed.has(session)) return;
@@ -123,12 +124,12 @@ export class Keeper {
       this.remove(other);
       this.#listed.delete(other);
     }
-    await this.#attempt(() => this.storage.setItem(this.prefix, JSON.stringify([...others, session])));
+    await this.#attempt(() => this.#storage.setItem(this.#prefix, JSON.stringify([...others, session])));
   }
 
   async #list(): Promise<string[]> {
     try {
-      const list: unknown = JSON.parse((await this.#attempt(() => this.storage.getItem(this.prefix))) || "[]");
+      const list: unknown = JSON.parse((await this.#attempt(() => this.#storage.getItem(this.#prefix))) || "[]");
       return Array.isArray(list) ? list.map(String) : [];
     } catch {
       return [];
@@ -136,7 +137,7 @@ export class Keeper {
   }
 
   #key(session: string): string {
-    return `${this.prefix}/${session}`;
+    return `${this.#prefix}/${session}`;
   }
 
   /** A storage may be full or forbidden. Then nothing is kept, and a page begins with a snapshot. */
@@ -162,7 +163,7 @@ function written({ state, cursor, offset }: Kept): string | undefined {
       offset,
       session: state.session,
       messages,
-      runs: [...state.runs].filter((run) => ids.has(run.reply) || !ENDED.has(run.status)),
+      runs: [...state.runs].filter((run) => ids.has(run.reply) || !isFinal(run)),
       custom: [...state.custom],
       olderMessages: state.olderMessages + state.messages.length - count,
     };
@@ -177,16 +178,7 @@ function revived(text: string | null): Kept | undefined {
     const stored = JSON.parse(text ?? "null") as Stored | null;
     if (stored?.format !== FORMAT) return undefined;
     const { cursor, offset, session, messages, runs, custom, olderMessages } = stored;
-    const openRuns = runs.filter((run) => !ENDED.has(run.status));
-    const state: SessionState = {
-      session,
-      messages: new MessageList().filled(messages),
-      runs: new KeyedList<Run>().filled(runs),
-      openRuns,
-      custom: new Map(custom),
-      olderMessages,
-    };
-    return { state, cursor, offset };
+    return { state: stateOf(session, messages, runs, custom, olderMessages), cursor, offset };
   } catch {
     return undefined;
   }

@@ -13,14 +13,17 @@ const LEAST_MS = 5_000;
 const MOST_MS = 2 ** 31 - 1;
 
 export class Tokens {
+  readonly #source: FanfoldOptions["token"];
   #held: string | undefined;
   #dueAtMs = Infinity;
 
-  constructor(private readonly source: FanfoldOptions["token"]) {}
+  constructor(source: FanfoldOptions["token"]) {
+    this.#source = source;
+  }
 
   /** Whether another one can be had. */
   get renewable(): boolean {
-    return typeof this.source === "function";
+    return typeof this.#source === "function";
   }
 
   /** The one that is held, unless its time is nearly over. */
@@ -30,12 +33,12 @@ export class Tokens {
 
   /** A new one. */
   async next(): Promise<string> {
-    if (typeof this.source !== "function") return (this.#held = this.source ?? "");
+    if (typeof this.#source !== "function") return (this.#held = this.#source ?? "");
     let token: string;
     try {
-      token = await this.source();
+      token = await this.#source();
     } catch (cause) {
-      throw new FanfoldError({ code: "token_failed", message: "no token could be had", cause });
+      throw new FanfoldError({ code: "token_failed", cause });
     }
     this.#dueAtMs = Date.now() + lifetimeMs(token);
     return (this.#held = token);

@@ -1,6 +1,6 @@
 /** A link over WebSocket, in JSON. */
 
-import { FanfoldError } from "./error.js";
+import { FanfoldError, network } from "./error.js";
 import { tooLong } from "./link.js";
 import type { Link, Opening, Reader } from "./link.js";
 import { only } from "./wire.js";
@@ -13,6 +13,8 @@ export function openWebSocket(opening: Opening): Promise<void> {
 }
 
 class WebSocketLink implements Link {
+  readonly #opening: Opening;
+  readonly #reject: (error: FanfoldError) => void;
   readonly transport = "websocket";
   readonly #socket: WebSocket;
   #opened = false;
@@ -21,11 +23,9 @@ class WebSocketLink implements Link {
   readonly #asked = new Map<string, number>();
   readonly #reads = new Set<string>();
 
-  constructor(
-    private readonly opening: Opening,
-    resolve: () => void,
-    private readonly reject: (error: FanfoldError) => void,
-  ) {
+  constructor(opening: Opening, resolve: () => void, reject: (error: FanfoldError) => void) {
+    this.#opening = opening;
+    this.#reject = reject;
     const { environment, token, signal } = opening;
     const Socket = environment.WebSocket as NonNullable<typeof environment.WebSocket>;
     this.#socket = new Socket(`${environment.url.replace(/^http/, "ws")}/v1/ws`, [SUBPROTOCOL]);
@@ -101,8 +101,8 @@ class WebSocketLink implements Link {
   #end(error: FanfoldError): void {
     if (this.#over) return;
     this.close();
-    if (this.#opened) this.opening.events.end(error);
-    else this.reject(error);
+    if (this.#opened) this.#opening.events.end(error);
+    else this.#reject(error);
   }
 }
 
@@ -117,7 +117,7 @@ function parse(data: unknown): [string | undefined, Wire] {
 
 /** Codes of 4000 to 4499: come back; of 4500 to 4999: don't. The reason is the error's name. */
 function closeError(code: number, reason: string): FanfoldError {
-  if (code < 4000 || code > 4999) return new FanfoldError({ code: "network", message: `the connection was lost (${code})` });
+  if (code < 4000 || code > 4999) return network();
   const retry = code === 4401 ? "with_token" : code < 4500 ? "resume" : "no";
   return new FanfoldError({ code: reason || `close_${code}`, retry });
 }

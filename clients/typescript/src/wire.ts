@@ -4,6 +4,7 @@
  */
 
 import { KeyedList, MessageList } from "./list.js";
+import { isFinal } from "./state.js";
 import type { CustomValue, FinishReason, Message, Part, Run, SessionInfo, SessionState } from "./state.js";
 
 /** An object of the wire. What its fields are is checked where they are read. */
@@ -18,34 +19,36 @@ export interface WireView {
   readonly custom?: { readonly [kind: string]: Wire };
 }
 
-/** What is shown before anything is known. Nothing is ever applied to it. */
-export const EMPTY: SessionState = {
-  session: { status: "unspecified", reason: "", openedAtMs: 0 },
-  messages: new MessageList(),
-  runs: new KeyedList<Run>(),
-  openRuns: [],
-  custom: new Map(),
-  olderMessages: 0,
-};
-
 /** A snapshot's state. What is equal in `before` is taken from there, so that it stays the same object. */
-export function readView(view: WireView, olderMessages: number, before: SessionState = EMPTY): SessionState {
-  const messages = (view.messages ?? []).map((wire) => shared(before.messages.get(wire["id"]), readMessage(wire)));
-  const runs = (view.runs ?? []).map((wire) => shared(before.runs.get(wire["id"]), readRun(wire)));
+export function readView(view: WireView, olderMessages: number, before?: SessionState): SessionState {
+  const messages = (view.messages ?? []).map((wire) => shared(before?.messages.get(wire["id"]), readMessage(wire)));
+  const runs = (view.runs ?? []).map((wire) => shared(before?.runs.get(wire["id"]), readRun(wire)));
   const custom = Object.entries(view.custom ?? {}).map(
-    ([kind, value]) => [kind, shared(before.custom.get(kind), readCustom(value))] as const,
+    ([kind, value]) => [kind, shared(before?.custom.get(kind), readCustom(value))] as const,
   );
+  return stateOf(shared(before?.session, readSession(view.session ?? {})), messages, runs, custom, olderMessages);
+}
+
+/** A state of what it consists of. */
+export function stateOf(
+  session: SessionInfo,
+  messages: readonly Message[],
+  runs: readonly Run[],
+  custom: readonly (readonly [string, CustomValue])[],
+  olderMessages: number,
+): SessionState {
   return {
-    session: shared(before.session, readSession(view.session ?? {})),
+    session,
     messages: new MessageList().filled(messages),
     runs: new KeyedList<Run>().filled(runs),
-    openRuns: runs.filter((run) => !ENDED.has(run.status)),
+    openRuns: runs.filter((run) => !isFinal(run)),
     custom: new Map(custom),
     olderMessages,
   };
 }
 
-export const ENDED: ReadonlySet<Run["status"]> = new Set(["completed", "cancelled", "failed", "orphaned"]);
+/** What is shown before anything is known. Nothing is ever applied to it. */
+export const EMPTY: SessionState = readView({}, 0);
 
 export function readSession(wire: Wire): SessionInfo {
   return fields<SessionInfo>({
@@ -162,7 +165,7 @@ function time(value: string | number | undefined | null): number | undefined {
 }
 
 /** An object without the fields that are absent. */
-function fields<T>(all: { [K in keyof T]-?: T[K] | null | undefined }): T {
+export function fields<T>(all: { [K in keyof T]-?: T[K] | null | undefined }): T {
   for (const name in all) if (all[name] == null) delete all[name];
   return all as T;
 }

@@ -112,17 +112,24 @@ test("the transcript of the protocol leads where it says", async (context) => {
   for (const line of block("transcript").split("\n")) {
     if (line.startsWith("# The connection is cut")) {
       script.close(1006);
-      await waiting("another connection", () => script.sent.length === 2 && script.sent[1]!.length > 0, (listener) => {
-        script.heard = listener;
-        return () => {};
-      });
+      await waiting(
+        "another connection",
+        () => script.sent.length === 2 && script.sent[1]!.length > 0,
+        (listener) => {
+          script.heard = listener;
+          return () => {};
+        },
+      );
     } else if (line.startsWith("< ")) {
       script.say(JSON.parse(line.slice(2)) as Frame);
     }
   }
   const last = session.state.messages.at(-1)!;
   assert.equal(last.parts.map((part) => ("text" in part ? part.text : "")).join(""), block("final"));
-  assert.deepEqual(seen.map(({ how }) => how), ["fresh", "resumed"]);
+  assert.deepEqual(
+    seen.map(({ how }) => how),
+    ["fresh", "resumed"],
+  );
   assert.deepEqual(session.snapshot.closed, { code: "closed", reason: "done" });
 });
 
@@ -248,7 +255,12 @@ test("a storage that is slow, full or spoilt does no harm", async (context) => {
   await fanfold.forget();
   assert.deepEqual([...memory.map.keys()], []);
 
-  const full = { ...memory, setItem: () => { throw new Error("quota"); } };
+  const full = {
+    ...memory,
+    setItem: () => {
+      throw new Error("quota");
+    },
+  };
   (await following(context, { storage: full })).fanfold.close();
   for (const spoilt of ["{", '{"format":0}', '{"format":1}', "7"]) {
     const storage = memoryStorage();
@@ -273,10 +285,14 @@ test("no more sessions are kept than there is room for", async (context) => {
     session.leave();
     await until(session, ({ closed }) => closed !== undefined);
   }
-  await waiting("the oldest are gone", () => storage.map.size === 21 && !storage.map.has("fanfold:http://node.example/s4"), (look) => {
-    const timer = setInterval(look, 5);
-    return () => clearInterval(timer);
-  });
+  await waiting(
+    "the oldest are gone",
+    () => storage.map.size === 21 && !storage.map.has("fanfold:http://node.example/s4"),
+    (look) => {
+      const timer = setInterval(look, 5);
+      return () => clearInterval(timer);
+    },
+  );
 });
 
 test("waits grow to a bound and begin anew after progress only", () => {
@@ -298,7 +314,12 @@ test("a node that takes connections and drops them is left in peace", async (con
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
-  const fanfold = new Fanfold({ url: `http://127.0.0.1:${port}`, backoffFirstMs: 64, backoffLongestMs: 100_000, connectTimeoutMs: 500 });
+  const fanfold = new Fanfold({
+    url: `http://127.0.0.1:${port}`,
+    backoffFirstMs: 64,
+    backoffLongestMs: 100_000,
+    connectTimeoutMs: 500,
+  });
   context.after(() => {
     fanfold.close();
     server.close();

@@ -89,7 +89,10 @@ live("a page that is reloaded in the middle of an answer goes on where it was", 
   assert.equal(after.phase, "lost");
   const seen = subscriptions(after);
   await until(after, answered);
-  assert.deepEqual(seen.map(({ how }) => how), ["resumed"]);
+  assert.deepEqual(
+    seen.map(({ how }) => how),
+    ["resumed"],
+  );
   await same(second, after);
 });
 
@@ -127,7 +130,10 @@ live("where WebSocket can't pass, server-sent events do", async (context) => {
   await until(session, growing(5));
   proxy.cut();
   await until(session, answered);
-  assert.deepEqual(seen.map(({ how }) => how), ["fresh", "resumed"]);
+  assert.deepEqual(
+    seen.map(({ how }) => how),
+    ["fresh", "resumed"],
+  );
   await same(fanfold, session);
   await assert.rejects(session.steer(receipt.run, "more"), (error: FanfoldError) => error.code === "run_ended");
   const other = fanfold.follow(await fanfold.open({ title: "other" }));
@@ -152,7 +158,7 @@ live("a command whose receipt was lost is sent again and acts once", async (cont
     const session = fanfold.follow(await fanfold.open());
     await session.ready();
     let lost = 0;
-    proxy.fromNode = (bytes) => lost > 1 || !bytes.includes('VERDICT_APPLIED') || ((lost += 1), false);
+    proxy.fromNode = (bytes) => lost > 1 || !bytes.includes("VERDICT_APPLIED") || ((lost += 1), false);
     const [receipt, second] = await Promise.all([session.send("once"), session.send("twice", { id: "mine" })]);
     assert.equal(lost, 2, "receipts were lost");
     assert.ok(receipt.repeated && second.repeated);
@@ -176,7 +182,10 @@ live("commands wait for a connection, in their order, and not without end", asyn
   await until(session, ({ phase }) => phase === "lost");
   const stop = new AbortController();
   const sent = [session.send("one"), session.send("two"), session.send("three", { signal: stop.signal })];
-  await assert.rejects(session.send("four"), (error: FanfoldError) => error.code === "queue_full" && error.outcome === "not_applied");
+  await assert.rejects(
+    session.send("four"),
+    (error: FanfoldError) => error.code === "queue_full" && error.outcome === "not_applied",
+  );
   stop.abort();
   await assert.rejects(sent.pop()!, (error: FanfoldError) => error.code === "aborted" && error.outcome === "not_applied");
   await assert.rejects(session.send("five", { timeoutMs: 50 }), (error: FanfoldError) => error.code === "timeout");
@@ -195,7 +204,11 @@ live("a node that drains says when to come back", async (context) => {
   await session.ready();
   await session.send("Will this survive?");
   await until(session, growing(5));
-  const told = waiting("draining is told", () => fanfold.connection.error?.code === "draining" && fanfold.connection, fanfold.subscribe);
+  const told = waiting(
+    "draining is told",
+    () => fanfold.connection.error?.code === "draining" && fanfold.connection,
+    fanfold.subscribe,
+  );
   const ended = node.end("SIGTERM");
   const { error, retryAtMs } = await told;
   assert.ok(retryAtMs && error && retryAtMs >= Date.now() + error.retryAfterMs - 1000, "not before it was asked to");
@@ -358,8 +371,13 @@ live("people see who is there and who types", async (context) => {
   const [hers, his] = [ann.follow(id), bob.follow(id)];
   await Promise.all([hers.ready(), his.ready()]);
   hers.setPresence("present");
-  const shown = (...rows: string[]) => (snapshot: Snapshot) =>
-    snapshot.presence.map(({ who, doing }) => `${who} ${doing}`).sort().join() === rows.join();
+  const shown =
+    (...rows: string[]) =>
+    (snapshot: Snapshot) =>
+      snapshot.presence
+        .map(({ who, doing }) => `${who} ${doing}`)
+        .sort()
+        .join() === rows.join();
   await until(his, shown("ann present"));
   his.setPresence("present");
   his.typing();

@@ -8,7 +8,12 @@ import type { Message, SessionState } from "../src/state.js";
 import { readMessage, readView } from "../src/wire.js";
 import type { Wire } from "../src/wire.js";
 
-const wire = (id: string, parent?: string): Wire => ({ id, ...(parent && { parent }), role: "ROLE_USER", parts: [{ text: { text: id } }] });
+const wire = (id: string, parent?: string): Wire => ({
+  id,
+  ...(parent && { parent }),
+  role: "ROLE_USER",
+  parts: [{ text: { text: id } }],
+});
 
 function session(count: number): SessionState {
   const messages = Array.from({ length: count }, (_, at) => wire(`m${at}`, at ? `m${at - 1}` : undefined));
@@ -16,7 +21,16 @@ function session(count: number): SessionState {
 }
 
 test("bytes of UTF-8 are counted as the node counts them", () => {
-  for (const text of ["", "a", "Zürich", "“Wie”", "日本語", "👩‍👩‍👧‍👦", "e\u0301", "\u0000\u007f\u0080\u07ff\u0800\ud7ff\ue000\uffff"]) {
+  for (const text of [
+    "",
+    "a",
+    "Zürich",
+    "“Wie”",
+    "日本語",
+    "👩‍👩‍👧‍👦",
+    "e\u0301",
+    "\u0000\u007f\u0080\u07ff\u0800\ud7ff\ue000\uffff",
+  ]) {
     assert.equal(utf8Length(text), new TextEncoder().encode(text).length, JSON.stringify(text));
   }
 });
@@ -46,8 +60,14 @@ test("an earlier list doesn't know what a later one holds", () => {
   const before = session(3).messages;
   const after = before.pushed(readMessage(wire("new", "m1")));
   assert.equal(before.has("new"), false);
-  assert.deepEqual(before.children("m1").map(({ id }) => id), ["m2"]);
-  assert.deepEqual(after.children("m1").map(({ id }) => id), ["m2", "new"]);
+  assert.deepEqual(
+    before.children("m1").map(({ id }) => id),
+    ["m2"],
+  );
+  assert.deepEqual(
+    after.children("m1").map(({ id }) => id),
+    ["m2", "new"],
+  );
   assert.notEqual(before.shape, after.shape);
 });
 

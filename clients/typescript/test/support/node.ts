@@ -37,7 +37,12 @@ export class Node {
   static dev(context: TestContext, ...more: string[]): Promise<Node> {
     const data = folder(context);
     const start = (port: number): Promise<Node> =>
-      Node.start(context, ["dev", "--http", `127.0.0.1:${port}`, "--grpc", "127.0.0.1:0", "--data", join(data, "data"), ...more], data, start);
+      Node.start(
+        context,
+        ["dev", "--http", `127.0.0.1:${port}`, "--grpc", "127.0.0.1:0", "--data", join(data, "data"), ...more],
+        data,
+        start,
+      );
     return start(0);
   }
 

@@ -4,7 +4,12 @@ const DEADLINE_MS = 30_000;
 
 /** Waits until a session is as wanted, which is looked at after each change. */
 export function until(live: LiveSession, wanted: (snapshot: Snapshot) => boolean, what = wanted.toString()): Promise<Snapshot> {
-  return waiting(what, () => (wanted(live.snapshot) ? live.snapshot : undefined), live.subscribe, () => JSON.stringify(live.snapshot).slice(0, 2000));
+  return waiting(
+    what,
+    () => (wanted(live.snapshot) ? live.snapshot : undefined),
+    live.subscribe,
+    () => JSON.stringify(live.snapshot).slice(0, 2000),
+  );
 }
 
 /** Waits until `look` gives something, whenever `subscribe` says that something has changed. */
