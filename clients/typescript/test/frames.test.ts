@@ -44,7 +44,13 @@ class Script {
     };
   })() as unknown as WebSocketClass;
 
-  heard = () => {};
+  private heard = () => {};
+
+  /** Tells when something was sent. */
+  readonly listen = (listener: () => void) => {
+    this.heard = listener;
+    return () => {};
+  };
 
   say(...frames: Frame[]): void {
     for (const frame of frames) this.sockets.at(-1)!.onmessage!({ data: JSON.stringify(frame) });
@@ -57,10 +63,7 @@ class Script {
   /** Waits until something of this kind was sent over the newest connection. */
   sends(kind: string, count = 1): Promise<Frame> {
     const found = () => (this.sent.at(-1) ?? []).filter((frame) => kind in frame)[count - 1];
-    return waiting(`${count} ${kind}`, found, (listener) => {
-      this.heard = listener;
-      return () => {};
-    });
+    return waiting(`${count} ${kind}`, found, this.listen);
   }
 }
 
@@ -112,14 +115,7 @@ test("the transcript of the protocol leads where it says", async (context) => {
   for (const line of block("transcript").split("\n")) {
     if (line.startsWith("# The connection is cut")) {
       script.close(1006);
-      await waiting(
-        "another connection",
-        () => script.sent.length === 2 && script.sent[1]!.length > 0,
-        (listener) => {
-          script.heard = listener;
-          return () => {};
-        },
-      );
+      await waiting("another connection", () => script.sent.length === 2 && script.sent[1]!.length > 0, script.listen);
     } else if (line.startsWith("< ")) {
       script.say(JSON.parse(line.slice(2)) as Frame);
     }
@@ -331,6 +327,24 @@ test("a node that takes connections and drops them is left in peace", async (con
   // Each try asks over both transports, as WebSocket has never worked.
   assert.ok(connections <= 2 * fanfold.connection.failures, `${connections}`);
   assert.ok(fanfold.connection.retryAtMs! <= Date.now() + 64 * 2 ** (fanfold.connection.failures - 1));
+});
+
+test("a connection that was opened is no progress, something new is", async (context) => {
+  const { script, fanfold, session } = await following(context);
+  for (let failures = 1; failures <= 4; failures++) {
+    script.close(1006);
+    assert.equal(fanfold.connection.failures, failures);
+    await waiting("the next connection", () => script.sent.length === failures + 1, script.listen);
+    await script.sends("hello");
+    script.say(welcome);
+    await script.sends("subscribe");
+    script.say(subscribed("RESUMED", "c1", "1"), { caught_up: { session: "s", cursor: "c1" } });
+    if (failures % 2) script.say(snapshot("c1", "1", "a"));
+    assert.equal(session.phase, "live");
+    assert.equal(fanfold.connection.failures, failures);
+  }
+  script.say(delta("c1", "c2", "2"));
+  assert.equal(fanfold.connection.failures, 0);
 });
 
 test("what to do about an error is what docs/errors.md says", () => {
