@@ -12,7 +12,18 @@ export interface StateStorage {
 }
 
 /** What makes a WebSocket: the class of browsers and of Node from release 22 on, or of the package `ws`. */
-export type WebSocketClass = new (url: string, protocols: string[]) => WebSocket;
+export type WebSocketClass = new (url: string, protocols: string[]) => Socket;
+
+/** What is used of a WebSocket. */
+export interface Socket {
+  readonly readyState: number;
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  send(text: string): void;
+  close(): void;
+}
 
 export interface FanfoldOptions {
   /** The node's HTTP address, which may have a path. Default: the origin of the page. */

@@ -1,6 +1,7 @@
 /** Requests that are answered once. */
 
 import { FanfoldError, network } from "./error.js";
+import type { WebSocketClass } from "./options.js";
 import type { Tokens } from "./token.js";
 import type { Wire } from "./wire.js";
 
@@ -10,7 +11,7 @@ export interface Environment {
   readonly url: string;
   readonly tokens: Tokens;
   readonly fetch: typeof fetch;
-  readonly WebSocket: (new (url: string, protocols: string[]) => WebSocket) | undefined;
+  readonly WebSocket: WebSocketClass | undefined;
   readonly clientName: string;
   readonly credentials: RequestCredentials;
   readonly connectTimeoutMs: number;

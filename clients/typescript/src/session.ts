@@ -4,7 +4,7 @@ import { Backoff } from "./backoff.js";
 import { apply, Misfit } from "./apply.js";
 import { FanfoldError } from "./error.js";
 import { errorOf } from "./link.js";
-import type { Link, Reader } from "./link.js";
+import type { Link } from "./link.js";
 import type {
   AnswerOptions,
   Closed,
@@ -47,7 +47,7 @@ export interface Surroundings {
  *
  * Its state is immutable and replaced at each change: read it at any time, subscribe to changes, or iterate over them.
  */
-export class LiveSession implements AsyncIterable<SessionState>, Reader {
+export class LiveSession implements AsyncIterable<SessionState> {
   readonly #surroundings: Surroundings;
   #current: Snapshot;
   #held: string | undefined;

@@ -14,11 +14,12 @@ const FORMAT = 1;
 /** Sessions that are kept; the one that was not written for longest makes room. */
 const SESSIONS_MAX = 20;
 
-/** Characters that one state may take. Older messages than fit are left out; a state that doesn't fit at all isn't kept. */
-const CHARACTERS_MAX = 1_000_000;
+/** Messages and their characters that are kept of one session, the newest. Older ones count as left out. */
+const MESSAGES_MAX = 200;
+const CHARACTERS_MAX = 500_000;
 
-/** Between a change and its being written; what wasn't is written when the page goes. */
-const DELAY_MS = 2_000;
+/** Between a change and its being written, in case the page ends without a word; a page that says so writes then. */
+const DELAY_MS = 5_000;
 
 /** A state and where it stands. */
 export interface Kept {
@@ -106,10 +107,8 @@ export class Keeper {
   }
 
   #write(session: string, kept: Kept): void {
-    const text = written(kept);
-    if (text === undefined) return this.remove(session);
     void this.#attempt(
-      () => this.#storage.setItem(this.#key(session), text),
+      () => this.#storage.setItem(this.#key(session), written(kept)),
       () => this.remove(session),
     );
     if (this.#listed.has(session)) return;
@@ -153,24 +152,28 @@ export class Keeper {
   }
 }
 
-function written({ state, cursor, offset }: Kept): string | undefined {
-  for (let count = state.messages.length; ; count >>= 1) {
-    const messages = state.messages.slice(state.messages.length - count);
-    const ids = new Set(messages.map((message) => message.id));
-    const stored: Stored = {
-      format: FORMAT,
-      cursor,
-      offset,
-      session: state.session,
-      messages,
-      runs: [...state.runs].filter((run) => ids.has(run.reply) || !isFinal(run)),
-      custom: [...state.custom],
-      olderMessages: state.olderMessages + state.messages.length - count,
-    };
-    const text = JSON.stringify(stored);
-    if (text.length <= CHARACTERS_MAX) return text;
-    if (!count) return undefined;
+/** What is stored: a {@link Stored} as JSON, whose messages are written one by one until there is no more room. */
+function written({ state, cursor, offset }: Kept): string {
+  const { session, messages, runs, custom, olderMessages } = state;
+  const texts: string[] = [];
+  const ids = new Set<string>();
+  for (let at = messages.length - 1, left = CHARACTERS_MAX; at >= 0 && ids.size < MESSAGES_MAX; at--) {
+    const message = messages.at(at) as Message;
+    const text = JSON.stringify(message);
+    if ((left -= text.length) < 0) break;
+    texts.unshift(text);
+    ids.add(message.id);
   }
+  const rest: Omit<Stored, "messages"> = {
+    format: FORMAT,
+    cursor,
+    offset,
+    session,
+    runs: [...runs].filter((run) => ids.has(run.reply) || !isFinal(run)),
+    custom: [...custom],
+    olderMessages: olderMessages + messages.length - ids.size,
+  };
+  return `${JSON.stringify(rest).slice(0, -1)},"messages":[${texts.join()}]}`;
 }
 
 function revived(text: string | null): Kept | undefined {

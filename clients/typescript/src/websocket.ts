@@ -2,6 +2,7 @@
 
 import { FanfoldError, network } from "./error.js";
 import { tooLong } from "./link.js";
+import type { Socket, WebSocketClass } from "./options.js";
 import type { Link, Opening, Reader } from "./link.js";
 import { only } from "./wire.js";
 import type { Wire } from "./wire.js";
@@ -16,7 +17,7 @@ class WebSocketLink implements Link {
   readonly #opening: Opening;
   readonly #reject: (error: FanfoldError) => void;
   readonly transport = "websocket";
-  readonly #socket: WebSocket;
+  readonly #socket: Socket;
   #opened = false;
   #over = false;
   /** How many subscriptions of a session were not answered yet. Until then its frames belong to an earlier one. */
@@ -27,10 +28,10 @@ class WebSocketLink implements Link {
     this.#opening = opening;
     this.#reject = reject;
     const { environment, token, signal } = opening;
-    const Socket = environment.WebSocket as NonNullable<typeof environment.WebSocket>;
-    this.#socket = new Socket(`${environment.url.replace(/^http/, "ws")}/v1/ws`, [SUBPROTOCOL]);
+    const { WebSocket } = environment as { WebSocket: WebSocketClass };
+    this.#socket = new WebSocket(`${environment.url.replace(/^http/, "ws")}/v1/ws`, [SUBPROTOCOL]);
     this.#socket.onopen = () => this.#send({ hello: { token, client: environment.clientName } });
-    this.#socket.onmessage = ({ data }) => {
+    this.#socket.onmessage = ({ data }: { data: unknown }) => {
       const [kind, body] = parse(data);
       if (this.#over || kind === undefined) return;
       if (kind === "welcome") {
@@ -42,7 +43,7 @@ class WebSocketLink implements Link {
         opening.events.frame(kind, body);
       }
     };
-    this.#socket.onclose = ({ code, reason }) => this.#end(closeError(code, reason));
+    this.#socket.onclose = ({ code, reason }: { code: number; reason: string }) => this.#end(closeError(code, reason));
     // A node that ends a connection with a reason makes no error of it, and not everywhere does a close follow on one.
     this.#socket.onerror = () => this.#end(closeError(1006, ""));
     signal.addEventListener("abort", () => {

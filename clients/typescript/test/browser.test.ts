@@ -1,7 +1,8 @@
 /** The client in a real browser: the examples of docs/clients.md as they stand there, and React. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -145,6 +146,28 @@ test(
     assert.deepEqual(page.said, []);
   },
 );
+
+test("the examples are what the types allow, as a stranger's compiler sees them", () => {
+  const folder = fileURLToPath(new URL("clients/typescript/build/examples/", repository));
+  mkdirSync(folder, { recursive: true });
+  const paths = { fanfold: ["../../dist/index.d.ts"], "fanfold/react": ["../../dist/react.d.ts"] };
+  const compilerOptions = {
+    strict: true,
+    noEmit: true,
+    skipLibCheck: false,
+    module: "esnext",
+    moduleResolution: "bundler",
+    target: "es2022",
+  };
+  const lib = ["es2022", "dom", "dom.iterable"];
+  const config = { compilerOptions: { ...compilerOptions, lib, jsx: "react-jsx", types: [], paths }, include: ["*"] };
+  writeFileSync(`${folder}/tsconfig.json`, JSON.stringify(config));
+  writeFileSync(`${folder}/page.ts`, example("ts"));
+  writeFileSync(`${folder}/chat.tsx`, example("tsx"));
+  const compiler = fileURLToPath(new URL("clients/typescript/node_modules/.bin/tsc", repository));
+  const { status, stdout } = spawnSync(compiler, ["-p", folder], { encoding: "utf8" });
+  assert.equal(status, 0, stdout);
+});
 
 test("docs/clients.md has every option, code and phase", () => {
   const options = readFileSync(new URL("clients/typescript/src/options.ts", repository), "utf8");
