@@ -31,7 +31,10 @@ export function followConnections(live: LiveSession): () => void {
     if (event.kind !== "subscribed") return;
     const { how, transport, atMs, resetReason } = event;
     const why = resetReason ? { resetReason } : {};
-    const one: Return = { id: newId(), session: live.id, how, transport, atMs, offset: live.snapshot.offset, here: true, ...why };
+    // Of a snapshot that is still to come the node has said how far it reaches.
+    const { offset, head } = live.snapshot;
+    const at = how === "resumed" ? offset : head;
+    const one: Return = { id: newId(), session: live.id, how, transport, atMs, offset: at, here: true, ...why };
     add(one);
     tabs.postMessage(one);
   });

@@ -44,7 +44,8 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
     return () => live?.setPresence("");
   }, [live]);
 
-  const actions = useMemo(() => (live ? actionsOf(live) : null), [live]);
+  const [awaited, lead] = useState<string | null>(null);
+  const actions = useMemo(() => (live ? actionsOf(live, lead) : null), [live]);
   const ended = view.closed !== undefined || state.session.status === "closed" || state.session.status === "erased";
   const past = usePast(id, route.at);
   const shown = past?.state ?? state;
@@ -58,7 +59,12 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
 
   const older = useOlder(view, route.at === null);
   const sought = useSought(route.message, tree.parent, older, choose);
-  const [pending, send] = useSending(view, actions, path.at(-1)?.id, setChoices);
+  const [pending, send] = useSending(view, actions, path.at(-1)?.id);
+  useEffect(() => {
+    if (awaited === null || !tree.parent.has(awaited)) return;
+    choose(awaited);
+    lead(null);
+  }, [awaited, tree, choose]);
   const run = state.openRuns.find((run) => run.status === "running") ?? state.openRuns[0];
 
   if (view.error) return <Unreadable error={view.error} onMenu={onMenu} />;
@@ -152,12 +158,7 @@ interface Pending {
 
 type Send = (text: string, message: string) => Promise<boolean>;
 
-function useSending(
-  view: Snapshot,
-  actions: Actions | null,
-  tail: string | undefined,
-  setChoices: (next: (now: Choices) => Choices) => void,
-): [readonly Pending[], Send] {
+function useSending(view: Snapshot, actions: Actions | null, tail: string | undefined): [readonly Pending[], Send] {
   const [pending, setPending] = useState<readonly Pending[]>([]);
   const { state } = view;
   const send: Send = async (text, message) => {
@@ -165,7 +166,6 @@ function useSending(
     setPending((now) => [...now, { message, text }]);
     // After the newest message, whichever it is by then, unless the reader looks at another branch.
     const branch = tail !== undefined && tail !== state.messages.at(-1)?.id ? { parent: tail } : {};
-    if (tail !== undefined) setChoices(({ [tail]: _, ...now }) => now);
     if (state.messages.length === 0 && !state.session.title) void actions.rename(titleOf(text));
     const sent = await actions.send(text, { message, ...branch });
     setPending((now) => now.filter((one) => one.message !== message));

@@ -1,7 +1,7 @@
 // What a reader can do in a session. Each call ends when the node has judged it, also over a lost connection. What fails is
 // told to the reader in words; the caller learns whether it was done.
 
-import type { LiveSession } from "fanfold";
+import { type LiveSession, newId } from "fanfold";
 import { changed } from "../sessions/list";
 import { trouble } from "../ui/notices";
 
@@ -18,10 +18,18 @@ export interface Actions {
   erase(): Promise<boolean>;
 }
 
-export function actionsOf(live: LiveSession): Actions {
+// `lead` is told of each message that is asked for: who asks wants to see it, whichever branch is shown.
+export function actionsOf(live: LiveSession, lead: (message: string) => void): Actions {
   return {
-    send: (text, { interrupt, ...where }) => done(live.send(text, { ...where, answer: { interrupt: interrupt ?? false } })),
-    regenerate: (prompt) => done(live.requestRun(prompt, { interrupt: true })),
+    send: (text, { interrupt, ...where }) => {
+      lead(where.message);
+      return done(live.send(text, { ...where, answer: { interrupt: interrupt ?? false } }));
+    },
+    regenerate: (prompt) => {
+      const reply = newId();
+      lead(reply);
+      return done(live.requestRun(prompt, { reply, interrupt: true }));
+    },
     cancel: () => done(live.cancel({ reason: "stopped by a reader" })),
     steer: (run, text) => done(live.steer(run, text)),
     decide: (message, call, approved, reason) => done(live.decideTool(message, call, approved, { reason })),

@@ -115,8 +115,10 @@ const Item = memo(function Item({ row, current, unread, when, onOpen }: ItemProp
   return (
     <li className={unread ? "unread" : undefined}>
       <a href={hrefOf({ session: row.session })} aria-current={current ? "page" : undefined} onClick={onOpen}>
-        <span className="title">{title}</span>
-        {unread && <span className="off-screen">, something new</span>}
+        <span className="title">
+          {title}
+          {unread && <span className="off-screen">(something new)</span>}
+        </span>
         <time dateTime={new Date(row.activeAtMs).toISOString()} title={full(row.activeAtMs)}>
           {row.status === "closed" ? "ended" : when}
         </time>
