@@ -86,11 +86,13 @@ function words(tokens: readonly Token[]): string {
         }
         case "list":
           return (token as Tokens.List).items.map((item) => words(item.tokens.filter((one) => one.type !== "checkbox"))).join("");
-        case "image":
-          return `🖼 ${(token as Tokens.Image).text || (token as Tokens.Image).href}`;
+        case "image": {
+          const { text, href, raw } = token as Tokens.Image;
+          return allowed(href) ? `🖼 ${text || href}` : raw;
+        }
         case "link": {
           const { href, tokens, raw } = token as Tokens.Link;
-          return /^(https?|mailto):/i.test(href) ? words(tokens) : raw;
+          return allowed(href) ? words(tokens) : raw;
         }
         case "html":
           return /^<br\s*\/?>$/i.test(token.raw) ? "" : token.raw;
@@ -105,6 +107,8 @@ function words(tokens: readonly Token[]): string {
     })
     .join("");
 }
+
+const allowed = (href: string) => /^(https?|mailto):/i.test(href);
 
 const squeezed = (text: string) => text.replace(/\s+/g, "");
 

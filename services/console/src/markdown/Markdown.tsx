@@ -33,11 +33,9 @@ const BlockView = memo(function BlockView({ token, open }: { token: Token; open:
 
 function block(token: Token, open: boolean): ReactNode {
   switch (token.type) {
-    case "heading": {
-      // The page's own headings stand above those of an answer.
-      const Heading = (["h3", "h4", "h5", "h6", "h6", "h6"] as const)[(token as Tokens.Heading).depth - 1] ?? "h6";
-      return <Heading>{inline((token as Tokens.Heading).tokens)}</Heading>;
-    }
+    case "heading":
+      // A model's levels needn't make sense: all stand below the message's own heading, and look as they were meant.
+      return <h3 className={`depth-${(token as Tokens.Heading).depth}`}>{inline((token as Tokens.Heading).tokens)}</h3>;
     case "paragraph":
       return <p>{inline((token as Tokens.Paragraph).tokens)}</p>;
     case "code":

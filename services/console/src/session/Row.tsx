@@ -48,7 +48,7 @@ export const Row = memo(function Row(props: Props) {
       aria-busy={writing}
       data-message={message.id}
     >
-      {message.role === "user" && !own && <p className="author">{message.author}</p>}
+      <h2 className={message.role === "user" && !own ? "author" : "off-screen"}>{who}</h2>
       {editing && actions ? (
         <Edit message={message} actions={actions} onDone={() => props.onEdit(null)} />
       ) : (

@@ -4,7 +4,7 @@ import { hostOf, safeHref } from "../markdown/links";
 export function Sources({ sources }: { sources: readonly CitationPart[] }) {
   return (
     <section className="sources" aria-label="Sources">
-      <h4>Sources</h4>
+      <h3>Sources</h3>
       <ol>
         {sources.map((source, index) => (
           <li key={index}>

@@ -52,7 +52,7 @@ function Payload({ label, text, open }: { label: string; text: string; open: boo
   const pretty = open ? null : prettyJson(text);
   return (
     <div className="payload">
-      <h4>{label}</h4>
+      <h3>{label}</h3>
       <Code code={pretty ?? text} language={pretty === null ? "" : "json"} open={open} />
     </div>
   );

@@ -112,10 +112,8 @@ export const MoonIcon = () => (
 );
 export const HalfIcon = () => (
   <Icon>
-    <>
-      <path d="M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16Z" />
-      <path d="M12 4a8 8 0 0 1 0 16Z" fill="currentColor" />
-    </>
+    <path d="M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16Z" />
+    <path d="M12 4a8 8 0 0 1 0 16Z" fill="currentColor" />
   </Icon>
 );
 export const DebugIcon = () => (
