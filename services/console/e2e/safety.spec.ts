@@ -64,9 +64,9 @@ test.describe("hostile facts", () => {
   });
 });
 
-test("the page is served under a strict policy", async ({ someone }) => {
-  const page = await someone();
-  const response = await page.goto("/");
+test("the page is served under a strict policy", async ({ browser, node }) => {
+  const page = await browser.newPage();
+  const response = await page.goto(node.url);
   const policy = (await response?.allHeaders())?.["content-security-policy"] ?? "";
   expect(policy).toContain("default-src 'none'");
   expect(policy).toContain("script-src 'self'");
@@ -83,6 +83,7 @@ test("the page is served under a strict policy", async ({ someone }) => {
     return "pwned" in window;
   });
   expect(ran).toBe(false);
+  await page.close();
 });
 
 async function harmless(page: Page): Promise<void> {

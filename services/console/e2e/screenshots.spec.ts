@@ -172,7 +172,7 @@ for (const colorScheme of ["light", "dark"] as const) {
 }
 
 test.describe("for the README", () => {
-  test.use({ colorScheme: "light", viewport: { width: 1180, height: 720 }, options: { recordings: ["tour"], paceMs: 20 } });
+  test.use({ colorScheme: "light", viewport: { width: 1360, height: 800 }, options: { recordings: ["tour"], paceMs: 20 } });
 
   test("an answer while it streams, with the debugging panel", async ({ page, node }) => {
     await others(node);
@@ -183,8 +183,11 @@ test.describe("for the README", () => {
     await expect(answer(page)).toContainText("What a flush costs");
     await page.getByRole("button", { name: "Cut the connection" }).click();
     await live(page);
-    await expect(page.getByRole("region", { name: "Table" })).toBeVisible();
-    await page.waitForTimeout(500);
+    await node.idle("s1");
+    await page.getByRole("slider").fill("238");
+    await expect(page.getByText("Back to now")).toBeVisible();
+    await expect(page.getByRole("region", { name: "What changed" }).locator("li")).toBeVisible();
+    await page.waitForTimeout(400);
     await page.screenshot({ path: README });
   });
 });

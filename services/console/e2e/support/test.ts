@@ -23,15 +23,17 @@ export const test = base.extend<Fixtures>({
   baseURL: async ({ node }, use) => use(node.url),
   someone: async ({ browser, node, contextOptions }, use) => {
     const contexts: BrowserContext[] = [];
+    const seen: string[][] = [];
     await use(async (who) => {
       const context = await browser.newContext({ ...contextOptions, baseURL: node.url });
       contexts.push(context);
       if (who) await context.addInitScript((token) => localStorage.setItem("fanfold.token", JSON.stringify(token)), tokenOf(who));
       const page = await context.newPage();
-      guard(page, node.url);
+      seen.push(guard(page, node.url));
       return page;
     });
     for (const context of contexts) await context.close();
+    expect(seen.flat()).toEqual([]);
   },
   page: async ({ page, node }, use) => {
     const seen = guard(page, node.url);

@@ -5,6 +5,7 @@ import { follow, list } from "../sessions/list";
 import { Sidebar } from "../sessions/Sidebar";
 import { Announcer } from "../ui/announce";
 import { Notices } from "../ui/notices";
+import { Boundary } from "./Boundary";
 import { fanfold } from "./client";
 import { codeOf } from "./errors";
 import { Home } from "./Home";
@@ -32,17 +33,13 @@ export function App() {
       </button>
       <Sidebar current={route.session} open={menu} onClose={() => setMenu(false)} />
       {menu && <button type="button" className="curtain" aria-label="Hide the list of sessions" onClick={() => setMenu(false)} />}
-      {route.session === null ? (
-        <Home onMenu={showMenu} />
-      ) : (
-        <Session
-          key={route.session}
-          route={{ ...route, session: route.session }}
-          debugging={debugging}
-          onDebug={setDebugging}
-          onMenu={showMenu}
-        />
-      )}
+      <Boundary key={route.session}>
+        {route.session === null ? (
+          <Home onMenu={showMenu} />
+        ) : (
+          <Session route={{ ...route, session: route.session }} debugging={debugging} onDebug={setDebugging} onMenu={showMenu} />
+        )}
+      </Boundary>
       <Notices />
       <Announcer />
     </div>

@@ -1,7 +1,7 @@
 // Where a session begins. Who comes for the first time finds out here what this is.
 
 import { newId } from "fanfold";
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import { Composer } from "../session/Composer";
 import { changed, list } from "../sessions/list";
 import { titleOf } from "../sessions/title";
@@ -10,6 +10,7 @@ import { trouble } from "../ui/notices";
 import { fanfold } from "./client";
 import { go } from "./route";
 import { useStore } from "./store";
+import { useTitle } from "./title";
 
 const FIRST = "What happens when I reload this page in the middle of your answer?";
 
@@ -26,9 +27,7 @@ export function Home({ onMenu }: { onMenu(): void }) {
   const { rows } = useStore(list);
   const [busy, setBusy] = useState(false);
   const first = rows !== null && rows.length === 0;
-  useEffect(() => {
-    document.title = "Fanfold";
-  }, []);
+  useTitle(null);
 
   const start = async (text: string, message: string): Promise<boolean> => {
     setBusy(true);
@@ -95,7 +94,7 @@ export function Home({ onMenu }: { onMenu(): void }) {
         <Composer
           session=""
           run={undefined}
-          disabled={null}
+          disabled={busy ? "Opening a session…" : null}
           autoFocus={!first && !matchMedia("(pointer: coarse)").matches}
           onSend={start}
           onSteer={() => Promise.resolve(false)}

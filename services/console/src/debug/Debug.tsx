@@ -110,7 +110,16 @@ export function Debug({ id, snapshot, past, onClose }: Props) {
           </button>
         </div>
       </section>
-      {record && <Moment id={id} record={record} before={records[shown - 1]?.offset ?? "0"} />}
+      {record && past === null && moving === null ? (
+        <>
+          <p className="quiet-text">
+            This is now. Step back, or move the slider, to see what a record changed and the session as it was.
+          </p>
+          <RecordView record={record} />
+        </>
+      ) : (
+        record && <Moment id={id} record={record} before={records[shown - 1]?.offset ?? "0"} />
+      )}
       <Returns came={came} />
     </aside>
   );
@@ -123,7 +132,6 @@ function indexAt(records: readonly StoredRecord[], at: string): number {
 
 function Moment({ id, record, before }: { id: string; record: StoredRecord; before: string }) {
   const changes = useChanges(id, before, record.offset);
-  const code = useMemo(() => JSON.stringify(record, null, 2), [record]);
   return (
     <>
       <section aria-label="What changed">
@@ -140,14 +148,21 @@ function Moment({ id, record, before }: { id: string; record: StoredRecord; befo
           </ul>
         )}
       </section>
-      <section aria-label="The record">
-        <h3>
-          <span className={`kind ${kindOf(record)}`}>{nameOf(record)}</span>
-          <span className="quiet-text">{full(Number(record.stored_at_ms))}</span>
-        </h3>
-        <Code code={code} language="json" open={false} />
-      </section>
+      <RecordView record={record} />
     </>
+  );
+}
+
+function RecordView({ record }: { record: StoredRecord }) {
+  const code = useMemo(() => JSON.stringify(record, null, 2), [record]);
+  return (
+    <section aria-label="The record">
+      <h3>
+        <span className={`kind ${kindOf(record)}`}>{nameOf(record)}</span>
+        <span className="quiet-text">{full(Number(record.stored_at_ms))}</span>
+      </h3>
+      <Code code={code} language="json" open={false} />
+    </section>
   );
 }
 

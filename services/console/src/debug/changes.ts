@@ -20,13 +20,16 @@ export function changesBetween(before: SessionState, after: SessionState): Chang
 function messageChanges(before: Message | undefined, after: Message): Change[] {
   if (!before)
     return [
-      { what: `message ${after.id} added`, to: `${after.role}${after.parts.length > 0 ? `: ${brief(after.parts[0])}` : ""}` },
+      {
+        what: `message ${short(after.id)} added`,
+        to: `${after.role}${after.parts.length > 0 ? `: ${brief(after.parts[0])}` : ""}`,
+      },
     ];
   const changes: Change[] = [];
-  if (after.parts.length < before.parts.length) changes.push({ what: `message ${after.id} begins anew` });
+  if (after.parts.length < before.parts.length) changes.push({ what: `message ${short(after.id)} begins anew` });
   after.parts.forEach((part, at) => {
     const old = before.parts[at];
-    const name = `${after.id} part ${at}`;
+    const name = `${short(after.id)} part ${at}`;
     if (!old) changes.push({ what: `${name} added`, to: brief(part) });
     else if (JSON.stringify(old) !== JSON.stringify(part)) changes.push(partChange(name, old, part));
   });
@@ -36,7 +39,7 @@ function messageChanges(before: Message | undefined, after: Message): Change[] {
 function partChange(name: string, old: Part, part: Part): Change {
   const [was, is] = [growing(old), growing(part)];
   if (was !== null && is !== null && old.kind === part.kind && is.startsWith(was) && is.length > was.length) {
-    return { what: `${name} (${part.kind}) grew`, to: `+ “${is.slice(was.length)}”` };
+    return { what: `${name} (${part.kind}) grew`, to: `“${is.slice(was.length)}”` };
   }
   if (old.kind === "tool_call" && part.kind === "tool_call") {
     return {
@@ -54,8 +57,8 @@ function growing(part: Part): string | null {
 }
 
 function runChanges(before: Run | undefined, after: Run): Change[] {
-  if (!before) return [{ what: `run ${after.id} added`, to: after.status }];
-  return fields(`run ${after.id}`, before, after);
+  if (!before) return [{ what: `run ${short(after.id)} added`, to: after.status }];
+  return fields(`run ${short(after.id)}`, before, after);
 }
 
 function fields(name: string, before: object, after: object): Change[] {
@@ -71,6 +74,11 @@ function customChanges(before: SessionState, after: SessionState): Change[] {
     what: `custom ${kind}`,
     to: `${value.contentType}, ${value.payload.length} characters of base64`,
   }));
+}
+
+// Enough of an id to know it again: the record beside has it whole.
+function short(id: string): string {
+  return id.length > 12 ? `${id.slice(0, 10)}…` : id;
 }
 
 function brief(part: Part | undefined): string {

@@ -19,7 +19,7 @@ export const Markdown = memo(function Markdown({ text, open }: Props) {
   const blocks = parser.current.update(text, !open);
   const last = blocks.length - 1;
   return (
-    <div className="markdown">
+    <div className={open ? "markdown open" : "markdown"}>
       {blocks.map((block, index) => (
         <BlockView key={block.start} token={block.token} open={open && index === last} />
       ))}

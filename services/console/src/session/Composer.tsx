@@ -27,6 +27,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
   const [stopping, setStopping] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
   const typed = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const typing = useRef(false);
   // A run can be steered once it is being written.
   const steered = run?.status === "running" && !next ? run : undefined;
 
@@ -40,8 +41,14 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
     setText(value);
     drafts.set(session, value);
     clearTimeout(typed.current);
-    onTyping(value !== "");
-    if (value !== "") typed.current = setTimeout(() => onTyping(false), TYPING_MS);
+    tell(value !== "");
+    if (value !== "") typed.current = setTimeout(() => tell(false), TYPING_MS);
+  };
+
+  const tell = (now: boolean) => {
+    if (typing.current === now) return;
+    typing.current = now;
+    onTyping(now);
   };
 
   const submit = async () => {

@@ -1,6 +1,7 @@
 import type { Snapshot } from "fanfold";
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { go } from "../app/route";
+import { useTitle } from "../app/title";
 import { Confirm } from "../ui/Confirm";
 import { DebugIcon, EditIcon, MenuIcon, MoreIcon } from "../ui/icons";
 import { Menu } from "../ui/Menu";
@@ -22,9 +23,7 @@ export function Header({ id, snapshot, actions, debugging, onDebug, onMenu }: Pr
   const [renaming, setRenaming] = useState(false);
   const [asking, setAsking] = useState<"end" | "erase" | null>(null);
   const title = snapshot.state.session.title || "Untitled session";
-  useEffect(() => {
-    document.title = `${title} · Fanfold`;
-  }, [title]);
+  useTitle(title);
   return (
     <header className="bar">
       <button type="button" className="quiet icon-only menu-button" aria-label="Show the list of sessions" onClick={onMenu}>

@@ -112,17 +112,19 @@ function Footer({ session, message, run, siblings, actions, writing, onChoose, o
             <span>Edit</span>
           </button>
         )}
-        {actions && run && isFinal(run) && (
+        {actions && run && (run.status === "completed" || run.status === "cancelled") && (
           <button type="button" className="quiet small" onClick={() => actions.regenerate(run.prompt)}>
             <RetryIcon />
             <span>Regenerate</span>
           </button>
         )}
-        <a className="quiet small button" href={hrefOf({ session, message: message.id })} title={full(message.atMs)}>
-          <LinkIcon />
-          <span>{clock(message.atMs)}</span>
-        </a>
-        {run && <RunFacts run={run} />}
+        {!writing && (
+          <a className="quiet small button" href={hrefOf({ session, message: message.id })} title={full(message.atMs)}>
+            <LinkIcon />
+            <span>{clock(message.atMs)}</span>
+          </a>
+        )}
+        {run && !writing && <RunFacts run={run} />}
       </div>
     </footer>
   );
