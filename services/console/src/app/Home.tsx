@@ -55,7 +55,7 @@ export function Home({ onMenu }: { onMenu(): void }) {
       <div className="welcome">
         <div className="hero">
           <Mark />
-          <h1>{first ? "Conversations that outlast the connection" : "What shall it be?"}</h1>
+          <h1>{first ? "Conversations that outlast the connection" : "Begin a session"}</h1>
           {first && (
             <p>
               Fanfold keeps each conversation between people and an AI as a durable log, and shows it live to everybody who is in
