@@ -1,5 +1,7 @@
 //! What the project does to itself: `cargo xtask test` runs every check, `cargo xtask bench` prints every figure.
 
+mod client;
+mod console;
 mod servers;
 
 use std::io::Write as _;
@@ -10,11 +12,13 @@ use std::time::Instant;
 use servers::Servers;
 
 /// The steps of `test`, in the order in which they fail fastest.
-const TEST: [Step; 4] = [
+const TEST: [Step; 6] = [
     Step { name: "format", args: &["fmt", "--all", "--check"] },
     Step { name: "lints", args: &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"] },
     // The binary that the end-to-end tests start.
     Step { name: "build", args: &["build", "--package", "fanfold"] },
+    Step { name: "client", args: &["run", "--quiet", "--package", "xtask", "--", "client"] },
+    Step { name: "console", args: &["run", "--quiet", "--package", "xtask", "--", "console"] },
     Step { name: "tests", args: &["test", "--workspace", "--no-fail-fast"] },
 ];
 
@@ -29,8 +33,10 @@ fn main() -> ExitCode {
     let steps: &[Step] = match std::env::args().nth(1).as_deref() {
         Some("test") => &TEST,
         Some("bench") => &BENCH,
+        Some("client") => return client::check(&root()),
+        Some("console") => return console::check(&root()),
         Some(_) | None => {
-            eprintln!("usage: cargo xtask test | bench");
+            eprintln!("usage: cargo xtask test | bench | client | console");
             return ExitCode::from(2);
         }
     };

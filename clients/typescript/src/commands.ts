@@ -1,0 +1,144 @@
+/**
+ * Commands that wait for their answer, over as many connections as it takes: the same id acts once, so each is sent until it is
+ * answered. Those of one session are sent one after the other, so that they act in the order in which they were submitted.
+ */
+
+import { Backoff } from "./backoff.js";
+import { FanfoldError } from "./error.js";
+import type { Link } from "./link.js";
+import { errorOf } from "./link.js";
+import type { CommandOptions, Receipt } from "./options.js";
+import type { Wire } from "./wire.js";
+
+interface Pending {
+  readonly wire: Wire;
+  readonly backoff: Backoff;
+  readonly settle: (answer: Receipt | FanfoldError) => void;
+  readonly answered: Promise<Receipt>;
+  /** Over the link that there is now. */
+  sent: boolean;
+  /** Over any. */
+  sentEver: boolean;
+  /** What was said of it last. */
+  failure: FanfoldError | undefined;
+}
+
+export interface CommandSettings {
+  readonly commandsMax: number;
+  readonly commandTimeoutMs: number;
+  readonly backoffFirstMs: number;
+  readonly backoffLongestMs: number;
+}
+
+export class Commands {
+  readonly #settings: CommandSettings;
+  /** The link that there is. */
+  readonly #link: () => Link | undefined;
+  /** To be called when there may be more or less to send. */
+  readonly #changed: () => void;
+  readonly #pending = new Map<string, Pending>();
+
+  constructor(settings: CommandSettings, link: () => Link | undefined, changed: () => void) {
+    this.#settings = settings;
+    this.#link = link;
+    this.#changed = changed;
+  }
+
+  get waiting(): number {
+    return this.#pending.size;
+  }
+
+  submit(session: string, action: Wire, options: CommandOptions, id: string): Promise<Receipt> {
+    const { ifLast, signal, timeoutMs = this.#settings.commandTimeoutMs } = options;
+    const known = this.#pending.get(id);
+    if (known) return known.answered;
+    if (signal?.aborted) return Promise.reject(new FanfoldError({ code: "aborted", session, command: id }));
+    if (this.#pending.size >= this.#settings.commandsMax) {
+      return Promise.reject(new FanfoldError({ code: "queue_full", session, command: id }));
+    }
+    let settle: Pending["settle"] = () => {};
+    const answered = new Promise<Receipt>((resolve, reject) => {
+      const giveUp = (code: string) => settle(this.#unanswered(code, pending));
+      const timer = timeoutMs > 0 ? setTimeout(() => giveUp("timeout"), timeoutMs) : undefined;
+      const abort = () => giveUp("aborted");
+      signal?.addEventListener("abort", abort);
+      settle = (answer) => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        this.#pending.delete(id);
+        if (answer instanceof FanfoldError) reject(answer);
+        else resolve(answer);
+        this.#changed();
+        this.flush();
+      };
+    });
+    const wire = { id, session, ...(ifLast !== undefined && { if_last: ifLast }), ...action };
+    const backoff = new Backoff(this.#settings.backoffFirstMs, this.#settings.backoffLongestMs);
+    const pending: Pending = { wire, backoff, settle, answered, sent: false, sentEver: false, failure: undefined };
+    this.#pending.set(id, pending);
+    this.#changed();
+    this.flush();
+    return answered;
+  }
+
+  /** Sends the oldest of each session, unless it is on its way. */
+  flush(): void {
+    const link = this.#link();
+    const oldest = new Set<string>();
+    for (const pending of this.#pending.values()) {
+      const session = pending.wire["session"] as string;
+      if (!link || oldest.has(session)) continue;
+      oldest.add(session);
+      if (pending.sent) continue;
+      pending.sent = pending.sentEver = true;
+      link.command(pending.wire);
+    }
+  }
+
+  /** The link is gone: what was sent over it is sent again over the next. */
+  lost(): void {
+    for (const pending of this.#pending.values()) pending.sent = false;
+  }
+
+  receipt(body: Wire): void {
+    const { command, session, verdict, refusal, cursor, offset, message, run, reply } = body as Record<string, string>;
+    this.#pending
+      .get(command as string)
+      ?.settle(
+        refusal
+          ? new FanfoldError({ code: refusal, session, command })
+          : ({ command, session, repeated: verdict === "VERDICT_REPEATED", cursor, offset, message, run, reply } as Receipt),
+      );
+  }
+
+  /** It was not judged, or nobody knows. */
+  error(body: Wire): void {
+    const pending = this.#pending.get(body["command"] as string);
+    if (!pending) return;
+    const error = errorOf(body);
+    if (!mayGoBetter(error)) return pending.settle(error);
+    pending.failure = error;
+    setTimeout(() => {
+      pending.sent = false;
+      this.flush();
+    }, pending.backoff.next(error.retryAfterMs));
+  }
+
+  /** There will be no connection. */
+  stop(code: string): void {
+    for (const pending of [...this.#pending.values()]) pending.settle(this.#unanswered(code, pending));
+  }
+
+  #unanswered(code: string, { wire, sentEver, failure }: Pending): FanfoldError {
+    const { id, session } = wire as { id: string; session: string };
+    return new FanfoldError({ code, session, command: id, outcome: sentEver ? "unknown" : "not_applied", cause: failure });
+  }
+}
+
+/**
+ * Whether the same command may go better after a while. Some refusals have that advice too, but they were judged: the same id would
+ * be told the same again.
+ */
+function mayGoBetter({ code, retry }: FanfoldError): boolean {
+  return (retry === "later" || retry === "resume") && !code.startsWith("run_");
+}

@@ -1,0 +1,208 @@
+/** A link over server-sent events, read with `fetch`: `EventSource` can't send a token. What is sent goes by REST. */
+
+import { network } from "./error.js";
+import type { FanfoldError } from "./error.js";
+import { tooLong } from "./link.js";
+import type { Link, Opening, Reader } from "./link.js";
+import { answer, problem, request } from "./rest.js";
+import type { Wire } from "./wire.js";
+
+/** Errors that concern the caller or the node, whatever session is asked for. */
+const OF_CONNECTION = new Set([
+  "unauthenticated",
+  "token_expired",
+  "origin_denied",
+  "too_many_connections",
+  "draining",
+  "network",
+  "token_failed",
+]);
+
+export function openSse(opening: Opening): Promise<void> {
+  return new SseLink(opening).start();
+}
+
+/**
+ * One stream carries all sessions. To read another one, the stream is opened anew with the cursors of all: those that were read
+ * already go on where they are.
+ */
+class SseLink implements Link {
+  readonly #opening: Opening;
+  readonly transport = "sse";
+  readonly #readers = new Map<string, Reader>();
+  #stream = new AbortController();
+  readonly #closing = new AbortController();
+  #due = false;
+  /** Commands are posted one after another, so that they arrive in their order. */
+  #posted: Promise<void> = Promise.resolve();
+  #token: string;
+
+  constructor(opening: Opening) {
+    this.#opening = opening;
+    this.#token = opening.token;
+  }
+
+  async start(): Promise<void> {
+    const { readers, signal, events } = this.#opening;
+    for (const reader of readers) this.#readers.set(reader.id, reader);
+    const giveUp = () => this.close();
+    signal.addEventListener("abort", giveUp);
+    const stream = await this.#open();
+    signal.removeEventListener("abort", giveUp);
+    events.opened(this);
+    stream();
+  }
+
+  reads(session: string): boolean {
+    return this.#readers.has(session);
+  }
+
+  read(reader: Reader): void {
+    this.#readers.set(reader.id, reader);
+    this.#again();
+  }
+
+  leave(session: string): void {
+    if (this.#readers.delete(session)) this.#again();
+  }
+
+  command(command: Wire): void {
+    this.#posted = this.#posted.then(() => this.#post(command));
+  }
+
+  appear(session: string, doing: string): void {
+    const asked = { body: { doing }, signal: this.#closing.signal };
+    // It is said again before it runs out.
+    request(this.#opening.environment, `sessions/${session}/presence`, asked).catch(() => {});
+  }
+
+  refresh(token: string): void {
+    this.#token = token;
+    this.#again();
+  }
+
+  close(): void {
+    this.#closing.abort();
+    this.#stream.abort();
+  }
+
+  /** Opens the stream anew, once for all that asked for it in this turn. */
+  #again(): void {
+    if (this.#due) return;
+    this.#due = true;
+    queueMicrotask(() => {
+      this.#due = false;
+      if (this.#closing.signal.aborted) return;
+      this.#stream.abort();
+      const stream = (this.#stream = new AbortController());
+      const timer = setTimeout(() => stream.abort(), this.#opening.environment.connectTimeoutMs);
+      this.#open()
+        .then((stream) => stream())
+        .catch((error: FanfoldError) => this.#end(error.code === "aborted" ? tooLong() : error, stream.signal))
+        .finally(() => clearTimeout(timer));
+    });
+  }
+
+  /** Opens the stream, and gives what begins to tell of it. */
+  async #open(): Promise<() => void> {
+    const { signal } = this.#stream;
+    const readers = [...this.#readers.values()];
+    if (!readers.length) return () => {};
+    const cursors = readers.flatMap(({ id, wanted }) => (wanted === undefined ? [] : `${id}=${wanted}`)).join();
+    const ids = readers.map(({ id }) => id);
+    const query = { cursor: cursors || undefined, window: Math.max(...readers.map(({ window }) => window)) };
+    const asked = ids.length === 1 ? { query, signal } : { query: { ...query, sessions: ids.join() }, signal };
+    const path = ids.length === 1 ? `sessions/${ids[0]}/stream` : "stream";
+    const response = await answer(this.#opening.environment, path, asked, this.#token);
+    if (!response.ok) return this.#refused(await problem(response), signal);
+    if (!response.headers.get("content-type")?.startsWith("text/event-stream") || !response.body) {
+      throw network("what answered is no node");
+    }
+    const { body } = response;
+    return () => void this.#pump(body, signal);
+  }
+
+  /** One session that can't be read must not keep the others from being read. */
+  async #refused(error: FanfoldError, signal: AbortSignal): Promise<() => void> {
+    const ids = [...this.#readers.keys()];
+    if (OF_CONNECTION.has(error.code)) throw error;
+    const asked = { query: { window: 1 }, signal };
+    const { environment } = this.#opening;
+    const looked = ids.map((id) => (ids.length === 1 ? Promise.reject(error) : request(environment, `sessions/${id}`, asked)));
+    const found = (await Promise.allSettled(looked)).map((look) =>
+      look.status === "rejected" ? (look.reason as FanfoldError) : undefined,
+    );
+    if (!found.some(Boolean)) throw error;
+    const failed = ids.flatMap((id, at) => (found[at] ? errorBody(found[at], { session: id }) : []));
+    for (const { session } of failed) this.#readers.delete(session as string);
+    const stream = await this.#open();
+    return () => {
+      for (const body of failed) this.#tell("error", body);
+      stream();
+    };
+  }
+
+  async #pump(body: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
+    const reader = body.pipeThrough(new TextDecoderStream() as unknown as TransformStream<Uint8Array, string>).getReader();
+    let text = "";
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (signal.aborted) return;
+        if (done) break;
+        // What was searched already isn't searched again, however long an event is.
+        let searched = Math.max(0, text.length - 1);
+        text += value;
+        for (let end; (end = text.indexOf("\n\n", searched)) >= 0; searched = 0) {
+          const block = text.slice(0, end);
+          text = text.slice(end + 2);
+          this.#event(block);
+          if (signal.aborted) return;
+        }
+      }
+      // A node ends the stream by itself once every session on it has ended.
+      if (this.#readers.size) this.#end(network(), signal);
+    } catch (cause) {
+      this.#end(network(undefined, cause), signal);
+    }
+  }
+
+  #event(block: string): void {
+    let name = "";
+    let data = "";
+    for (const line of block.split("\n")) {
+      if (line.startsWith("event: ")) name = line.slice(7);
+      else if (line.startsWith("data: ")) data = line.slice(6);
+    }
+    if (!name || !data) return;
+    const body = JSON.parse(data) as Wire;
+    if ((name === "closed" || name === "error") && body["session"]) this.#readers.delete(body["session"] as string);
+    this.#tell(name, body);
+  }
+
+  async #post(command: Wire): Promise<void> {
+    const { session, ...body } = command;
+    if (this.#closing.signal.aborted) return;
+    try {
+      const asked = { body, signal: this.#closing.signal };
+      this.#tell("receipt", await request(this.#opening.environment, `sessions/${session}/commands`, asked));
+    } catch (error) {
+      this.#tell("error", errorBody(error as FanfoldError, { command: body["id"] as string }));
+    }
+  }
+
+  #tell(kind: string, body: Wire): void {
+    if (!this.#closing.signal.aborted) this.#opening.events.frame(kind, body);
+  }
+
+  #end(error: FanfoldError, signal: AbortSignal): void {
+    if (this.#closing.signal.aborted || this.#stream.signal !== signal) return;
+    this.close();
+    this.#opening.events.end(error);
+  }
+}
+
+/** An error of REST as a frame. */
+function errorBody(error: FanfoldError, about: Wire): Wire {
+  return { ...error, message: error.message, retry_after_ms: error.retryAfterMs, ...about };
+}

@@ -1,0 +1,363 @@
+/** What the client makes of frames that a real node sends rarely or never: told by a socket that follows a script. */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+
+import { Backoff } from "../src/backoff.js";
+import { VERSION } from "../src/client.js";
+import { Fanfold, FanfoldError, textOf } from "../src/index.js";
+import type { FanfoldOptions, WebSocketClass } from "../src/index.js";
+import { retryOf } from "../src/error.js";
+import { memoryStorage, subscriptions, until, waiting } from "./support/until.js";
+
+type Frame = Record<string, Record<string, unknown>>;
+
+const file = (path: string) => readFileSync(new URL(`../../../../${path}`, import.meta.url), "utf8");
+
+/** Sockets that say what a test tells them to say. */
+class Script {
+  /** What was sent over each connection. */
+  readonly sent: Frame[][] = [];
+  private sockets: { onmessage?: (event: { data: string }) => void; onclose?: (event: object) => void }[] = [];
+
+  readonly WebSocket = (() => {
+    const script = this;
+    return class {
+      readyState = 1;
+      onopen = () => {};
+      readonly number = script.sent.push([]) - 1;
+      constructor() {
+        script.sockets.push(this as never);
+        queueMicrotask(() => this.onopen());
+      }
+      send(text: string): void {
+        script.sent[this.number]!.push(JSON.parse(text) as Frame);
+        script.heard();
+      }
+      close(): void {
+        this.readyState = 3;
+      }
+    };
+  })() as unknown as WebSocketClass;
+
+  private heard = () => {};
+
+  /** Tells when something was sent. */
+  readonly listen = (listener: () => void) => {
+    this.heard = listener;
+    return () => {};
+  };
+
+  say(...frames: Frame[]): void {
+    for (const frame of frames) this.sockets.at(-1)!.onmessage!({ data: JSON.stringify(frame) });
+  }
+
+  close(code: number, reason = ""): void {
+    this.sockets.at(-1)!.onclose!({ code, reason });
+  }
+
+  /** Waits until something of this kind was sent over the newest connection. */
+  sends(kind: string, count = 1): Promise<Frame> {
+    const found = () => (this.sent.at(-1) ?? []).filter((frame) => kind in frame)[count - 1];
+    return waiting(`${count} ${kind}`, found, this.listen);
+  }
+}
+
+const welcome = { welcome: { node: "n", ping_interval_ms: 60_000 } };
+const subscribed = (how: string, cursor: string, offset: string, head = offset) => ({
+  subscribed: { session: "s", how: `HOW_${how}`, cursor, offset, head, reset_reason: "RESET_REASON_UNSPECIFIED" },
+});
+const snapshot = (cursor: string, offset: string, text: string) => ({
+  snapshot: { session: "s", cursor, offset, view: { messages: [{ id: "m", parts: [{ text: { text } }] }] }, older_messages: 0 },
+});
+const delta = (after: string, cursor: string, offset: string, ...ops: unknown[]) => ({
+  delta: { session: "s", after, cursor, offset, ops },
+});
+const append = (at: number, text: string) => ({ part_appended: { message: "m", part: 0, at, text } });
+
+function scripted(context: TestContext, options: FanfoldOptions = {}) {
+  const script = new Script();
+  const fanfold = new Fanfold({
+    url: "http://node.example",
+    transports: ["websocket"],
+    WebSocket: script.WebSocket,
+    backoffFirstMs: 1,
+    backoffLongestMs: 5,
+    ...options,
+  });
+  context.after(() => fanfold.close());
+  return { script, fanfold };
+}
+
+/** A session that is live, with one message that says `a`. */
+async function following(context: TestContext, options: FanfoldOptions = {}) {
+  const { script, fanfold } = scripted(context, options);
+  const session = fanfold.follow("s");
+  await script.sends("hello");
+  script.say(welcome);
+  assert.deepEqual(await script.sends("subscribe"), { subscribe: { session: "s", window: 100 } });
+  script.say(subscribed("FRESH", "c1", "1"), snapshot("c1", "1", "a"));
+  assert.equal(session.phase, "live");
+  const text = () => textOf(session.state.messages.at(0)!);
+  return { script, fanfold, session, text };
+}
+
+test("the transcript of the protocol leads where it says", async (context) => {
+  const block = (name: string) => new RegExp(`\n\`\`\`${name}\n([^]*?)\n\`\`\``).exec(file("docs/protocol.md"))![1]!;
+  const { script, fanfold } = scripted(context);
+  const session = fanfold.follow("demo");
+  const seen = subscriptions(session);
+  await script.sends("hello");
+  for (const line of block("transcript").split("\n")) {
+    if (line.startsWith("# The connection is cut")) {
+      script.close(1006);
+      await waiting("another connection", () => script.sent.length === 2 && script.sent[1]!.length > 0, script.listen);
+    } else if (line.startsWith("< ")) {
+      script.say(JSON.parse(line.slice(2)) as Frame);
+    }
+  }
+  const last = session.state.messages.at(-1)!;
+  assert.equal(last.parts.map((part) => ("text" in part ? part.text : "")).join(""), block("final"));
+  assert.deepEqual(
+    seen.map(({ how }) => how),
+    ["fresh", "resumed"],
+  );
+  assert.deepEqual(session.snapshot.closed, { code: "closed", reason: "done" });
+});
+
+test("a delta that doesn't follow on, or doesn't fit, is answered by beginning anew", async (context) => {
+  const misfits = [
+    delta("c0", "c2", "2", append(1, "b")),
+    delta("c1", "c2", "2", append(2, "b")),
+    delta("c1", "c2", "2", { later: {} }),
+    delta("c1", "c2", "2", { message_added: { id: "m" } }),
+  ];
+  for (const misfit of misfits) {
+    const { script, session, text } = await following(context);
+    script.say(misfit, delta("c2", "c3", "3", append(1, "never")));
+    assert.equal(text(), "a");
+    assert.notEqual(session.phase, "live");
+    assert.deepEqual(await script.sends("subscribe", 2), { subscribe: { session: "s", window: 100 } });
+    // What was on its way belongs to the subscription before.
+    script.say(delta("c1", "c9", "9", append(1, "old")), subscribed("FRESH", "c5", "5"), snapshot("c5", "5", "abc"));
+    assert.deepEqual([text(), session.phase, session.cursor], ["abc", "live", "c5"]);
+  }
+});
+
+test("a ping that knows of more than came is answered by going on from the cursor", async (context) => {
+  const { script, session, text } = await following(context);
+  script.say({ ping: { positions: [{ session: "s", cursor: "c1", head: "4" }] } });
+  assert.equal(session.snapshot.head, "4");
+  script.say({ ping: { positions: [{ session: "s", cursor: "c2", head: "4" }] } });
+  assert.deepEqual(await script.sends("subscribe", 2), { subscribe: { session: "s", window: 100, cursor: "c1" } });
+  script.say(subscribed("RESUMED", "c1", "1", "2"), delta("c1", "c2", "2", append(1, "b")));
+  assert.deepEqual([text(), session.phase], ["ab", "live"]);
+});
+
+test("a snapshot may come at any time, and what isn't known is passed over", async (context) => {
+  const { script, session, text } = await following(context);
+  script.say({ oracle: { session: "s" } }, snapshot("c7", "7", "abcdefg"), { caught_up: { session: "s", cursor: "c7" } });
+  script.say(delta("c7", "c8", "8"));
+  assert.deepEqual([text(), session.phase, session.cursor], ["abcdefg", "live", "c8"]);
+});
+
+test("an error of a session ends its subscription, for a while or for good", async (context) => {
+  const { script, session } = await following(context);
+  script.say({ error: { code: "unavailable", session: "s", command: "", retry_after_ms: 0, outcome: "not_applied" } });
+  assert.equal(session.phase, "catching_up");
+  assert.deepEqual(await script.sends("subscribe", 2), { subscribe: { session: "s", window: 100, cursor: "c1" } });
+  script.say({ error: { code: "permission_denied", message: "No.", session: "s", command: "", outcome: "not_applied" } });
+  assert.deepEqual([session.phase, session.snapshot.error?.code], ["failed", "permission_denied"]);
+  await assert.rejects(async () => {
+    for await (const _ of session);
+  }, FanfoldError);
+});
+
+test("close codes say whether to come back", async (context) => {
+  for (const [code, name, stopped] of [
+    [1006, "network", false],
+    [4408, "slow_consumer", false],
+    [4503, "permission_denied", true],
+    [4999, "close_4999", true],
+  ] as const) {
+    const { script, fanfold, session } = await following(context);
+    script.close(code, code < 4000 || code === 4999 ? "" : name);
+    assert.equal(fanfold.connection.error?.code, name);
+    assert.deepEqual([fanfold.connection.phase === "stopped", session.phase], [stopped, stopped ? "failed" : "lost"]);
+    if (!stopped) continue;
+    fanfold.reconnect();
+    assert.equal(session.phase, "lost");
+    await script.sends("hello");
+    script.say(welcome);
+    assert.deepEqual(await script.sends("subscribe"), { subscribe: { session: "s", window: 100, cursor: "c1" } });
+  }
+});
+
+test("a command that failed for now is sent again with its id, one that was refused isn't", async (context) => {
+  const { script, session } = await following(context);
+  const sent = session.send("x", { id: "mine" });
+  assert.equal((await script.sends("command"))["command"]!["id"], "mine");
+  script.say({ error: { code: "busy", session: "s", command: "mine", retry_after_ms: 1, outcome: "not_applied" } });
+  assert.equal((await script.sends("command", 2))["command"]!["id"], "mine");
+  script.say({ receipt: { command: "mine", session: "s", verdict: "VERDICT_REPEATED", refusal: "", cursor: "c2", offset: "2" } });
+  assert.equal((await sent).repeated, true);
+  const refused = session.steer("r", "x", { id: "no" });
+  await script.sends("command", 3);
+  script.say({ receipt: { command: "no", session: "s", verdict: "VERDICT_REFUSED", refusal: "run_not_started" } });
+  await assert.rejects(refused, (error: FanfoldError) => error.code === "run_not_started" && error.retry === "later");
+});
+
+test("listeners that throw keep nobody from going on", async (context) => {
+  const { script, session, text } = await following(context);
+  const reported = context.mock.method(console, "error", () => {});
+  session.subscribe(() => {
+    throw new Error("the listener's own");
+  });
+  let told = 0;
+  session.subscribe(() => void (told += 1));
+  script.say(delta("c1", "c2", "2", append(1, "b")));
+  assert.deepEqual([text(), told, reported.mock.callCount()], ["ab", 1, 1]);
+});
+
+test("the same object as long as nothing changes", async (context) => {
+  const { script, fanfold, session } = await following(context);
+  const { snapshot: before } = session;
+  const { connection } = fanfold;
+  script.say({ ping: { positions: [{ session: "s", cursor: "c1", head: "1" }] } }, { caught_up: { session: "s", cursor: "c1" } });
+  assert.equal(session.snapshot, before);
+  assert.equal(fanfold.connection, connection);
+});
+
+test("a storage that is slow, full or spoilt does no harm", async (context) => {
+  const memory = memoryStorage();
+  const slow = {
+    getItem: async (key: string) => memory.getItem(key),
+    setItem: async (key: string, value: string) => memory.setItem(key, value),
+    removeItem: async (key: string) => memory.removeItem(key),
+  };
+  const first = await following(context, { storage: slow });
+  first.fanfold.close();
+  const { script, fanfold } = scripted(context, { storage: slow });
+  const session = fanfold.follow("s");
+  assert.equal(session.phase, "connecting");
+  await script.sends("hello");
+  script.say(welcome);
+  assert.deepEqual(await script.sends("subscribe"), { subscribe: { session: "s", window: 100, cursor: "c1" } });
+  assert.equal(textOf(session.state.messages.at(0)!), "a");
+  await fanfold.forget();
+  assert.deepEqual([...memory.map.keys()], []);
+
+  const full = {
+    ...memory,
+    setItem: () => {
+      throw new Error("quota");
+    },
+  };
+  (await following(context, { storage: full })).fanfold.close();
+  for (const spoilt of ["{", '{"format":0}', '{"format":1}', "7"]) {
+    const storage = memoryStorage();
+    storage.setItem("fanfold:http://node.example/s", spoilt);
+    await following(context, { storage });
+  }
+});
+
+test("no more sessions are kept than there is room for", async (context) => {
+  const storage = memoryStorage();
+  const { script, fanfold } = scripted(context, { storage });
+  for (let at = 0; at < 25; at++) {
+    const session = fanfold.follow(`s${at}`);
+    if (!at) {
+      await script.sends("hello");
+      script.say(welcome);
+    }
+    await script.sends("subscribe", at + 1);
+    const [subscribed_, snapshot_] = [subscribed("FRESH", "c1", "1"), snapshot("c1", "1", "a")];
+    subscribed_.subscribed.session = snapshot_.snapshot.session = `s${at}`;
+    script.say(subscribed_, snapshot_);
+    session.leave();
+    await until(session, ({ closed }) => closed !== undefined);
+  }
+  await waiting(
+    "the oldest are gone",
+    () => storage.map.size === 21 && !storage.map.has("fanfold:http://node.example/s4"),
+    (look) => {
+      const timer = setInterval(look, 5);
+      return () => clearInterval(timer);
+    },
+  );
+});
+
+test("waits grow to a bound and begin anew after progress only", () => {
+  const backoff = new Backoff(500, 30_000);
+  for (const boundMs of [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
+    const waitMs = backoff.next(100);
+    assert.ok(waitMs >= 100 && waitMs <= 100 + boundMs, `${waitMs} of ${boundMs}`);
+  }
+  assert.equal(backoff.failures, 8);
+  backoff.reset();
+  assert.ok(backoff.next() <= 500);
+});
+
+test("a node that takes connections and drops them is left in peace", async (context) => {
+  let connections = 0;
+  const server = createServer((socket) => {
+    connections += 1;
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const fanfold = new Fanfold({
+    url: `http://127.0.0.1:${port}`,
+    backoffFirstMs: 64,
+    backoffLongestMs: 100_000,
+    connectTimeoutMs: 500,
+  });
+  context.after(() => {
+    fanfold.close();
+    server.close();
+  });
+  const session = fanfold.follow("s");
+  await waiting("three failures", () => fanfold.connection.failures >= 3, fanfold.subscribe);
+  assert.equal(session.phase, "connecting");
+  assert.equal(fanfold.connection.phase, "waiting");
+  // Each try asks over both transports, as WebSocket has never worked.
+  assert.ok(connections <= 2 * fanfold.connection.failures, `${connections}`);
+  assert.ok(fanfold.connection.retryAtMs! <= Date.now() + 64 * 2 ** (fanfold.connection.failures - 1));
+});
+
+test("a connection that was opened is no progress, something new is", async (context) => {
+  const { script, fanfold, session } = await following(context);
+  for (let failures = 1; failures <= 4; failures++) {
+    script.close(1006);
+    assert.equal(fanfold.connection.failures, failures);
+    await waiting("the next connection", () => script.sent.length === failures + 1, script.listen);
+    await script.sends("hello");
+    script.say(welcome);
+    await script.sends("subscribe");
+    script.say(subscribed("RESUMED", "c1", "1"), { caught_up: { session: "s", cursor: "c1" } });
+    if (failures % 2) script.say(snapshot("c1", "1", "a"));
+    assert.equal(session.phase, "live");
+    assert.equal(fanfold.connection.failures, failures);
+  }
+  script.say(delta("c1", "c2", "2"));
+  assert.equal(fanfold.connection.failures, 0);
+});
+
+test("what to do about an error is what docs/errors.md says", () => {
+  const rows = file("docs/errors.md").matchAll(/^\| `(\w+)` \|.*\| (no|later|with_token|resume) \| (not_applied|unknown) \|$/gm);
+  let count = 0;
+  for (const [, name, retry, outcome] of rows) {
+    count += 1;
+    assert.equal(retryOf(name!), retry, name);
+    assert.equal(new FanfoldError({ code: name! }).outcome, outcome, name);
+  }
+  assert.ok(count > 30);
+});
+
+test("the version is the package's", () => {
+  assert.equal((JSON.parse(file("clients/typescript/package.json")) as { version: string }).version, VERSION);
+});

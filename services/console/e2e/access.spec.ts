@@ -1,0 +1,188 @@
+// For everybody: by keyboard alone, by axe's rules in light and dark, on a phone.
+
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import type { Page } from "@playwright/test";
+import { answer, expect, expectSame, live, openSession, say, test } from "./support/test";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+declare const axe: {
+  run(options: object): Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }>;
+};
+
+async function expectNoViolations(page: Page): Promise<void> {
+  await page.evaluate(AXE);
+  const violations = await page.evaluate(async () => {
+    const { violations } = await axe.run({ resultTypes: ["violations"] });
+    return violations.map(({ id, nodes }) => ({ id, nodes: nodes.map((node) => `${node.html} ${node.failureSummary}`) }));
+  });
+  expect(violations).toEqual([]);
+}
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test.describe(`in ${colorScheme}`, () => {
+    test.use({ colorScheme, contextOptions: { reducedMotion: "reduce" }, options: { recordings: ["tour", "tools"], paceMs: 0 } });
+
+    test("axe finds nothing in a conversation and the debugging panel", async ({ page, node }) => {
+      await node.open("s1", "A talk");
+      await openSession(page, "s1");
+      await say(page, "go");
+      await node.idle("s1");
+      await expect(answer(page)).toContainText("manual");
+      await expectNoViolations(page);
+      await page.locator(".scroller").evaluate((scroller) => {
+        scroller.scrollTop = 0;
+      });
+      await page.getByRole("button", { name: /^Thought/ }).click();
+      await expect(page.locator(".hljs-keyword").first()).toBeVisible();
+      await expectNoViolations(page);
+      await say(page, "tools");
+      await expect(page.getByRole("region", { name: "Tool get_forecast" })).toBeVisible();
+      await page.getByRole("button", { name: "Debugging panel" }).click();
+      await page.getByRole("button", { name: "Step back" }).click();
+      await expect(page.getByText("Back to now")).toBeVisible();
+      await expectNoViolations(page);
+    });
+
+    test("axe finds nothing on the first page, in menus and where something is wrong", async ({ page, node }) => {
+      await page.goto("/");
+      await expect(page.getByRole("button", { name: "Start a session" })).toBeVisible();
+      await expectNoViolations(page);
+      await node.open("s1", "A talk");
+      await openSession(page, "s1");
+      await page.getByRole("button", { name: "More about this session" }).click();
+      await expectNoViolations(page);
+      await page.getByRole("menuitem", { name: "End the session" }).click();
+      await expectNoViolations(page);
+      await page.getByRole("button", { name: "Cancel" }).click();
+      await node.kill();
+      await expect(page.locator(".strip")).toBeVisible();
+      await expectNoViolations(page);
+      await node.start();
+      await page.goto("/#/s/nowhere");
+      await expect(page.getByRole("heading", { name: "There is no such session." })).toBeVisible();
+      await expectNoViolations(page);
+    });
+  });
+}
+
+test.describe("by keyboard", () => {
+  test.use({ options: { recordings: ["short"], paceMs: 5 } });
+
+  test("a session is begun, read, changed and taken apart", async ({ page, node }) => {
+    await page.goto("/");
+    await tabTo(page, "Start a session");
+    await page.keyboard.press("Enter");
+    await expect(answer(page)).toContainText("Nothing is lost");
+    const session = new URL(page.url()).hash.split("/")[2] ?? "";
+    await node.idle(session);
+
+    await tabTo(page, "Message");
+    await page.keyboard.type("Second question");
+    await page.keyboard.press("Shift+Enter");
+    await page.keyboard.type("on two lines");
+    await page.keyboard.press("Enter");
+    await expect(page.locator(".message.user .said").last()).toHaveText(/Second question\non two lines/);
+    await node.idle(session);
+
+    await tabTo(page, "Regenerate");
+    await page.keyboard.press("Enter");
+    await expect(page.locator(".branches")).toContainText("2 / 2");
+    await node.idle(session);
+    await tabTo(page, "Previous version");
+    await page.keyboard.press("Enter");
+    await expect(page.locator(".branches")).toContainText("1 / 2");
+
+    await tabTo(page, "More about this session");
+    await page.keyboard.press("Enter");
+    await expect(page.getByRole("menuitem").first()).toBeFocused();
+    await page.keyboard.press("ArrowDown");
+    await expect(page.getByRole("menuitem").nth(1)).toBeFocused();
+    await page.keyboard.press("Escape");
+    await expect(page.getByRole("button", { name: "More about this session" })).toBeFocused();
+
+    await tabTo(page, "Debugging panel");
+    await page.keyboard.press("Enter");
+    await tabTo(page, "Offset");
+    await page.keyboard.press("Home");
+    await expect(page.getByText("The session as it was at offset 1.")).toBeVisible();
+    await page.keyboard.press("ArrowRight");
+    await expect(page.getByText("The session as it was at offset 2.")).toBeVisible();
+    await tabTo(page, "Now");
+    await page.keyboard.press("Enter");
+    await expect(page.getByText("The session as it was")).toBeHidden();
+    await page.keyboard.press("Control+k");
+    await expect(page.getByRole("searchbox")).toBeFocused();
+  });
+
+  test("an answer is told to a screen reader when it begins and when it is there, not word by word", async ({ page, node }) => {
+    await node.open("s1");
+    await openSession(page, "s1");
+    await page.evaluate(() => {
+      const said: string[] = [];
+      Object.assign(window, { said });
+      const region = document.querySelector("[role=status][aria-live=polite]");
+      if (region)
+        new MutationObserver(() => said.push(region.textContent ?? "")).observe(region, {
+          childList: true,
+          subtree: true,
+          characterData: true,
+        });
+    });
+    await say(page, "go");
+    await node.idle("s1");
+    const said = () => page.evaluate(() => (window as unknown as { said: string[] }).said);
+    await expect.poll(said).toContainEqual(expect.stringContaining("The assistant says: Nothing is lost"));
+    expect((await said()).filter((text) => text.includes("assistant"))).toHaveLength(2);
+  });
+});
+
+test.describe("on a phone", () => {
+  test.use({
+    viewport: { width: 390, height: 844 },
+    hasTouch: true,
+    isMobile: true,
+    options: { recordings: ["tour"], paceMs: 0 },
+  });
+
+  test("everything fits and can be reached", async ({ page, node }) => {
+    await page.goto("/");
+    await page.getByRole("button", { name: "Start a session" }).tap();
+    await live(page);
+    const session = new URL(page.url()).hash.split("/")[2] ?? "";
+    await expectSame(page, node, session);
+    const wide = () =>
+      page.evaluate(() => [
+        document.documentElement.scrollWidth - innerWidth,
+        ...[...document.querySelectorAll(".scroller")].map((one) => one.scrollWidth - one.clientWidth),
+      ]);
+    expect(Math.max(...(await wide()))).toBeLessThanOrEqual(0);
+    await page.getByRole("button", { name: "Show the list of sessions" }).tap();
+    await expect(page.getByRole("searchbox")).toBeInViewport();
+    await expectNoViolations(page);
+    await page.getByRole("link", { name: "New session" }).tap();
+    await expect(page.getByRole("searchbox")).not.toBeInViewport();
+    await say(page, "From a phone");
+    await expect(answer(page)).toContainText("write-ahead");
+    await page.getByRole("button", { name: "Debugging panel" }).tap();
+    await expect(page.getByRole("slider", { name: "Offset" })).toBeInViewport();
+    expect(Math.max(...(await wide()))).toBeLessThanOrEqual(0);
+    await expectNoViolations(page);
+  });
+});
+
+async function tabTo(page: Page, name: string): Promise<void> {
+  for (let presses = 0; presses < 80; presses++) {
+    await page.keyboard.press("Tab");
+    const focused = await page.evaluate(() => {
+      const element = document.activeElement;
+      if (!(element instanceof HTMLElement)) return "";
+      const label =
+        element.getAttribute("aria-label") ?? (element as HTMLInputElement).labels?.[0]?.textContent ?? element.textContent;
+      return label?.trim() ?? "";
+    });
+    if (focused === name) return;
+  }
+  throw new Error(`the Tab key doesn't lead to “${name}”`);
+}

@@ -1,0 +1,216 @@
+// What a reader can do to an answer: stop it, steer it, ask for another, change the question, allow a tool.
+
+import { answer, expect, expectSame, live, newestPath, openSession, say, test } from "./support/test";
+
+test.describe("with an answer under way", () => {
+  test.use({ options: { slots: 0 } });
+
+  test("stop keeps what was written", async ({ page, node }) => {
+    await node.open("s1");
+    await openSession(page, "s1");
+    await say(page, "go");
+    const worker = await node.worker("s1");
+    worker.text("Half of an ");
+    await expect(answer(page)).toHaveText("Half of an");
+    await page.getByRole("button", { name: "Stop" }).click();
+    await expect(page.getByText("Stopped. What was written stays.")).toBeVisible();
+    worker.kill();
+    await expect(page.getByRole("button", { name: "Stop" })).toBeHidden();
+    const state = await expectSame(page, node, "s1");
+    expect(state.runs[0]?.status).toBe("RUN_STATUS_CANCELLED");
+  });
+
+  test("steering reaches the run and is shown where it was said", async ({ page, node }) => {
+    await node.open("s1");
+    await openSession(page, "s1");
+    await say(page, "go");
+    const worker = await node.worker("s1");
+    worker.text("Before. ");
+    await expect(answer(page)).toHaveText("Before.");
+    await say(page, "Be brief, please.");
+    await expect(page.locator(".steering")).toContainText("You steered: Be brief, please.");
+    worker.text("After.");
+    await expect(answer(page)).toHaveText("After.");
+    await page.getByRole("radio", { name: "Send after it" }).check();
+    await say(page, "Next question");
+    await expect(page.locator(".message.user .said")).toHaveText(["go", "Next question"]);
+    await worker.complete();
+    await (await node.worker("s1")).text("Done.").complete();
+    const state = await expectSame(page, node, "s1");
+    expect(state.messages[1]?.parts.map((part) => Object.keys(part)[0])).toEqual(["text", "steering", "text"]);
+  });
+
+  test("a tool call is shown, allowed or refused", async ({ page, node }) => {
+    await node.open("s1");
+    await openSession(page, "s1");
+    await say(page, "go");
+    const worker = await node.worker("s1");
+    const call = (call: string) => [
+      { tool_call: { call, name: "delete_files", needs_approval: true } },
+      { tool_arguments: { call, text: '{"path":' } },
+      { tool_arguments: { call, text: '"/tmp/x"}' } },
+      { tool_ready: { call } },
+    ];
+    worker.say(...call("one"), ...call("two"));
+    const tools = page.getByRole("region", { name: "Tool delete_files" });
+    await expect(tools).toHaveCount(2);
+    await expect(tools.first()).toContainText('"path": "/tmp/x"');
+    await tools.first().getByRole("textbox", { name: "Reason" }).fill("I know that folder");
+    await tools.first().getByRole("button", { name: "Allow" }).click();
+    await tools.last().getByRole("button", { name: "Refuse" }).click();
+    await expect(tools.last()).toContainText("was refused");
+    worker.say({ tool_result: { call: "one", content: '{"deleted":3}', is_error: false } });
+    await expect(tools.first()).toContainText("done");
+    await tools.first().getByRole("button", { expanded: false }).click();
+    await expect(tools.first()).toContainText('"deleted": 3');
+    await worker.complete();
+    const state = await expectSame(page, node, "s1");
+    expect(state.messages[1]?.parts.map((part) => part.tool_call?.status)).toEqual(["TOOL_STATUS_DONE", "TOOL_STATUS_REFUSED"]);
+  });
+
+  test("reasoning, sources and images are shown as what they are", async ({ page, node }) => {
+    await node.open("s1");
+    const dot =
+      "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    const file = (url: string, name: string) => ({ file: { url, media_type: "image/png", name } });
+    await node.command("s1", {
+      send: { parts: [{ text: { text: "See" } }, file(dot, "a dot"), file("https://outside.invalid/a.png", "far")], answer: {} },
+    });
+    await openSession(page, "s1");
+    await expect(page.getByRole("img", { name: "a dot" })).toBeVisible();
+    await expect(page.getByRole("link", { name: "far outside.invalid" })).toHaveAttribute(
+      "href",
+      "https://outside.invalid/a.png",
+    );
+
+    const worker = await node.worker("s1");
+    worker.say({ reasoning: { text: "Let me *think*." } });
+    await expect(page.getByRole("button", { name: /Thinking/ })).toBeVisible();
+    worker.text("It is so.").say({ citation: { url: "https://example.org/a", title: "A source", quote: "so it is" } });
+    const thought = page.getByRole("button", { name: /Thought for/ });
+    await expect(thought).toBeVisible();
+    await expect(page.getByText("Let me think.")).toBeHidden();
+    await thought.click();
+    await expect(page.getByText("Let me think.")).toBeVisible();
+    await expect(page.getByRole("region", { name: "Sources" }).getByRole("link")).toHaveAttribute(
+      "href",
+      "https://example.org/a",
+    );
+    await worker.complete();
+    await expectSame(page, node, "s1");
+  });
+
+  test("a worker that dies is told of, and the answer begins anew", async ({ page, node }) => {
+    await node.open("s1");
+    await openSession(page, "s1");
+    await say(page, "go");
+    const first = await node.worker("s1");
+    first.text("Lost words");
+    await expect(answer(page)).toHaveText("Lost words");
+    first.say({ failed: { code: "crashed", message: "The model crashed.", retryable: true } });
+    await expect(page.getByText(/Attempt 1 of 3 failed \(The model crashed\)/)).toBeVisible();
+    const second = await node.worker("s1");
+    await second.text("Found words").complete();
+    await expectSame(page, node, "s1");
+    await say(page, "again");
+    const third = await node.worker("s1");
+    third.say({ failed: { code: "refused", message: "The model refused.", retryable: false } });
+    await expect(page.getByText("The model refused.")).toBeVisible();
+    await expect(page.getByRole("button", { name: "Try again" })).toBeVisible();
+  });
+});
+
+test.describe("with answers that are done", () => {
+  test.use({ options: { recordings: ["short"], paceMs: 0 } });
+
+  test("another answer and another question are branches, and each can be gone back to", async ({ page, node }) => {
+    await node.open("s1");
+    await openSession(page, "s1");
+    await say(page, "first question");
+    await node.idle("s1");
+    await page.getByRole("button", { name: "Regenerate" }).click();
+    await expect(page.locator(".message.assistant .branches")).toContainText("2 / 2");
+    let state = await expectSame(page, node, "s1");
+    const [question, one, two] = state.messages.map((message) => message.id);
+
+    await page.getByRole("button", { name: "Previous version" }).click();
+    await expect(page.locator(".message.assistant .branches")).toContainText("1 / 2");
+    await expectSame(page, node, "s1", [question ?? "", one ?? ""]);
+    // What is said now follows the branch that is shown.
+    await say(page, "on this branch");
+    state = await node.idle("s1");
+    expect(state.messages.at(-2)?.parent).toBe(one);
+    await expectSame(page, node, "s1");
+
+    await page.locator(".message.user").first().hover();
+    await page.getByRole("button", { name: "Edit" }).first().click();
+    await page.getByRole("textbox", { name: "Edit message" }).fill("changed question");
+    await page.keyboard.press("Control+Enter");
+    await expect(page.locator(".message.user .said")).toHaveText("changed question");
+    state = await expectSame(page, node, "s1");
+    expect(newestPath(state)).toHaveLength(2);
+    await page.getByRole("button", { name: "Previous version" }).first().click();
+    await expect(page.locator(".message.user .said")).toHaveText(["first question", "on this branch"]);
+
+    // A link to a message leads to its branch.
+    await page.goto(`/#/s/s1/m/${two}`);
+    await expect(page.locator(`[data-message="${two}"]`)).toBeVisible();
+    await expectSame(page, node, "s1", [question ?? "", two ?? ""]);
+  });
+
+  test("a session is renamed, searched for, ended and erased", async ({ page, node }) => {
+    await node.open("s1", "Trains");
+    await node.open("s2", "Ships");
+    await openSession(page, "s1");
+    await page.locator(".bar").hover();
+    await page.getByRole("button", { name: "Rename the session" }).click();
+    await page.getByRole("textbox", { name: "Title" }).fill("Night trains");
+    await page.keyboard.press("Enter");
+    await expect(page.getByRole("heading", { level: 1 })).toHaveText("Night trains");
+    const list = page.getByRole("navigation", { name: "Sessions" });
+    await expect(list.getByRole("link", { name: /Night trains/ })).toBeVisible();
+
+    await page.keyboard.press("Control+k");
+    await page.keyboard.type("ship");
+    await expect(list.getByRole("link", { name: /trains/ })).toBeHidden();
+    await list.getByRole("link", { name: /Ships/ }).click();
+    await live(page);
+    await expect(page.getByRole("heading", { level: 1 })).toHaveText("Ships");
+
+    await page.getByRole("button", { name: "More about this session" }).click();
+    await page.getByRole("menuitem", { name: "End the session" }).click();
+    await page.getByRole("button", { name: "End it" }).click();
+    await expect(page.locator(".pill")).toHaveText("Ended");
+    await expect(page.getByRole("textbox", { name: "Message" })).toBeDisabled();
+
+    await page.goto("/#/s/s1");
+    await live(page);
+    await page.getByRole("button", { name: "More about this session" }).click();
+    await page.getByRole("menuitem", { name: "Erase its content" }).click();
+    await page.getByRole("button", { name: "Erase it" }).click();
+    await page.goto("/#/s/s1");
+    await expect(page.getByText(/erased|removed this session/).first()).toBeVisible();
+  });
+
+  test("what happens elsewhere is marked as unread until it is looked at", async ({ page, node }) => {
+    await node.open("s1", "Here");
+    await node.open("s2", "Elsewhere");
+    await openSession(page, "s1");
+    const other = page.getByRole("link", { name: /Elsewhere/ });
+    await expect(other).not.toHaveAccessibleName(/something new/);
+    await node.say("s2", "news");
+    await expect(page.getByRole("link", { name: /Elsewhere \(something new\)/ })).toBeVisible();
+    await other.click();
+    await live(page);
+    await expectSame(page, node, "s2");
+    await page.getByRole("link", { name: /Here/ }).click();
+    await live(page);
+    await expect(other).not.toHaveAccessibleName(/something new/);
+  });
+
+  test("a session that isn't there is told of in words", async ({ page }) => {
+    await page.goto("/#/s/nowhere");
+    await expect(page.getByRole("heading", { name: "There is no such session." })).toBeVisible();
+    await expect(page.getByRole("button", { name: "Start a new session" })).toBeVisible();
+  });
+});

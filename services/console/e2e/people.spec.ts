@@ -1,0 +1,50 @@
+// Several people in one session, each of them signed in.
+
+import { tokenOf } from "./support/node";
+import { answer, expect, expectSame, live, openSession, say, test } from "./support/test";
+
+test.use({ options: { recordings: ["short"], paceMs: 40, signed: true } });
+
+test("two people see each other, what they type, and the same answer", async ({ someone, node }) => {
+  await node.open("s1");
+  const [ada, ben] = [await someone("ada"), await someone("ben")];
+  await openSession(ada, "s1");
+  await openSession(ben, "s1");
+  await expect(ada.getByRole("img", { name: "Also here: ben" })).toBeVisible();
+  await expect(ben.getByRole("img", { name: "Also here: ada" })).toBeVisible();
+
+  await ada.getByRole("textbox", { name: "Message" }).pressSequentially("What is lost?");
+  await expect(ben.getByText("ada is typing…")).toBeVisible();
+  await ada.keyboard.press("Enter");
+  await expect(ben.getByText("ada is typing…")).toBeHidden();
+  await expect(ben.locator(".message.user .author")).toHaveText("ada");
+  await expect(ada.locator(".message.user .author")).toHaveCount(0);
+  await expect(answer(ben)).toContainText("Nothing is lost");
+
+  await node.idle("s1");
+  await say(ben, "And for me?");
+  await expect(ada.locator(".message.user .author")).toHaveText("ben");
+  const state = await expectSame(ada, node, "s1");
+  await expectSame(ben, node, "s1");
+  expect(state.messages.map((message) => message.author ?? "")).toEqual(["ada", "", "ben", ""]);
+
+  await ben.close();
+  await expect(ada.getByRole("img", { name: "Also here: ben" })).toBeHidden({ timeout: 45_000 });
+});
+
+test("who isn't signed in is asked for a token, in words", async ({ page, node }) => {
+  await node.open("s1", "A talk");
+  await page.goto("/#/s/s1");
+  await expect(page.getByRole("heading", { name: "This node asks who you are." })).toBeVisible();
+  await page.getByLabel("Token").fill("nonsense");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page.getByRole("heading", { name: "This node asks who you are." })).toBeVisible();
+  await page.getByLabel("Token").fill(tokenOf("ada"));
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await live(page);
+  await expect(page.getByRole("heading", { name: "A talk" })).toBeVisible();
+  await page.reload();
+  await live(page);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await expect(page.getByRole("heading", { name: "This node asks who you are." })).toBeVisible();
+});

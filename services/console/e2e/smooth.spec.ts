@@ -1,0 +1,96 @@
+// How it moves: 200 tokens a second stream into a session of many messages, while its reader scrolls. The figures are printed; what
+// fails the test is only that the page fell behind, as a shared machine may stall by itself.
+
+import { writeFileSync } from "node:fs";
+import { answer, expect, expectSame, openSession, say, test } from "./support/test";
+import { tokens } from "./support/texts";
+
+const RATE = 200;
+const SECONDS = 8;
+
+interface Entry {
+  name: string;
+  ph: string;
+  dur?: number;
+  // Of it, what the thread was running for: a busy machine lets it wait.
+  tdur?: number;
+  tid: number;
+  pid: number;
+  args?: { name?: string };
+}
+
+test.describe.configure({ mode: "serial" });
+test.use({ options: { slots: 0 } });
+
+test("200 tokens a second", async ({ page, browser, node }, info) => {
+  await node.open("s1");
+  for (let at = 0; at < 200; at++) {
+    const text = `message ${at}\n\n- with a list\n- and \`code\``;
+    await node.command("s1", { send: { parts: [{ text: { text } }], role: at % 2 === 0 ? "ROLE_USER" : "ROLE_ASSISTANT" } });
+  }
+  await openSession(page, "s1");
+  await say(page, "go");
+  const worker = await node.worker("s1");
+  worker.text("It begins.\n\n");
+  await expect(answer(page)).toContainText("It begins.");
+  await page.evaluate(watch);
+  await browser.startTracing(page, { categories: ["devtools.timeline", "toplevel", "blink.user_timing"] });
+
+  const source = tokens(RATE * SECONDS);
+  const begun = performance.now();
+  for (let sent = 0; sent < RATE * SECONDS; ) {
+    const due = Math.min(RATE * SECONDS, Math.floor(((performance.now() - begun) / 1000) * RATE));
+    for (; sent < due; sent++) worker.text(source.next().value ?? "");
+    // Halfway the reader looks up, and comes back.
+    if (sent === RATE * 3) await page.locator(".scroller").evaluate((element) => element.scrollBy({ top: -1200 }));
+    if (sent === RATE * 5) await page.locator(".scroller").evaluate((element) => element.scrollTo({ top: element.scrollHeight }));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await worker.complete();
+  const trace = await browser.stopTracing();
+  writeFileSync(info.outputPath("trace.json"), trace);
+  const { frames, long } = await page.evaluate(
+    () => (window as unknown as { watched: { frames: number[]; long: number[] } }).watched,
+  );
+  await expectSame(page, node, "s1");
+
+  const all = mainThreadTasks(JSON.parse(trace.toString()) as { traceEvents: Entry[] });
+  const [tasks, own] = [all.map((task) => (task.dur ?? 0) / 1000), all.map((task) => (task.tdur ?? 0) / 1000)];
+  const report = [
+    `frames of ${RATE} tokens/s over ${SECONDS} s: ${frames.length}, median ${at(frames, 0.5)} ms, p95 ${at(frames, 0.95)} ms, p99 ${at(frames, 0.99)} ms`,
+    `tasks of the page's thread: median ${at(tasks, 0.5)} ms, p99 ${at(tasks, 0.99)} ms, longest ${at(tasks, 1)} ms; over 50 ms: ${tasks.filter((task) => task > 50).length}`,
+    `of them the thread's own time: p99 ${at(own, 0.99)} ms, longest ${at(own, 1)} ms; over 50 ms: ${own.filter((task) => task > 50).length}`,
+    `long tasks as the page itself sees them: ${long.length > 0 ? long.map(Math.round).join(", ") : "none"}`,
+  ];
+  process.stdout.write(`${report.join("\n")}\n`);
+  expect(frames.length).toBeGreaterThan(0);
+});
+
+function watch(): void {
+  const watched = { frames: [] as number[], long: [] as number[] };
+  Object.assign(window, { watched });
+  new PerformanceObserver((list) => watched.long.push(...list.getEntries().map((entry) => entry.duration))).observe({
+    type: "longtask",
+  });
+  let last = performance.now();
+  const frame = (now: number) => {
+    watched.frames.push(now - last);
+    last = now;
+    requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+}
+
+// The thread that runs the page: the renderer's main thread with the most to do.
+function mainThreadTasks({ traceEvents }: { traceEvents: Entry[] }): Entry[] {
+  const mains = traceEvents.filter((entry) => entry.name === "thread_name" && entry.args?.name === "CrRendererMain");
+  const busy = mains.map(({ pid, tid }) =>
+    traceEvents.filter((entry) => entry.pid === pid && entry.tid === tid && entry.ph === "X" && /RunTask$/.test(entry.name)),
+  );
+  return busy.sort((a, b) => b.length - a.length)[0] ?? [];
+}
+
+function at(values: readonly number[], share: number): string {
+  const sorted = [...values].sort((a, b) => a - b);
+  return (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0).toFixed(1);
+}

@@ -1,0 +1,172 @@
+// What each test begins with: a node of its own, and pages of a real browser that watch for what must never happen.
+
+import { type BrowserContext, test as base, expect, type Page } from "@playwright/test";
+import { Marked, type Token, type Tokens } from "marked";
+import { mathBlock, mathInline } from "../../src/markdown/math";
+import { Node, type Options, tokenOf, type Wire } from "./node";
+
+interface Fixtures {
+  options: Options;
+  node: Node;
+  // Another person, or another browser: nothing is shared but the node.
+  someone: (who?: string) => Promise<Page>;
+}
+
+export const test = base.extend<Fixtures>({
+  options: [{}, { option: true }],
+  node: async ({ options }, use) => {
+    const node = new Node(options);
+    await node.start();
+    await use(node);
+    await node.stop();
+  },
+  baseURL: async ({ node }, use) => use(node.url),
+  someone: async ({ browser, node, contextOptions }, use) => {
+    const contexts: BrowserContext[] = [];
+    const seen: string[][] = [];
+    await use(async (who) => {
+      const context = await browser.newContext({ ...contextOptions, baseURL: node.url });
+      contexts.push(context);
+      if (who) await context.addInitScript((token) => localStorage.setItem("fanfold.token", JSON.stringify(token)), tokenOf(who));
+      const page = await context.newPage();
+      seen.push(guard(page, node.url));
+      return page;
+    });
+    for (const context of contexts) await context.close();
+    expect(seen.flat()).toEqual([]);
+  },
+  page: async ({ page, node }, use) => {
+    const seen = guard(page, node.url);
+    await use(page);
+    expect(seen).toEqual([]);
+  },
+});
+
+// Requests to elsewhere, scripts that were kept from running, and errors of the page itself.
+function guard(page: Page, url: string): string[] {
+  const seen: string[] = [];
+  page.on("request", (request) => {
+    if (!request.url().startsWith(url) && !request.url().startsWith("data:")) seen.push(`request to ${request.url()}`);
+  });
+  page.on("pageerror", (error) => seen.push(`error: ${error.message}`));
+  page.on("console", (message) => {
+    if (/Content Security Policy|Trusted/.test(message.text())) seen.push(message.text());
+  });
+  return seen;
+}
+
+export { expect };
+
+export async function openSession(page: Page, session: string): Promise<void> {
+  await page.goto(`/#/s/${session}`);
+  await live(page);
+}
+
+export async function live(page: Page): Promise<void> {
+  await expect(page.locator(".pill")).toHaveText("Live", { timeout: 45_000 });
+}
+
+export async function say(page: Page, text: string): Promise<void> {
+  await page.getByRole("textbox", { name: "Message" }).fill(text);
+  await page.keyboard.press("Enter");
+}
+
+// The words of an answer that has begun.
+export const answer = (page: Page) => page.locator(".message.assistant").last().locator(".body > .markdown").last();
+
+const marked = new Marked({ gfm: true });
+marked.use({ extensions: [mathBlock, mathInline] });
+
+// What a Markdown text says, read anew and without the page's own code.
+function words(tokens: readonly Token[]): string {
+  return tokens
+    .map((token): string => {
+      switch (token.type) {
+        case "table": {
+          const { header, rows } = token as Tokens.Table;
+          return [header, ...rows].flatMap((row) => row.map((cell) => words(cell.tokens))).join("");
+        }
+        case "list":
+          return (token as Tokens.List).items.map((item) => words(item.tokens.filter((one) => one.type !== "checkbox"))).join("");
+        case "image": {
+          const { text, href, raw } = token as Tokens.Image;
+          return allowed(href) ? `🖼 ${text || href}` : raw;
+        }
+        case "link": {
+          const { href, tokens, raw } = token as Tokens.Link;
+          return allowed(href) ? words(tokens) : raw;
+        }
+        case "html":
+          return /^<br\s*\/?>$/i.test(token.raw) ? "" : token.raw;
+        case "br":
+        case "hr":
+        case "def":
+        case "space":
+          return "";
+        default:
+          return "tokens" in token && token.tokens ? words(token.tokens) : "text" in token ? String(token.text) : token.raw;
+      }
+    })
+    .join("");
+}
+
+const allowed = (href: string) => /^(https?|mailto):/i.test(href);
+
+const squeezed = (text: string) => text.replace(/\s+/g, "");
+
+const rendered = (markdown: string) => squeezed(words(marked.lexer(markdown.replace(/\r\n?/g, "\n"))));
+
+// What a message says in its texts, as the node's state has it.
+function expected(message: Wire["messages"][number]): string {
+  const texts = message.parts.flatMap((part) => (part.text ? [String(part.text.text)] : []));
+  return message.role === "ROLE_USER" ? squeezed(texts.join("")) : texts.map(rendered).join("");
+}
+
+// The way that ends with the newest message.
+export function newestPath(state: Wire): Wire["messages"] {
+  const byId = new Map(state.messages.map((message) => [message.id, message]));
+  const path: Wire["messages"] = [];
+  for (let at = state.messages.at(-1); at; at = at.parent === undefined ? undefined : byId.get(at.parent)) path.unshift(at);
+  return path;
+}
+
+// The messages of the conversation with the text that each shows, gathered by scrolling through it, as only those near the window
+// exist in the page. Ends where it began.
+export function shown(page: Page): Promise<Record<string, string>> {
+  return page.evaluate(async () => {
+    const textOf = (message: Element) =>
+      [...message.querySelectorAll(":scope > .body > .markdown, :scope > .body > .said")].map((part) => {
+        const copy = part.cloneNode(true) as Element;
+        for (const extra of copy.querySelectorAll("figcaption")) extra.remove();
+        return copy.textContent ?? "";
+      });
+    const all: Record<string, string> = {};
+    const gather = async () => {
+      for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+      for (const message of document.querySelectorAll("[data-message]")) {
+        all[message.getAttribute("data-message") ?? ""] = textOf(message).join("").replace(/\s+/g, "");
+      }
+    };
+    const scroller = document.querySelector(".scroller");
+    if (!scroller) return all;
+    const begin = scroller.scrollTop;
+    await gather();
+    for (let last = -1; scroller.scrollTop !== last; ) {
+      last = scroller.scrollTop;
+      scroller.scrollTop -= scroller.clientHeight * 0.8;
+      await gather();
+    }
+    scroller.scrollTop = begin;
+    await gather();
+    return all;
+  });
+}
+
+// The page shows what the node's fold says, word for word.
+export async function expectSame(page: Page, node: Node, session: string, path?: readonly string[]): Promise<Wire> {
+  const state = await node.idle(session);
+  const messages = path ? path.map((id) => state.messages.find((message) => message.id === id)) : newestPath(state);
+  const all = Object.fromEntries(messages.flatMap((message) => (message ? [[message.id, expected(message)]] : [])));
+  await expect.poll(() => shown(page), { timeout: 20_000 }).toEqual(all);
+  return state;
+}

@@ -1,0 +1,100 @@
+// How an answer stands: that it waits, or why it ended early, and what to do.
+
+import type { FinishReason, Run } from "fanfold";
+import { useEffect, useState } from "react";
+import { AlertIcon, RetryIcon, StopIcon } from "../ui/icons";
+import type { Actions } from "./actions";
+
+// Then a reader is told that nobody may be there to answer.
+const PATIENCE_MS = 4000;
+
+interface Props {
+  run: Run;
+  // Whether nothing of it has been written yet.
+  empty: boolean;
+  actions: Actions | null;
+}
+
+export function RunNote({ run, empty, actions }: Props) {
+  switch (run.status) {
+    case "queued":
+      return <Waiting key={run.attempts} run={run} />;
+    case "running":
+      return empty && <Dots words="The assistant begins" />;
+    case "completed":
+      return <Finished finish={run.finish} />;
+    case "cancelled":
+      return (
+        <p className="note">
+          <StopIcon />
+          Stopped. What was written stays.
+        </p>
+      );
+    case "failed":
+    case "orphaned":
+      return <Failed run={run} actions={actions} />;
+    case "unspecified":
+      return null;
+  }
+}
+
+function Dots({ words }: { words: string }) {
+  return (
+    <p className="note waiting">
+      <span className="dots" aria-hidden="true">
+        <i />
+        <i />
+        <i />
+      </span>
+      {words}
+    </p>
+  );
+}
+
+function Waiting({ run }: { run: Run }) {
+  const [long, setLong] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLong(true), PATIENCE_MS);
+    return () => clearTimeout(timer);
+  }, []);
+  if (run.attempts > 0) {
+    const why = run.error?.message ? ` (${run.error.message.replace(/\.$/, "")})` : "";
+    return <Dots words={`Attempt ${run.attempts} of ${run.attemptsMax} failed${why}. Trying again`} />;
+  }
+  return <Dots words={long ? "No worker has taken this yet. It is kept, and answered once one does" : "Waiting for a worker"} />;
+}
+
+function Finished({ finish }: { finish: FinishReason | undefined }) {
+  const words = {
+    length: "The model reached its limit here. Ask it to go on.",
+    content_filter: "The model's provider withheld the rest.",
+    tool_calls: "The model waits for its tools.",
+    other: finish?.other ? `The model stopped: ${finish.other}.` : "",
+    stop: "",
+    unspecified: "",
+  }[finish?.kind ?? "stop"];
+  return words ? <p className="note">{words}</p> : null;
+}
+
+function Failed({ run, actions }: { run: Run; actions: Actions | null }) {
+  const why =
+    run.status === "orphaned"
+      ? "The worker that wrote this was lost, and no attempt is left."
+      : run.error?.code === "no_worker"
+        ? "No worker took this in time."
+        : "This could not be answered.";
+  return (
+    <div className="note trouble">
+      <AlertIcon />
+      <p>
+        <strong>{why}</strong> {run.error?.code !== "no_worker" && run.error?.message} What was written stays.
+      </p>
+      {actions && (
+        <button type="button" onClick={() => actions.regenerate(run.prompt)}>
+          <RetryIcon />
+          Try again
+        </button>
+      )}
+    </div>
+  );
+}

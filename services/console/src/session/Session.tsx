@@ -1,0 +1,215 @@
+import { isFinal, type Snapshot } from "fanfold";
+import { useSession } from "fanfold/react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { fanfold } from "../app/client";
+import { wordsFor } from "../app/errors";
+import { go, type Route } from "../app/route";
+import { useStore } from "../app/store";
+import { Debug } from "../debug/Debug";
+import { usePast } from "../debug/past";
+import { followConnections } from "../debug/returns";
+import { list, markSeen } from "../sessions/list";
+import { titleOf } from "../sessions/title";
+import { AlertIcon } from "../ui/icons";
+import { type Actions, actionsOf } from "./actions";
+import { Composer } from "./Composer";
+import { Conversation } from "./Conversation";
+import { ConnectionStrip } from "./connection";
+import { Header } from "./Header";
+import { Typing } from "./Presence";
+import { watchThoughts } from "./thoughts";
+import { type Choices, leadTo, pathOf, treeOf } from "./tree";
+import { useAnnounced } from "./useAnnounced";
+
+// Messages that the page begins with, and that it asks for at a time when the reader scrolls back.
+const WINDOW = 100;
+
+interface Props {
+  route: Route & { session: string };
+  debugging: boolean;
+  onDebug(on: boolean): void;
+  onMenu(): void;
+}
+
+export function Session({ route, debugging, onDebug, onMenu }: Props) {
+  const id = route.session;
+  const view = useSession(fanfold, id, { window: WINDOW });
+  const { live, state } = view;
+  watchThoughts(state, Date.now());
+  useAnnounced(state);
+  useSeen(id);
+  useEffect(() => (live ? followConnections(live) : undefined), [live]);
+  useEffect(() => {
+    live?.setPresence("present");
+    return () => live?.setPresence("");
+  }, [live]);
+
+  const [awaited, lead] = useState<string | null>(null);
+  const actions = useMemo(() => (live ? actionsOf(live, lead) : null), [live]);
+  const ended = view.closed !== undefined || state.session.status === "closed" || state.session.status === "erased";
+  const past = usePast(id, route.at);
+  const shown = past?.state ?? state;
+  const acting = ended || route.at !== null ? null : actions;
+
+  const [choices, setChoices] = useState<Choices>({});
+  // biome-ignore lint/correctness/useExhaustiveDependencies: which messages there are, not what they say
+  const tree = useMemo(() => treeOf(shown.messages), [shown.messages.shape]);
+  const path = useMemo(() => pathOf(tree, choices), [tree, choices]);
+  const choose = useCallback((message: string) => setChoices((now) => leadTo(tree, now, message)), [tree]);
+
+  const older = useOlder(view, route.at === null);
+  const sought = useSought(route.message, tree.parent, older, choose);
+  const [pending, send] = useSending(view, actions, path.at(-1)?.id);
+  useEffect(() => {
+    if (awaited === null || !tree.parent.has(awaited)) return;
+    choose(awaited);
+    lead(null);
+  }, [awaited, tree, choose]);
+  const run = state.openRuns.find((run) => run.status === "running") ?? state.openRuns[0];
+
+  if (view.error) return <Unreadable error={view.error} onMenu={onMenu} />;
+  return (
+    <div className={debugging ? "session debugging" : "session"}>
+      <main className="talk" id="main">
+        <Header id={id} snapshot={view} actions={acting} debugging={debugging} onDebug={onDebug} onMenu={onMenu} />
+        <ConnectionStrip snapshot={view} />
+        {route.at !== null && <PastStrip at={route.at} onNow={() => go({ session: id })} />}
+        {view.phase === "connecting" && path.length === 0 ? (
+          <Skeleton />
+        ) : (
+          <Conversation
+            key={id}
+            session={id}
+            state={shown}
+            path={path}
+            actions={acting}
+            sought={sought}
+            onChoose={choose}
+            onOlder={older}
+            pending={route.at === null ? pending : []}
+          />
+        )}
+        {route.at === null && (
+          <div className="foot">
+            <Typing presence={view.presence} />
+            <Composer
+              key={id}
+              session={id}
+              run={run && !isFinal(run) ? run : undefined}
+              disabled={ended ? "This session has ended" : actions ? null : "Connecting…"}
+              autoFocus={!matchMedia("(pointer: coarse)").matches}
+              onSend={send}
+              onSteer={(run, text) => actions?.steer(run, text) ?? Promise.resolve(false)}
+              onStop={() => actions?.cancel() ?? Promise.resolve(false)}
+              onTyping={(typing) => live?.setPresence(typing ? "typing" : "present")}
+            />
+          </div>
+        )}
+      </main>
+      {debugging && <Debug id={id} snapshot={view} past={past} onClose={() => onDebug(false)} />}
+    </div>
+  );
+}
+
+function useSeen(id: string): void {
+  const { rows } = useStore(list);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: whenever the list was asked for anew
+  useEffect(() => {
+    const look = () => {
+      if (document.visibilityState === "visible") markSeen(id);
+    };
+    look();
+    document.addEventListener("visibilitychange", look);
+    return () => {
+      document.removeEventListener("visibilitychange", look);
+      look();
+    };
+  }, [id, rows]);
+}
+
+function useOlder(view: ReturnType<typeof useSession>, now: boolean): (() => Promise<void>) | undefined {
+  const { live } = view;
+  const more = now && view.state.olderMessages > 0;
+  return useMemo(() => (live && more ? () => live.loadOlder(WINDOW * 4) : undefined), [live, more]);
+}
+
+// The message that the address names: older messages are fetched until it is there.
+function useSought(
+  message: string | null,
+  known: ReadonlyMap<string, string>,
+  older: (() => Promise<void>) | undefined,
+  choose: (message: string) => void,
+): string | null {
+  const led = useRef<string | null>(null);
+  useEffect(() => {
+    if (message === null || led.current === message) return;
+    if (known.has(message)) {
+      led.current = message;
+      choose(message);
+    } else void older?.();
+  }, [message, known, older, choose]);
+  return message;
+}
+
+interface Pending {
+  readonly message: string;
+  readonly text: string;
+}
+
+type Send = (text: string, message: string) => Promise<boolean>;
+
+function useSending(view: Snapshot, actions: Actions | null, tail: string | undefined): [readonly Pending[], Send] {
+  const [pending, setPending] = useState<readonly Pending[]>([]);
+  const { state } = view;
+  const send: Send = async (text, message) => {
+    if (!actions) return false;
+    setPending((now) => [...now, { message, text }]);
+    // After the newest message, whichever it is by then, unless the reader looks at another branch.
+    const branch = tail !== undefined && tail !== state.messages.at(-1)?.id ? { parent: tail } : {};
+    if (state.messages.length === 0 && !state.session.title) void actions.rename(titleOf(text));
+    const sent = await actions.send(text, { message, ...branch });
+    setPending((now) => now.filter((one) => one.message !== message));
+    return sent;
+  };
+  return [pending.filter((one) => !state.messages.has(one.message)), send];
+}
+
+function PastStrip({ at, onNow }: { at: string; onNow(): void }) {
+  return (
+    <p className="strip past">
+      The session as it was at offset {at}.
+      <button type="button" className="small" onClick={onNow}>
+        Back to now
+      </button>
+    </p>
+  );
+}
+
+function Skeleton() {
+  return (
+    <div className="skeleton" aria-hidden="true">
+      <i />
+      <i />
+      <i />
+    </div>
+  );
+}
+
+function Unreadable({ error, onMenu }: { error: unknown; onMenu(): void }) {
+  const { what, todo } = wordsFor(error);
+  return (
+    <main className="talk unreadable" id="main">
+      <AlertIcon />
+      <h1>{what}</h1>
+      <p>{todo}</p>
+      <div className="buttons">
+        <button type="button" className="primary" onClick={() => go({})}>
+          Start a new session
+        </button>
+        <button type="button" className="menu-button" onClick={onMenu}>
+          Show the list
+        </button>
+      </div>
+    </main>
+  );
+}
