@@ -38,6 +38,8 @@ pub struct Config {
     pub session: SessionLimits,
     /// Runs and their workers.
     pub runs: RunConfig,
+    /// Whom to tell when a run has ended.
+    pub hooks: HookConfig,
 }
 
 /// `[node]`
@@ -226,6 +228,26 @@ pub struct RunLimits {
     pub tenant_tokens_max: Option<u64>,
     /// How long a tenant's tokens are counted, from the first one on, before the count begins anew.
     pub tenant_tokens_window_ms: u64,
+}
+
+/// `[hooks]`: a signed request when a run has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HookConfig {
+    /// Where it goes; empty: nowhere.
+    pub url: String,
+    /// The file that holds the secret it is signed with, of 32 bytes or more.
+    pub secret: PathBuf,
+    /// Only when nobody on this node watches the session at that moment.
+    pub unwatched_only: bool,
+    /// A request that was not answered with success for so long is given up.
+    pub give_up_ms: u64,
+}
+
+impl Default for HookConfig {
+    fn default() -> Self {
+        Self { url: String::new(), secret: PathBuf::new(), unwatched_only: false, give_up_ms: 86_400_000 }
+    }
 }
 
 impl Default for RunLimits {

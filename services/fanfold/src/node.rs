@@ -23,6 +23,7 @@ use crate::run::Patience;
 use crate::run::budget::Budget;
 use crate::run::desk::Desk;
 use crate::run::graves::Graves;
+use crate::run::hook::{self, Teller};
 use crate::run::keeper::Keeper;
 use crate::run::local::{self, LocalRuns};
 use crate::run::model::{self, Model};
@@ -41,6 +42,7 @@ pub struct Node {
     edge: Arc<Edge>,
     log: Arc<dyn EventLog>,
     keeper: Arc<Keeper>,
+    teller: Option<Teller>,
     model: Arc<dyn Model>,
     metrics: PrometheusHandle,
     drain: watch::Sender<bool>,
@@ -66,7 +68,8 @@ impl Node {
         graves.restore().await.context("dead letters can't be read")?;
         let budget =
             Arc::new(Budget::open(config.runs.limits.clone(), store.clone()).await.context("used tokens can't be read")?);
-        let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), patience(&config));
+        let (hooks, teller) = hook::open(&config.hooks, store.clone())?.unzip();
+        let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), hooks.clone(), patience(&config));
         let ports = Ports {
             log: log.clone(),
             snapshots: store.clone(),
@@ -86,6 +89,7 @@ impl Node {
             desk,
             graves,
             budget,
+            hooks,
             index: store.clone(),
             parking: store,
             authenticator,
@@ -96,7 +100,7 @@ impl Node {
         });
         let http = bind(config.listen.http).await?;
         let grpc = bind(config.listen.grpc).await?;
-        Ok(Self { config, edge, log, keeper, model, metrics, drain, http, grpc })
+        Ok(Self { config, edge, log, keeper, teller, model, metrics, drain, http, grpc })
     }
 
     /// Where HTTP and gRPC are listened on.
@@ -106,12 +110,15 @@ impl Node {
 
     /// Serves until `stop`, then drains within the configured time.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, edge, log, keeper, model, metrics, drain, http, grpc } = self;
+        let Self { config, edge, log, keeper, teller, model, metrics, drain, http, grpc } = self;
         let sessions = edge.sessions.clone();
         tokio::spawn(Arc::clone(&keeper).tell());
         tokio::spawn(keeper.watch(sessions.clone()));
         tokio::spawn(Arc::clone(&edge.desk).serve());
         tokio::spawn(Arc::clone(&edge.budget).note());
+        if let Some(teller) = teller {
+            tokio::spawn(teller.tell(sessions.clone()));
+        }
         tokio::spawn(recover(Arc::clone(&edge)));
         let (phase, phases) = watch::channel(Phase::Working);
         let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone() });

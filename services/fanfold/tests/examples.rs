@@ -5,6 +5,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use fanfold_client::Transport;
 use fanfold_fold::RunStatus;
@@ -52,14 +53,16 @@ fn once(made: &Path, command: &mut Command) -> Result<(), String> {
     if made.exists() { Ok(()) } else { step(command) }
 }
 
-/// A Python with what the example needs.
+/// A Python with what the example needs; made once, whichever test comes first.
 fn python() -> Result<PathBuf, String> {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    MADE.get_or_init(make_python).clone()
+}
+
+fn make_python() -> Result<PathBuf, String> {
     let venv = root().join("target/examples/venv");
     let python = venv.join("bin/python");
-    // Made aside and moved when it is whole: two tests may need it at once, and either may be cut short.
-    static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _making = MAKING.lock().unwrap();
-    once(&venv, Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    once(&python, Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
     let marker = venv.join("installed");
     if !marker.exists() {
         let requirements = root().join("examples/python/requirements.txt");
@@ -74,11 +77,21 @@ fn compile_protos(python: &Path, arguments: &[String]) -> Result<(), String> {
     step(protoc.current_dir(root()).args(["-m", "grpc_tools.protoc", "-I", "proto"]).args(arguments).args(PROTOS))
 }
 
+/// Where the Python example and its stubs are.
+fn python_workshop() -> Result<PathBuf, String> {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let make = || {
+        let workshop = workshop("python");
+        let out = workshop.display();
+        compile_protos(&python()?, &[format!("--python_out={out}"), format!("--grpc_python_out={out}")])?;
+        Ok(workshop)
+    };
+    MADE.get_or_init(make).clone()
+}
+
 fn made_in_python() -> Result<Command, String> {
-    let (workshop, python) = (workshop("python"), python()?);
-    let out = workshop.display();
-    compile_protos(&python, &[format!("--python_out={out}"), format!("--grpc_python_out={out}")])?;
-    let mut worker = Command::new(python);
+    let workshop = python_workshop()?;
+    let mut worker = Command::new(python()?);
     worker.arg(workshop.join("worker.py")).env("PYTHONPATH", workshop);
     Ok(worker)
 }
@@ -177,6 +190,30 @@ async fn the_go_worker_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_typescript_worker_answers() {
     check("typescript", made_in_typescript(), |node| node.http.clone()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ten_lines_of_the_readme_answer_one_run() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let code = readme.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let (python, stubs) = match python_workshop().and_then(|stubs| Ok((python()?, stubs))) {
+        Ok(made) => made,
+        Err(why) => return missing(&format!("the worker of the README can't be made: {why}")),
+    };
+    let data = tempfile::tempdir().unwrap();
+    let node = impatient(data.path(), SILENCE_MS);
+    assert!(code.contains("\"127.0.0.1:8081\""));
+    let code = code.replace("127.0.0.1:8081", &grpc(&node));
+    let mut worker = Command::new(python);
+    worker.args(["-c", &code]).env("PYTHONPATH", stubs).stdin(Stdio::null()).stdout(Stdio::null());
+    let _worker = Example(worker.spawn().unwrap());
+    let client = node.client();
+    open(&client, "s").await;
+    let mut reader = follow(&client, "s", Transport::WebSocket);
+    assert_eq!(client.submit(command("one", "s", message("hello"))).await.unwrap().refusal, "");
+    until(&mut reader, |view| all_ended(view, 1)).await;
+    let view = state(&client, "s").await;
+    assert_eq!((last(&view).0, text(&last(&view).1).as_str()), (RunStatus::Completed, "Hello from Python."));
 }
 
 #[test]
