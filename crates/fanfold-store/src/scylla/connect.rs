@@ -12,10 +12,17 @@ use scylla::client::session_builder::SessionBuilder;
 use scylla::client::{Compression, PoolSize};
 use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::Consistency;
 
 use super::config::{ScyllaCompression, ScyllaConfig, ScyllaConsistency, ScyllaTls};
 use super::error::ScyllaError;
+
+/// A server that has not answered for this long is not waited for alone: another one is asked, too. It may hang.
+const SECOND_OPINION: Duration = Duration::from_millis(400);
+
+/// A connection is tried this often, and given up when nothing comes back for as long.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Least time between two tries to find a server.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -35,6 +42,8 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, ScyllaErro
                 .connection_timeout(Duration::from_millis(config.connect_ms_max))
                 .pool_size(PoolSize::default())
                 .fetch_schema_metadata(false)
+                .keepalive_interval(KEEP_ALIVE)
+                .keepalive_timeout(KEEP_ALIVE)
                 .tls_context(tls.clone())
                 .default_execution_profile_handle(profile.clone().into_handle());
             if !config.user.is_empty() {
@@ -79,6 +88,10 @@ fn profile(config: &ScyllaConfig) -> ExecutionProfile {
         .consistency(consistency(config.consistency))
         .request_timeout(Some(Duration::from_millis(config.request_ms_max)))
         .load_balancing_policy(policy.build())
+        .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy {
+            max_retry_count: 1,
+            retry_interval: SECOND_OPINION,
+        })))
         // The driver never repeats a write that timed out, and never waits between two tries: see `Call`.
         .retry_policy(Arc::new(FallthroughRetryPolicy))
         .build()

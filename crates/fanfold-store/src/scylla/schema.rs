@@ -3,9 +3,11 @@
 //! Steps are only ever added, and a step that was released never changes. Builds of two versions run side by side during a rolling
 //! restart, so a step leaves what older builds read and write as it is.
 
+use std::error::Error;
 use std::time::Duration;
 
 use scylla::client::session::Session;
+use scylla::response::query_result::QueryResult;
 use scylla::statement::Statement;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -175,38 +177,38 @@ impl Table {
 pub(crate) async fn version(session: &Session, keyspace: &str) -> Result<Option<i32>, ScyllaError> {
     let known =
         format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}' AND table_name = 'schema_steps'");
-    let steps = format!("SELECT version FROM {keyspace}.schema_steps WHERE part = 'store'");
-    let refused = |error: Box<dyn std::error::Error + Send + Sync>| ScyllaError::Refused(error);
-    let rows = session.query_unpaged(known, ()).await.map_err(|error| refused(error.into()))?;
-    if rows.into_rows_result().map_err(|error| refused(error.into()))?.rows_num() == 0 {
+    if run(session, 0, &known).await?.into_rows_result().map_err(refused)?.rows_num() == 0 {
         return Ok(None);
     }
-    let rows = session.query_unpaged(steps, ()).await.map_err(|error| refused(error.into()))?;
-    let rows = rows.into_rows_result().map_err(|error| refused(error.into()))?;
-    let versions = rows.rows::<(i32,)>().map_err(|error| refused(error.into()))?;
+    let steps = format!("SELECT version FROM {keyspace}.schema_steps WHERE part = 'store'");
+    let rows = run(session, 0, &steps).await?.into_rows_result().map_err(refused)?;
+    let versions = rows.rows::<(i32,)>().map_err(refused)?;
     Ok(versions.filter_map(Result::ok).map(|(version,)| version).max())
 }
 
+fn refused(error: impl Error + Send + Sync + 'static) -> ScyllaError {
+    ScyllaError::Refused(Box::new(error))
+}
+
 /// Runs a statement that may be repeated. Right after a change another node may not know of it yet, or be at the same.
-async fn run(session: &Session, version: i32, text: &str) -> Result<(), ScyllaError> {
+async fn run(session: &Session, version: i32, text: &str) -> Result<QueryResult, ScyllaError> {
     let deadline = Instant::now() + STATEMENT;
     let mut statement = Statement::new(text);
     statement.set_is_idempotent(true);
     statement.set_request_timeout(Some(STATEMENT));
     loop {
-        let agreed = session.await_schema_agreement().await.map(drop).map_err(|error| Box::new(error) as Box<_>);
-        let result = match agreed {
-            Ok(()) => session.query_unpaged(statement.clone(), ()).await.map(drop).map_err(|error| Box::new(error) as Box<_>),
-            Err(error) => Err(error),
+        let result = match session.await_schema_agreement().await {
+            Ok(_) => session.query_unpaged(statement.clone(), ()).await.map_err(|error| Box::new(error) as Box<_>),
+            Err(error) => Err(Box::new(error) as Box<_>),
         };
-        let source: Box<dyn std::error::Error + Send + Sync> = match result {
-            Ok(()) => return Ok(()),
+        let source: Box<dyn Error + Send + Sync> = match result {
+            Ok(result) => return Ok(result),
             Err(error) => error,
         };
         if Instant::now() >= deadline {
             return Err(ScyllaError::Step { version, statement: text.to_owned(), source });
         }
-        tracing::info!(error = &*source as &dyn std::error::Error, "schema statement again");
+        tracing::info!(error = &*source as &dyn Error, "schema statement again");
         sleep(AGAIN).await;
     }
 }
