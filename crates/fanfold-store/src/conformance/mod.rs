@@ -34,10 +34,10 @@ impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser> Store for T {
 /// one test that has a `&dyn Store` already.
 #[macro_export]
 macro_rules! conformance {
-    (together $store:expr) => { $crate::conformance!(@all (@together $store)) };
-    ($open:path) => { $crate::conformance!(@all (@each $open)); };
+    (together $store:expr) => { $crate::conformance! { @all (@together $store) } };
+    ($open:path) => { $crate::conformance! { @all (@each $open) } };
     (@all ($($how:tt)+)) => {
-        $crate::conformance!($($how)+;
+        $crate::conformance! { $($how)+;
             a_snapshot_is_read_as_written,
             the_newest_snapshot_up_to_an_offset_is_found,
             a_snapshot_of_another_fold_or_epoch_is_absent,
@@ -69,7 +69,7 @@ macro_rules! conformance {
             an_erased_session_is_not_read,
             late_writers_do_not_bring_an_erased_session_back,
             erasures_are_listed_until_they_are_done,
-        )
+        }
     };
     (@together $store:expr; $($check:ident),+ $(,)?) => {
         tokio::join!($(async {

@@ -149,7 +149,10 @@ pub(crate) async fn migrate(config: &ScyllaConfig) -> Result<Migrated, ScyllaErr
     let from = version(&session, keyspace).await?.unwrap_or(0);
     for step in STEPS.iter().filter(|step| step.version > from) {
         for table in step.tables {
-            run(&session, step.version, &table.create(keyspace, &session)).await?;
+            // Another node may be at the same, and a change of the schema takes its time.
+            if !has_table(&session, keyspace, table.name).await? {
+                run(&session, step.version, &table.create(keyspace, &session)).await?;
+            }
         }
         let done = format!("INSERT INTO {keyspace}.schema_steps (part, version) VALUES ('store', {})", step.version);
         run(&session, step.version, &done).await?;
@@ -175,15 +178,19 @@ impl Table {
 
 /// The version of a keyspace; `None` if it was never migrated.
 pub(crate) async fn version(session: &Session, keyspace: &str) -> Result<Option<i32>, ScyllaError> {
-    let known =
-        format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}' AND table_name = 'schema_steps'");
-    if run(session, 0, &known).await?.into_rows_result().map_err(refused)?.rows_num() == 0 {
+    if !has_table(session, keyspace, "schema_steps").await? {
         return Ok(None);
     }
     let steps = format!("SELECT version FROM {keyspace}.schema_steps WHERE part = 'store'");
     let rows = run(session, 0, &steps).await?.into_rows_result().map_err(refused)?;
     let versions = rows.rows::<(i32,)>().map_err(refused)?;
     Ok(versions.filter_map(Result::ok).map(|(version,)| version).max())
+}
+
+async fn has_table(session: &Session, keyspace: &str, table: &str) -> Result<bool, ScyllaError> {
+    let known =
+        format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}' AND table_name = '{table}'");
+    Ok(run(session, 0, &known).await?.into_rows_result().map_err(refused)?.rows_num() > 0)
 }
 
 fn refused(error: impl Error + Send + Sync + 'static) -> ScyllaError {
