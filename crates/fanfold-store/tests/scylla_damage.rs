@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
 use fanfold_store::{
-    Archive, LogEpoch, ScyllaError, ScyllaStore, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore,
-    StoreError,
+    Archive, LogEpoch, ScyllaConfig, ScyllaError, ScyllaStore, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot,
+    SnapshotStore, StoreError,
 };
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -238,4 +238,36 @@ async fn epochs_of_the_log_are_remembered() {
         bench.store.put_epoch(&epoch(first)).await.unwrap();
     }
     assert_eq!(bench.store.epochs(shard).await.unwrap(), [epoch(1 << 40), epoch(900), epoch(5)]);
+}
+
+/// What the clock says is the doctor's caller's business.
+#[allow(clippy::disallowed_methods, reason = "a node's own clock, for the comparison")]
+fn now_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_is_missing_or_dangerous() {
+    let Some(config) = support::shared("the doctor of CQL servers").await else { return };
+    let says = async |config: &ScyllaConfig, ahead_ms: u64| {
+        let report = ScyllaStore::doctor(config, || now_ms() + ahead_ms).await.unwrap();
+        let text = report.findings.iter().map(|finding| finding.what.clone()).collect::<Vec<_>>().join("; ");
+        (report, text)
+    };
+    let (report, text) = says(&config, 0).await;
+    assert_eq!((report.schema_found, report.schema_needed), (Some(1), 1));
+    assert!(report.schema_agreed && report.consistency_reached, "{report:?}");
+    assert!(
+        report.servers.iter().all(|server| server.version.is_some() && server.clock_ahead_ms.unwrap().abs() < 500),
+        "{report:?}"
+    );
+    assert!(text.starts_with("one copy in"), "all that is wrong with a server for tests: {text}");
+    assert_eq!(report.findings.len(), 1, "{text}");
+    let (_, text) = says(&config, 60_000).await;
+    assert!(text.contains("ms ahead of this node's"), "{text}");
+    let (report, text) = says(&ScyllaConfig { keyspace: "never_made".into(), ..config.clone() }, 0).await;
+    assert!(report.schema_found.is_none() && text.contains("never_made has not been migrated"), "{text}");
+    let elsewhere = ScyllaConfig { datacenter: "elsewhere".into(), ..config };
+    let text = ScyllaStore::doctor(&elsewhere, now_ms).await.map(|report| format!("{report:?}"));
+    assert!(text.as_ref().is_ok_and(|text| text.contains("no server is in the data centre elsewhere")), "{text:?}");
 }

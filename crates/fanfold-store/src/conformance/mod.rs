@@ -9,6 +9,7 @@
 //! ```
 
 mod archive;
+mod contents;
 mod erasing;
 mod index;
 mod parking;
@@ -16,18 +17,19 @@ mod snapshots;
 
 use fanfold_fold::{Epoch, SessionId, SessionKey, TenantId};
 
-use crate::port::{Archive, Eraser, Parking, SessionIndex, SnapshotStore};
+use crate::port::{Archive, Contents, Eraser, Parking, SessionIndex, SnapshotStore};
 
 pub use archive::*;
+pub use contents::*;
 pub use erasing::*;
 pub use index::*;
 pub use parking::*;
 pub use snapshots::*;
 
 /// All the ports of one store.
-pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Eraser {}
+pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Contents + Eraser {}
 
-impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser> Store for T {}
+impl<T: SnapshotStore + Archive + SessionIndex + Parking + Contents + Eraser> Store for T {}
 
 /// One `#[tokio::test]` per check. `$open` is an async function that returns an `Arc` of a store and whatever must outlive it, or
 /// nothing where what the store needs isn't there, which it has reported. `conformance!(together store)` runs all checks at once, in
@@ -69,6 +71,8 @@ macro_rules! conformance {
             an_erased_session_is_not_read,
             late_writers_do_not_bring_an_erased_session_back,
             erasures_are_listed_until_they_are_done,
+            snapshots_are_named,
+            segments_are_named,
         }
     };
     (@together $store:expr; $($check:ident),+ $(,)?) => {

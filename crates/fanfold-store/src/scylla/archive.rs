@@ -42,10 +42,14 @@ impl ScyllaStore {
         let call = self.cql.call();
         let cuts = cut(segment).into_iter().map(|cut| self.put_cut(call, session, cut));
         stream::iter(cuts).buffer_unordered(CELLS_AT_ONCE).try_collect::<()>().await?;
+        // What was written behind an erasure is never read: it need not stay.
+        if self.are_segments_erased(call, session).await? { self.drop_segments(call, session).await } else { Ok(()) }
+    }
+
+    pub(crate) async fn are_segments_erased(&self, call: Call<'_>, session: &SessionKey) -> Result<bool, StoreError> {
         let ids = (session.tenant.as_str(), session.session.as_str());
         let erased: Option<(Option<bool>,)> = call.row(&self.statements.segments_state, ids).await?;
-        // What was written behind an erasure is never read: it need not stay.
-        if erased == Some((Some(true),)) { self.drop_segments(call, session).await } else { Ok(()) }
+        Ok(erased == Some((Some(true),)))
     }
 
     async fn put_cut(&self, call: Call<'_>, session: &SessionKey, cut: Segment) -> Result<(), StoreError> {

@@ -41,7 +41,9 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, ScyllaErro
                 .compression(compression(config.compression))
                 .connection_timeout(Duration::from_millis(config.connect_ms_max))
                 .pool_size(PoolSize::default())
-                .fetch_schema_metadata(false)
+                // What routing to the right server needs.
+                .keyspaces_to_fetch([&config.keyspace])
+                .fetch_full_schema_metadata(false)
                 .keepalive_interval(KEEP_ALIVE)
                 .keepalive_timeout(KEEP_ALIVE)
                 .tls_context(tls.clone())

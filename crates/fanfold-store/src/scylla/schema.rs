@@ -143,19 +143,19 @@ pub(crate) async fn migrate(config: &ScyllaConfig) -> Result<Migrated, ScyllaErr
         "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
         {{'class': 'NetworkTopologyStrategy', 'replication_factor': {replicas}}}"
     );
-    run(&session, 0, &create).await?;
+    run(&session, 0, &create, STATEMENT).await?;
     let steps = Table { name: "schema_steps", columns: "part text, version int, PRIMARY KEY ((part), version)", options: "" };
-    run(&session, 0, &steps.create(keyspace, &session)).await?;
-    let from = version(&session, keyspace).await?.unwrap_or(0);
+    run(&session, 0, &steps.create(keyspace, &session), STATEMENT).await?;
+    let from = version(&session, keyspace, STATEMENT).await?.unwrap_or(0);
     for step in STEPS.iter().filter(|step| step.version > from) {
         for table in step.tables {
             // Another node may be at the same, and a change of the schema takes its time.
-            if !has_table(&session, keyspace, table.name).await? {
-                run(&session, step.version, &table.create(keyspace, &session)).await?;
+            if !has_table(&session, keyspace, table.name, STATEMENT).await? {
+                run(&session, step.version, &table.create(keyspace, &session), STATEMENT).await?;
             }
         }
         let done = format!("INSERT INTO {keyspace}.schema_steps (part, version) VALUES ('store', {})", step.version);
-        run(&session, step.version, &done).await?;
+        run(&session, step.version, &done, STATEMENT).await?;
         tracing::info!(keyspace, version = step.version, "schema step done");
     }
     Ok(Migrated { from, to: VERSION.max(from) })
@@ -177,20 +177,20 @@ impl Table {
 }
 
 /// The version of a keyspace; `None` if it was never migrated.
-pub(crate) async fn version(session: &Session, keyspace: &str) -> Result<Option<i32>, ScyllaError> {
-    if !has_table(session, keyspace, "schema_steps").await? {
+pub(crate) async fn version(session: &Session, keyspace: &str, patience: Duration) -> Result<Option<i32>, ScyllaError> {
+    if !has_table(session, keyspace, "schema_steps", patience).await? {
         return Ok(None);
     }
     let steps = format!("SELECT version FROM {keyspace}.schema_steps WHERE part = 'store'");
-    let rows = run(session, 0, &steps).await?.into_rows_result().map_err(refused)?;
+    let rows = run(session, 0, &steps, patience).await?.into_rows_result().map_err(refused)?;
     let versions = rows.rows::<(i32,)>().map_err(refused)?;
     Ok(versions.filter_map(Result::ok).map(|(version,)| version).max())
 }
 
-async fn has_table(session: &Session, keyspace: &str, table: &str) -> Result<bool, ScyllaError> {
+async fn has_table(session: &Session, keyspace: &str, table: &str, patience: Duration) -> Result<bool, ScyllaError> {
     let known =
         format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}' AND table_name = '{table}'");
-    Ok(run(session, 0, &known).await?.into_rows_result().map_err(refused)?.rows_num() > 0)
+    Ok(run(session, 0, &known, patience).await?.into_rows_result().map_err(refused)?.rows_num() > 0)
 }
 
 fn refused(error: impl Error + Send + Sync + 'static) -> ScyllaError {
@@ -198,11 +198,11 @@ fn refused(error: impl Error + Send + Sync + 'static) -> ScyllaError {
 }
 
 /// Runs a statement that may be repeated. Right after a change another node may not know of it yet, or be at the same.
-async fn run(session: &Session, version: i32, text: &str) -> Result<QueryResult, ScyllaError> {
-    let deadline = Instant::now() + STATEMENT;
+async fn run(session: &Session, version: i32, text: &str, patience: Duration) -> Result<QueryResult, ScyllaError> {
+    let deadline = Instant::now() + patience;
     let mut statement = Statement::new(text);
     statement.set_is_idempotent(true);
-    statement.set_request_timeout(Some(STATEMENT));
+    statement.set_request_timeout(Some(patience));
     loop {
         let result = match session.await_schema_agreement().await {
             Ok(_) => session.query_unpaged(statement.clone(), ()).await.map_err(|error| Box::new(error) as Box<_>),
