@@ -125,7 +125,10 @@ fn tls(config: &ScyllaTls) -> Result<TlsContext, ScyllaError> {
     for certificate in certificates(&config.ca_file)? {
         roots.add(certificate).map_err(|error| unusable(&config.ca_file, error))?;
     }
-    let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+    // The one that the driver brings; a process with two has no default.
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = versions.map_err(|error| unusable(&config.ca_file, error))?.with_root_certificates(roots);
     let client = match (&config.cert_file, &config.key_file) {
         (None, None) => builder.with_no_client_auth(),
         (Some(certificate), Some(key)) => {

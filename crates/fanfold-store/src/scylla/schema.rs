@@ -89,7 +89,7 @@ const STEPS: [Step; 1] = [Step {
         Table {
             name: "segment_index",
             columns: "tenant text, session text, epoch uuid, last_offset varint, first_offset varint, month bigint, digest uuid, \
-                erased boolean static, PRIMARY KEY ((tenant, session), epoch, last_offset, first_offset, month, digest)",
+                records int, erased boolean static, PRIMARY KEY ((tenant, session), epoch, last_offset, first_offset, month, digest)",
             options: "",
         },
         Table {
