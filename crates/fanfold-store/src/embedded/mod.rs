@@ -9,6 +9,7 @@ mod disk;
 mod erase;
 mod error;
 mod layout;
+mod mend;
 mod notes;
 mod read;
 mod unfinished;
