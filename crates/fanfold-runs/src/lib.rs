@@ -7,7 +7,8 @@
 //! # Contract
 //!
 //! [`RunQueue`] is the port, and `conformance` (feature `conformance`) the suite that every queue passes. [`EmbeddedRunQueue`] is the
-//! queue of one node, in memory: at start it is offered every run that the log has open.
+//! queue of one node, in memory: at start it is offered every run that the log has open. `JetStreamRunQueue` (feature `jetstream`) is
+//! that of many.
 //!
 //! # Invariants
 //!
@@ -49,13 +50,13 @@
 pub mod conformance;
 mod embedded;
 #[cfg(feature = "jetstream")]
-mod jetstream;
+pub mod jetstream;
 mod metric;
 mod port;
 
 pub use embedded::{EmbeddedRunQueue, EmbeddedRunQueueConfig};
 #[cfg(feature = "jetstream")]
-pub use jetstream::{JetStreamRunQueue, JetStreamRunQueueConfig, MigrateError, OpenError, migrate};
+pub use jetstream::{JetStreamRunQueue, JetStreamRunQueueConfig};
 pub use metric::describe_metrics;
 pub use port::{
     Clock, DeadLetter, Depth, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, Place, QueueError, REASON_BYTES_MAX,

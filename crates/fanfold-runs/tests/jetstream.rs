@@ -31,7 +31,7 @@ fn config(nats: NatsOptions, replicas: usize) -> JetStreamRunQueueConfig {
 }
 
 async fn queue(config: &JetStreamRunQueueConfig) -> Arc<dyn RunQueue> {
-    migrate(config).await.unwrap();
+    fanfold_runs::jetstream::migrate(config).await.unwrap();
     Arc::new(JetStreamRunQueue::open(config, clock()).await.unwrap())
 }
 

@@ -37,7 +37,8 @@ mod migrate;
 mod queue;
 
 pub use config::JetStreamRunQueueConfig;
-pub use migrate::{MigrateError, migrate};
+pub use layout::LayoutError;
+pub use migrate::{IdentityError, MigrateError, migrate};
 pub use queue::{JetStreamRunQueue, OpenError};
 
 #[cfg(doc)]
