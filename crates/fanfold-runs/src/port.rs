@@ -136,12 +136,6 @@ pub enum LeaseError {
 /// Why the queue did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// A redriven run needs room like an offered one. It is still buried.
-    #[error("the queue has its {limit} hints")]
-    Full {
-        /// Hints at most.
-        limit: usize,
-    },
     /// It can't be asked.
     #[error("the queue is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -218,6 +212,7 @@ pub trait RunQueue: Send + Sync + 'static {
     async fn dead_letters(&self, after: Option<(&SessionKey, &RunId)>, letters_max: usize)
     -> Result<Vec<DeadLetter>, QueueError>;
 
-    /// Has a buried run tried again, behind its session's other runs, as if it had just been offered. Says whether it was buried.
+    /// Has a buried run tried again, behind its session's other runs, as if it had just been offered. Says whether it was buried. In a
+    /// full queue it stays buried: `Unavailable`, for the reason of an offer.
     async fn redrive(&self, session: &SessionKey, run: &RunId) -> Result<bool, QueueError>;
 }

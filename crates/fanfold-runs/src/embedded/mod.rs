@@ -171,7 +171,7 @@ impl RunQueue for EmbeddedRunQueue {
 
     async fn redrive(&self, session: &SessionKey, run: &RunId) -> Result<bool, QueueError> {
         let redriven = self.change(|lines, now_ms| lines.redrive(session, run, now_ms));
-        redriven.map_err(|Full| QueueError::Full { limit: self.hints_max })
+        redriven.map_err(|Full| QueueError::Unavailable(Box::new(OfferError::Full { limit: self.hints_max })))
     }
 }
 

@@ -103,6 +103,11 @@ impl Hands {
         first.into_values().cloned().collect()
     }
 
+    /// The hint of this run, if it is held back.
+    pub(crate) fn held_back_run(&self, session: &SessionKey, run: &RunId) -> Option<Delivery> {
+        self.held_back.values().find(|delivery| delivery.hint.session == *session && delivery.hint.run == *run).cloned()
+    }
+
     pub(crate) fn let_go(&mut self, delivery: &Delivery) {
         self.held_back.remove(&delivery.sequence);
     }

@@ -94,6 +94,15 @@ impl JetStreamRunQueue {
         self.calls().notice(session).await;
     }
 
+    fn letter(&self, delivery: &Delivery, reason: &str) -> DeadLetter {
+        DeadLetter {
+            hint: delivery.hint.clone(),
+            reason: shortened(reason),
+            deliveries: delivery.deliveries,
+            buried_at_ms: self.shared.clock.now_ms(),
+        }
+    }
+
     async fn remove(&self, id: LeaseId, delivery: &Delivery) -> Result<(), LeaseError> {
         self.calls().remove(delivery).await.map_err(|error| LeaseError::Unavailable(Box::new(error)))?;
         self.shared.hands().end(id);
@@ -168,16 +177,23 @@ impl RunQueue for JetStreamRunQueue {
 
     async fn bury(&self, id: LeaseId, reason: &str) -> Result<(), LeaseError> {
         let delivery = self.leased(id)?;
-        let letter = DeadLetter {
-            hint: delivery.hint.clone(),
-            reason: shortened(reason),
-            deliveries: delivery.deliveries,
-            buried_at_ms: self.shared.clock.now_ms(),
-        };
         // First the letter: between the two the run is both, and will be buried again.
-        self.calls().bury(&letter).await.map_err(|error| LeaseError::Unavailable(Box::new(error)))?;
+        self.calls().bury(&self.letter(&delivery, reason)).await.map_err(|error| LeaseError::Unavailable(Box::new(error)))?;
         self.remove(id, &delivery).await?;
         metrics::counter!(metric::BURIED).increment(1);
+        Ok(())
+    }
+
+    /// What this node holds back it can take out. The rest is with other nodes, or will be found out by whoever takes it.
+    async fn withdraw(&self, session: &SessionKey, run: &RunId, reason: Option<&str>) -> Result<(), QueueError> {
+        let Some(delivery) = self.shared.hands().held_back_run(session, run) else { return Ok(()) };
+        if let Some(reason) = reason {
+            self.calls().bury(&self.letter(&delivery, reason)).await.map_err(unavailable)?;
+            metrics::counter!(metric::BURIED).increment(1);
+        }
+        self.calls().remove(&delivery).await.map_err(unavailable)?;
+        self.shared.hands().let_go(&delivery);
+        self.announce(session).await;
         Ok(())
     }
 
@@ -216,7 +232,7 @@ impl RunQueue for JetStreamRunQueue {
         match self.calls().publish(&hint).await.map_err(unavailable)? {
             // Known if the last one who tried came no further than here.
             Published::Stored | Published::Known => {}
-            Published::Full => return Err(QueueError::Full { limit: self.hints_max }),
+            Published::Full => return Err(QueueError::Unavailable(Box::new(OfferError::Full { limit: self.hints_max }))),
         }
         self.calls().unbury(session, run).await.map_err(unavailable)?;
         self.announce(session).await;
