@@ -22,9 +22,19 @@ pub(crate) struct Writes {
     /// Commands on their way, by the order in which they came.
     commands: BTreeSet<u64>,
     commands_seen: u64,
+    /// Commands whose append begins when the one before them is done: the log gets them in the order in which they came.
+    command_queue: VecDeque<Append>,
+    command_in_flight: bool,
     queue: VecDeque<Box<Produce>>,
     /// One append of output at a time: what comes meanwhile shares the next record.
     output_in_flight: bool,
+}
+
+struct Append {
+    key: PendingKey,
+    id: String,
+    bytes: Bytes,
+    expect: Expect,
 }
 
 struct Pending {
@@ -126,20 +136,46 @@ impl Live {
         };
         if let Some(error) = refusal {
             replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
-            self.output_done(&key);
+            if let PendingKey::Output(..) = key {
+                self.append_done(&key);
+            }
             return;
         }
         let deadline = Instant::now() + self.birth.node.config.wait_max;
-        match self.writes.pending.get_mut(&key) {
-            Some(pending) => pending.replies.extend(replies),
-            None => {
+        match (self.writes.pending.get_mut(&key), &key) {
+            // It is on its way already.
+            (Some(pending), PendingKey::Command(_)) => return pending.replies.extend(replies),
+            // It may say more than the one on its way.
+            (Some(pending), PendingKey::Output(..)) => pending.replies.extend(replies),
+            (None, _) => {
                 let command = self.writes.ticket(&key);
                 self.writes.pending.insert(key.clone(), Pending { deadline, command, replies });
             }
         }
+        let append = Append { id: append_id(&key, record), key, bytes, expect };
+        match append.key {
+            PendingKey::Command(_) => {
+                self.writes.command_queue.push_back(append);
+                self.append_command();
+            }
+            PendingKey::Output(..) => self.start(append),
+        }
+    }
+
+    fn append_command(&mut self) {
+        if self.writes.command_in_flight {
+            return;
+        }
+        if let Some(next) = self.writes.command_queue.pop_front() {
+            self.writes.command_in_flight = true;
+            self.start(next);
+        }
+    }
+
+    fn start(&self, append: Append) {
         let (node, session, myself) = (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone());
-        let id = append_id(&key, record);
         tokio::spawn(async move {
+            let Append { key, id, bytes, expect } = append;
             let result = node.ports.log.append(&session, bytes, expect, Some(&id)).await;
             let _ = myself.send_message(Msg::Appended(key, result));
         });
@@ -171,7 +207,7 @@ impl Live {
                 self.writes.settle(&key, &Err(SubmitError::Unknown));
             }
         }
-        self.output_done(&key);
+        self.append_done(&key);
         self.retry_deferred();
     }
 
@@ -224,10 +260,17 @@ impl Live {
         self.append(&record, Expect::Any, key, replies);
     }
 
-    fn output_done(&mut self, key: &PendingKey) {
-        if let PendingKey::Output(..) = key {
-            self.writes.output_in_flight = false;
-            self.append_output();
+    /// The next one of its kind may go.
+    fn append_done(&mut self, key: &PendingKey) {
+        match key {
+            PendingKey::Command(_) => {
+                self.writes.command_in_flight = false;
+                self.append_command();
+            }
+            PendingKey::Output(..) => {
+                self.writes.output_in_flight = false;
+                self.append_output();
+            }
         }
     }
 }

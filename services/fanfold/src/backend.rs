@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fanfold_fold::{Epoch, Offset};
-use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, JetStreamLog};
+use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, JetStreamLog, JetStreamLogConfig};
+use fanfold_runs::{EmbeddedRunQueue, EmbeddedRunQueueConfig, JetStreamRunQueue, JetStreamRunQueueConfig, RunQueue};
 use fanfold_store::{Archive, EmbeddedStore, Eraser, LogEpoch, Notes, Parking, ScyllaStore, SessionIndex, SnapshotStore};
 
 use crate::clock;
@@ -21,6 +22,10 @@ pub struct Backend {
     pub log: Arc<dyn EventLog>,
     /// Everything else that lasts.
     pub store: Arc<dyn Store>,
+    /// Hints of work.
+    pub queue: Arc<dyn RunQueue>,
+    /// Whether the queue is this process's memory, and empty now.
+    pub queue_is_new: bool,
 }
 
 impl Backend {
@@ -38,7 +43,9 @@ fn embedded(config: &Config) -> anyhow::Result<Backend> {
     let log = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
     let log = EmbeddedLog::open(log, Arc::new(clock::now_ms)).context("the log does not open")?;
     let store = EmbeddedStore::open(data.join("store")).context("the store does not open")?;
-    Ok(Backend { log: Arc::new(log), store: Arc::new(store) })
+    // Empty: every session that comes into memory offers its open runs.
+    let queue = EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms));
+    Ok(Backend { log: Arc::new(log), store: Arc::new(store), queue: Arc::new(queue), queue_is_new: true })
 }
 
 async fn shared(config: &Config) -> anyhow::Result<Backend> {
@@ -55,7 +62,15 @@ async fn shared(config: &Config) -> anyhow::Result<Backend> {
             newest.map_or("none".to_owned(), |newest| newest.to_string())
         );
     }
-    Ok(Backend { log: Arc::new(log), store: Arc::new(store) })
+    let queue = JetStreamRunQueue::open(&queue_config(config), Arc::new(clock::now_ms)).await;
+    let queue = queue.context("the run queue does not open")?;
+    Ok(Backend { log: Arc::new(log), store: Arc::new(store), queue: Arc::new(queue), queue_is_new: false })
+}
+
+/// The queue is where the log is.
+fn queue_config(config: &Config) -> JetStreamRunQueueConfig {
+    let JetStreamLogConfig { nats, prefix, replicas, .. } = config.log.jetstream.clone();
+    JetStreamRunQueueConfig { nats, prefix, replicas, ..config.runs.queue.to_jetstream() }
 }
 
 /// What [`migrate`] found and did.
@@ -78,7 +93,9 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Option<Migrated>> {
         return Ok(None);
     }
     let schema = ScyllaStore::migrate(&config.store.scylla).await.context("the store is not migrated")?;
-    let streams = fanfold_log::migrate(&config.log.jetstream, Offset::NONE).await.context("the log is not migrated")?;
+    let streams =
+        fanfold_log::jetstream::migrate(&config.log.jetstream, Offset::NONE).await.context("the log is not migrated")?;
+    fanfold_runs::jetstream::migrate(&queue_config(config)).await.context("the run queue is not migrated")?;
     let store = ScyllaStore::open(&config.store.scylla).await.context("the store does not open")?;
     for (shard, epoch) in (0..).zip(streams.epochs) {
         note_first(&store, shard, epoch).await?;

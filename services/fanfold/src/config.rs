@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanfold_log::JetStreamLogConfig;
+use fanfold_runs::JetStreamRunQueueConfig;
 use fanfold_session::{SessionConfig, SnapshotPolicy};
 use fanfold_store::ScyllaConfig;
 use figment::Figment;
@@ -202,6 +203,8 @@ pub struct RunConfig {
     pub queued_ms_max: u64,
     /// What sessions and tenants may have.
     pub limits: RunLimits,
+    /// Where the log is JetStream.
+    pub queue: QueueConfig,
     /// Recorded model answers, one JSON chunk a line; runs take them in turn. Without any, the built-in generator answers.
     pub model_recordings: Vec<PathBuf>,
     /// Time between two chunks; absent: a human pace.
@@ -247,6 +250,45 @@ pub struct HookConfig {
 impl Default for HookConfig {
     fn default() -> Self {
         Self { url: String::new(), secret: PathBuf::new(), unwatched_only: false, give_up_ms: 86_400_000 }
+    }
+}
+
+/// `[runs.queue]`: the queue that nodes share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueConfig {
+    /// How many buckets tenants hash into; each is taken from in turn. The first `fanfold migrate` fixes it.
+    pub buckets: u32,
+    /// Runs that wait or are worked on. Another is offered again later.
+    pub hints_max: usize,
+    /// Runs that failed for good and are listed. For one more the oldest is forgotten.
+    pub letters_max: usize,
+    /// After how long a dead node's runs are given to another. Longer than the election of a leader.
+    pub ack_wait_ms: u64,
+    /// Runs that this node holds back because another of their session comes first.
+    pub held_back_max: usize,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        let JetStreamRunQueueConfig { buckets, hints_max, letters_max, ack_wait_ms, held_back_max, .. } =
+            JetStreamRunQueueConfig::default();
+        Self { buckets, hints_max, letters_max, ack_wait_ms, held_back_max }
+    }
+}
+
+impl QueueConfig {
+    /// The same for the queue; the connection is the log's.
+    pub fn to_jetstream(&self) -> JetStreamRunQueueConfig {
+        let Self { buckets, hints_max, letters_max, ack_wait_ms, held_back_max } = *self;
+        JetStreamRunQueueConfig {
+            buckets,
+            hints_max,
+            letters_max,
+            ack_wait_ms,
+            held_back_max,
+            ..JetStreamRunQueueConfig::default()
+        }
     }
 }
 
@@ -336,6 +378,7 @@ impl Default for RunConfig {
             silence_ms_max: 60_000,
             queued_ms_max: 600_000,
             limits: RunLimits::default(),
+            queue: QueueConfig::default(),
             model_recordings: Vec::new(),
             model_pace_ms: None,
         }

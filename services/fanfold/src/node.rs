@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fanfold_fold::{Action, AttemptLost, Command, Offset, RunStatus, SessionKey};
 use fanfold_log::EventLog;
-use fanfold_runs::{EmbeddedRunQueue, EmbeddedRunQueueConfig, RunQueue};
 use fanfold_session::{FrameCodec, Ports, Sessions};
+use fanfold_store::Notes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -60,11 +60,9 @@ impl Node {
         fanfold_log::describe_metrics();
         fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
-        let Backend { log, store } = Backend::open(&config).await?;
-        // Empty: every session that comes into memory offers its open runs.
-        let queue: Arc<dyn RunQueue> =
-            Arc::new(EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms)));
-        let graves = Arc::new(Graves::new(Arc::clone(&queue), store.clone()));
+        let Backend { log, store, queue, queue_is_new } = Backend::open(&config).await?;
+        let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
+        let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));
         graves.restore().await.context("dead letters can't be read")?;
         let budget =
             Arc::new(Budget::open(config.runs.limits.clone(), store.clone()).await.context("used tokens can't be read")?);

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use fanfold_client::{Client, Transport};
+use fanfold_fold::RunStatus;
 use fanfold_wire::v1;
 use fanfold_wire::v1::How;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::wire::{Held, Wire};
-use support::{Node, fact, open, seed, state, told};
+use support::{Node, all_ended, fact, follow, last, open, seed, send, state, text, told, until};
 
 const TRANSPORTS: [Transport; 3] = [Transport::WebSocket, Transport::Sse, Transport::Grpc];
 
@@ -35,6 +36,10 @@ impl Cluster {
             ("FANFOLD_LOG__JETSTREAM__REPLICAS", "1".into()),
             ("FANFOLD_LOG__JETSTREAM__SHARD_BYTES_MAX", "67108864".into()),
             ("FANFOLD_LOG__JETSTREAM__NATS__URLS", format!("[\"{nats}\"]")),
+            // So that what a dead node had is given to another while the test waits.
+            ("FANFOLD_RUNS__SILENCE_MS_MAX", "2000".into()),
+            ("FANFOLD_RUNS__QUEUE__ACK_WAIT_MS", "2000".into()),
+            ("FANFOLD_RUNS__QUEUE__BUCKETS", "2".into()),
             ("FANFOLD_STORE__BACKEND", "scylla".into()),
             ("FANFOLD_STORE__SCYLLA__KEYSPACE", name),
             ("FANFOLD_STORE__SCYLLA__REPLICAS", "1".into()),
@@ -140,6 +145,35 @@ async fn a_node_that_is_killed_is_replaced_by_any_other() {
     fact(&second.client(), "after", "s", 50).await;
     let truth = state(&second.client(), "s").await;
     wire.until(|wire| wire.held["s"].view == truth).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_answered_by_any_node_and_survives_the_one_that_answers() {
+    let Some(cluster) = Cluster::make("a run on many nodes") else { return };
+    let asked = cluster.node("0");
+    let mut first = cluster.node("1");
+    open(&asked.client(), "s").await;
+    let mut reader = follow(&asked.client(), "s", Transport::WebSocket);
+    send(&asked.client(), "send", "s").await;
+    until(&mut reader, |view| !view.runs.is_empty() && text(&last(view).1).len() > 20).await;
+    let second = cluster.node("1");
+    first.kill();
+    until(&mut reader, |view| all_ended(view, 1)).await;
+    let truth = state(&second.client(), "s").await;
+    let run = &truth.runs[0];
+    assert_eq!((run.status, run.attempts), (RunStatus::Completed, 2), "another node's worker began it anew");
+    assert_eq!(reader.view(), &truth);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_what_is_dangerous() {
+    let Some(cluster) = Cluster::make("the doctor") else { return };
+    let output = cluster.command("doctor").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "one server of each is dangerous: {said}");
+    for part in ["records are kept on 1 server", "store\tok\t", "one copy"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

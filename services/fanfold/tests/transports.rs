@@ -127,6 +127,30 @@ async fn one_connection_reads_two_sessions_and_commands_both_in_every_encoding()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_of_one_connection_are_stored_in_the_order_in_which_they_came() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path(), &["--worker-slots", "0"]);
+    let client = node.client();
+    open(&client, "s").await;
+    let mut socket = Socket::open(&node, Format::Json, "").await;
+    let ids: Vec<String> = (0..50).map(|n| format!("title-{n}")).collect();
+    for id in &ids {
+        let titled = Action::SetTitle(v1::SessionTitled { title: id.clone() });
+        socket.send(In::Command(command(id, "s", titled))).await;
+    }
+    let mut receipts = 0;
+    while receipts < ids.len() {
+        if let Ok(Out::Receipt(receipt)) = socket.next().await {
+            assert_eq!(receipt.refusal, "");
+            receipts += 1;
+        }
+    }
+    let events = client.events(v1::ListEventsRequest { session: "s".into(), limit: 100, ..Default::default() }).await.unwrap();
+    let stored: Vec<_> = events.records.into_iter().filter_map(|record| record.command).skip(1).collect();
+    assert_eq!(stored, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ping_tells_what_was_sent_and_bad_frames_close_with_a_code() {
     let data = tempfile::tempdir().unwrap();
     let mut process = Process::new(env!("CARGO_BIN_EXE_fanfold"));

@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
+use scylla::client::session::Session;
+use tokio::time::Instant;
 
 pub use config::{ScyllaCompression, ScyllaConfig, ScyllaConsistency, ScyllaTls};
 pub use doctor::{ScyllaFinding, ScyllaReport, ScyllaServer};
@@ -45,6 +47,9 @@ use crate::port::{
 use crate::stored::page::Range;
 use crate::stored::too_large;
 use crate::{SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX};
+
+/// Between two tries to prepare what a server does not know yet.
+const AGAIN: Duration = Duration::from_millis(300);
 
 /// See the module. Clones share the connections.
 #[derive(Clone)]
@@ -77,8 +82,22 @@ impl ScyllaStore {
             // Steps leave what older builds use as it is.
             Some(_) => {}
         }
-        let statements = Statements::prepare(&session, &config.keyspace).await?;
+        let statements = prepare(&session, config).await?;
         Ok(Self { cql: Arc::new(Cql::new(session, config)), statements: Arc::new(statements), facts: Arc::default() })
+    }
+}
+
+/// Right after a migration a server may not know the newest tables yet: it is asked again for a while.
+async fn prepare(session: &Session, config: &ScyllaConfig) -> Result<Statements, ScyllaError> {
+    let deadline = Instant::now() + Duration::from_millis(config.connect_ms_max);
+    loop {
+        match Statements::prepare(session, &config.keyspace).await {
+            Err(error) if Instant::now() < deadline => {
+                tracing::info!(error = &error as &dyn std::error::Error, "statements not prepared yet");
+                tokio::time::sleep(AGAIN).await;
+            }
+            result => return result,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod append;
 mod ask;
+mod doctor;
 mod epoch;
 mod node;
 mod tail;
@@ -89,6 +90,12 @@ enum Command {
     Cancel(Cancel),
     /// Make streams, keyspace and tables of a node's configuration, or bring them up to date. Safe to run again.
     Migrate {
+        /// The configuration file; without one, the defaults and the environment.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Say what of the servers behind a node's configuration is missing or dangerous; fails if something is.
+    Doctor {
         /// The configuration file; without one, the defaults and the environment.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -309,6 +316,7 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::State(state) => ask::state(&client()?, output, state).await,
         Command::Events(events) => ask::events(&client()?, output, events).await,
         Command::Cancel(cancel) => ask::cancel(&client()?, output, cancel).await,
+        Command::Doctor { config } => doctor::doctor(output, config).await,
         Command::Migrate { config } => node::migrate(output, config).await,
         Command::Epoch(epoch) => epoch::epoch(output, epoch),
         Command::Parked => ask::parked(&client()?, output).await,

@@ -20,20 +20,21 @@ const DEAD_LETTERS_MAX: usize = 10_000;
 /// See the module.
 pub struct Graves {
     queue: Arc<dyn RunQueue>,
-    notes: Arc<dyn Notes>,
+    notes: Option<Arc<dyn Notes>>,
 }
 
 impl Graves {
-    /// Of this queue, with their notes there.
-    pub fn new(queue: Arc<dyn RunQueue>, notes: Arc<dyn Notes>) -> Self {
+    /// Of this queue. `notes`: where they stand besides, for a queue that is a process's memory.
+    pub fn new(queue: Arc<dyn RunQueue>, notes: Option<Arc<dyn Notes>>) -> Self {
         Self { queue, notes }
     }
 
     /// Buries what the notes tell of, in a queue that is empty: nothing else is to be had while this goes on.
     pub async fn restore(&self) -> anyhow::Result<()> {
+        let Some(notes) = &self.notes else { return Ok(()) };
         let mut after: Option<String> = None;
         loop {
-            let page = self.notes.notes(NoteKind::DeadLetter, after.as_deref(), PAGE).await?;
+            let page = notes.notes(NoteKind::DeadLetter, after.as_deref(), PAGE).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             for (name, reason) in page {
@@ -53,7 +54,8 @@ impl Graves {
             return Ok(false);
         }
         let note = Bytes::from(reason.to_owned());
-        if let Err(error) = self.notes.put_note(NoteKind::DeadLetter, &name(key), note).await {
+        let Some(notes) = &self.notes else { return Ok(true) };
+        if let Err(error) = notes.put_note(NoteKind::DeadLetter, &name(key), note).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dead letter won't outlive the process");
         }
         Ok(true)
@@ -91,7 +93,8 @@ impl Graves {
     pub async fn open(&self, key: &Key) -> Result<(), QueueError> {
         // Where the run has ended, whoever takes the hint drops it.
         self.queue.redrive(&key.0, &key.1).await?;
-        if let Err(error) = self.notes.remove_note(NoteKind::DeadLetter, &name(key)).await {
+        let Some(notes) = &self.notes else { return Ok(()) };
+        if let Err(error) = notes.remove_note(NoteKind::DeadLetter, &name(key)).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dead letter comes back after the next restart");
         }
         Ok(())
