@@ -66,8 +66,8 @@ impl Node {
             Arc::new(EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms)));
         let graves = Arc::new(Graves::new(Arc::clone(&queue), store.clone()));
         graves.restore().await.context("dead letters can't be read")?;
-        let budget =
-            Arc::new(Budget::open(config.runs.limits.clone(), store.clone()).await.context("used tokens can't be read")?);
+        let budget = Budget::open(config.node.name.clone(), config.runs.limits.clone(), store.clone());
+        let budget = Arc::new(budget.await.context("used tokens can't be read")?);
         let (hooks, teller) = hook::open(&config.hooks, store.clone())?.unzip();
         let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), hooks.clone(), patience(&config));
         let ports = Ports {
