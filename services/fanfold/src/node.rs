@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fanfold_fold::{Action, AttemptLost, Command, Offset, RunStatus, SessionKey};
+use fanfold_fold::{Action, AttemptLost, Command, Offset, Run, RunStatus, SessionKey};
 use fanfold_log::EventLog;
 use fanfold_session::{FrameCodec, Ports, Sessions};
 use fanfold_store::Notes;
@@ -64,8 +64,8 @@ impl Node {
         let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
         let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));
         graves.restore().await.context("dead letters can't be read")?;
-        let budget =
-            Arc::new(Budget::open(config.runs.limits.clone(), store.clone()).await.context("used tokens can't be read")?);
+        let budget = Budget::open(config.node.name.clone(), config.runs.limits.clone(), store.clone());
+        let budget = Arc::new(budget.await.context("used tokens can't be read")?);
         let (hooks, teller) = hook::open(&config.hooks, store.clone())?.unzip();
         let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), hooks.clone(), patience(&config));
         let ports = Ports {
@@ -117,9 +117,10 @@ impl Node {
         if let Some(teller) = teller {
             tokio::spawn(teller.tell(sessions.clone()));
         }
-        tokio::spawn(recover(Arc::clone(&edge)));
+        tokio::spawn(recover(Arc::clone(&edge), clock::now_ms()));
         let (phase, phases) = watch::channel(Phase::Working);
-        let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone() });
+        let name = local::name_in(&edge.node);
+        let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone(), name });
         let worker = tokio::spawn(worker::work(runs, model, config.runs.worker_slots, phases));
         let router = http::router(Arc::clone(&edge), metrics);
         let http = tokio::spawn(http::serve(http, router, config.limits.send_buffer_bytes, told(drain.subscribe())));
@@ -151,7 +152,7 @@ impl Node {
 
 /// Brings the sessions with open runs into memory, so that their runs are offered again. What the worker of this process was
 /// writing when it ended is known to be lost.
-async fn recover(edge: Arc<Edge>) {
+async fn recover(edge: Arc<Edge>, born_ms: u64) {
     let mut after = None;
     loop {
         let unfinished = match edge.index.unfinished(after.as_ref(), UNFINISHED_PAGE).await {
@@ -166,16 +167,21 @@ async fn recover(edge: Arc<Edge>) {
         };
         let Some(last) = unfinished.last() else { return };
         after = Some(last.clone());
-        recover_all(&edge, unfinished).await;
+        recover_all(&edge, unfinished, born_ms).await;
     }
 }
 
-async fn recover_all(edge: &Edge, unfinished: Vec<SessionKey>) {
+async fn recover_all(edge: &Edge, unfinished: Vec<SessionKey>, born_ms: u64) {
+    let name = local::name_in(&edge.node);
+    // What the worker of this process has begun since is not lost.
+    let is_lost = |run: &Run| {
+        run.status == RunStatus::Running
+            && run.worker.as_deref() == Some(&name)
+            && run.started_at_ms.is_some_and(|at| at < born_ms)
+    };
     for session in unfinished {
         let Ok(looked) = edge.sessions.look(&session, Offset::NONE, usize::MAX).await else { continue };
-        let lost =
-            looked.view.open_runs().filter(|run| run.worker.as_deref() == Some(local::NAME) && run.status == RunStatus::Running);
-        for run in lost {
+        for run in looked.view.open_runs().filter(|run| is_lost(run)) {
             let Some(attempt) = run.attempt.clone() else { continue };
             let action = Action::LoseAttempt(AttemptLost { run: run.id.clone(), attempt });
             let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action };

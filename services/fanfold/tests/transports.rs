@@ -207,6 +207,8 @@ async fn several_sessions_share_one_event_stream_and_resume_by_its_id() {
     let client = node.client();
     open(&client, "a").await;
     open(&client, "b").await;
+    // A session with something in it: of an empty one, a snapshot is smaller than what the first message changes.
+    send(&client, "before", "b").await;
     let url = format!("{}/v1/stream?sessions=a,b", node.http);
     let first = events(&url, None, |events| count(events, "snapshot") == 2).await;
     let id = first.last().unwrap().id.clone();

@@ -31,6 +31,7 @@ pub enum OverBudget {
 
 /// See the module.
 pub struct Budget {
+    node: String,
     limits: RunLimits,
     notes: Arc<dyn Notes>,
     used: Mutex<Used>,
@@ -51,16 +52,18 @@ struct Spent {
 }
 
 impl Budget {
-    /// With what the notes tell that was used up before.
-    pub async fn open(limits: RunLimits, notes: Arc<dyn Notes>) -> anyhow::Result<Self> {
-        let budget = Self { limits, notes, used: Mutex::default() };
+    /// With what the notes tell that was used up before, on the node of this name.
+    pub async fn open(node: String, limits: RunLimits, notes: Arc<dyn Notes>) -> anyhow::Result<Self> {
+        let budget = Self { node, limits, notes, used: Mutex::default() };
         let mut after: Option<String> = None;
         loop {
             let page = budget.notes.notes(NoteKind::Usage, after.as_deref(), PAGE).await?;
             let Some((last, _)) = page.last() else { return Ok(budget) };
             after = Some(last.clone());
-            for (tenant, note) in page {
-                if let (Ok(tenant), Ok(spent)) = (TenantId::new(&tenant), serde_json::from_slice(&note)) {
+            for (name, note) in page {
+                let tenant =
+                    name.rsplit_once('/').filter(|(node, _)| *node == budget.node).map(|(_, tenant)| TenantId::new(tenant));
+                if let (Some(Ok(tenant)), Ok(spent)) = (tenant, serde_json::from_slice(&note)) {
                     budget.used().tenants.insert(tenant, spent);
                 }
             }
@@ -137,7 +140,9 @@ impl Budget {
         };
         for (tenant, spent) in unnoted {
             let note = serde_json::to_vec(&spent).unwrap_or_default();
-            if let Err(error) = self.notes.put_note(NoteKind::Usage, tenant.as_str(), Bytes::from(note)).await {
+            // Each node counts for itself.
+            let name = format!("{}/{tenant}", self.node);
+            if let Err(error) = self.notes.put_note(NoteKind::Usage, &name, Bytes::from(note)).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "used tokens are not noted yet");
                 self.used().unnoted.insert(tenant);
             }

@@ -11,8 +11,10 @@ use crate::clock;
 use crate::run::desk::{Desk, Taken, Taker};
 use crate::run::worker::{Job, Runs, Started};
 
-/// How runs name the worker of this process.
-pub const NAME: &str = "embedded";
+/// How runs name the worker in a node.
+pub fn name_in(node: &str) -> String {
+    format!("embedded@{node}")
+}
 
 /// Times that an append is repeated when its fate is unknown or the log is busy.
 const APPEND_TRIES: u32 = 20;
@@ -26,6 +28,8 @@ pub struct LocalRuns {
     pub desk: Arc<Desk>,
     /// Where they are written.
     pub sessions: Sessions,
+    /// How runs name this worker.
+    pub name: String,
 }
 
 #[async_trait::async_trait]
@@ -33,14 +37,15 @@ impl Runs for LocalRuns {
     async fn take(&self, wait: Duration) -> anyhow::Result<Option<Box<dyn Job>>> {
         let Some(mut taken) = self.desk.take(Taker::Inner, wait).await? else { return Ok(None) };
         taken.claim();
-        let (desk, sessions) = (Arc::clone(&self.desk), self.sessions.clone());
-        Ok(Some(Box::new(LocalJob { desk, sessions, taken, attempt: clock::new_attempt(), next_seq: AtomicU64::new(1) })))
+        let (desk, sessions, name) = (Arc::clone(&self.desk), self.sessions.clone(), self.name.clone());
+        Ok(Some(Box::new(LocalJob { desk, sessions, name, taken, attempt: clock::new_attempt(), next_seq: AtomicU64::new(1) })))
     }
 }
 
 struct LocalJob {
     desk: Arc<Desk>,
     sessions: Sessions,
+    name: String,
     taken: Taken,
     attempt: AttemptId,
     next_seq: AtomicU64,
@@ -64,7 +69,7 @@ impl Job for LocalJob {
         let started = RunStarted {
             run: self.taken.run.id.clone(),
             attempt: self.attempt.clone(),
-            worker: NAME.into(),
+            worker: self.name.clone(),
             model: Some(model.to_owned()),
         };
         let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action: Action::StartRun(started) };
