@@ -54,12 +54,13 @@ impl Node {
     /// Opens log and store, then binds its ports. Nothing is served before everything is sound.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         config.check()?;
-        let model = model::open(&config.runs)?;
+        let model = model::open(&config.runs, &config.models)?;
         let authenticator = authenticator(&config)?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().context("metrics")?;
         fanfold_log::describe_metrics();
         fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
+        fanfold_models::describe_metrics();
         let Backend { log, store } = Backend::open(&config).await?;
         // Empty: every session that comes into memory offers its open runs.
         let queue: Arc<dyn RunQueue> =
