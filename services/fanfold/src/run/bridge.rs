@@ -42,7 +42,7 @@ pub(super) struct Bridge {
 #[derive(Default)]
 struct Spent {
     usage: Usage,
-    nanos: Option<u64>,
+    nanos: u64,
 }
 
 /// How one answer of the model ended.
@@ -87,9 +87,8 @@ impl Bridge {
             let ((), answered) = tokio::join!(job.note(route), self.stream(job, answer, &mut spent));
             let Step { end, calls, cost } = answered?;
             if let Some(cost) = cost {
-                let total = spent.nanos.unwrap_or(0).saturating_add(cost.nanos);
-                spent.nanos = Some(total);
-                job.note(cost_fact(job.run(), step, cost.nanos, total)).await;
+                spent.nanos = spent.nanos.saturating_add(cost.nanos);
+                job.note(cost_fact(job.run(), step, cost.nanos, spent.nanos)).await;
             }
             match end {
                 Some(ModelEvent::Finished(reason)) if calls.wait_for_us(&reason, &self.tools) => {

@@ -96,11 +96,13 @@ pub(super) async fn run_tools(job: &dyn Job, tools: &Tools, calls: Calls, approv
             Some(result) = running.next() => say(job, said(vec![result])).await?,
             () = tokio::time::sleep(look_after), if !awaited.is_empty() => {
                 look_after = (look_after * 2).min(LOOK_INTERVAL_MAX);
-                let Ok(view) = job.look().await else {
-                    say(job, vec![unreadable()]).await?;
-                    return Err(Over);
-                };
                 let over = Instant::now() >= until;
+                let view = match job.look().await {
+                    Ok(view) => view,
+                    Err(_) if over => return say(job, vec![unreadable()]).await.and(Err(Over)),
+                    // Nothing is known yet.
+                    Err(_) => continue,
+                };
                 for call in std::mem::take(&mut awaited) {
                     match status(&view, job, &call) {
                         Some(ToolStatus::AwaitingApproval) if over => say(job, said(vec![not_decided(call)])).await?,
