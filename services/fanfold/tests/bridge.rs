@@ -249,7 +249,10 @@ async fn cancelling_closes_the_connection_to_the_model() {
     ])
     .await
     .unwrap();
-    let node = serve(data.path(), models(vec![endpoint("m", &server.url(), Chat)]), "");
+    // No time-out closes it before the test gives up.
+    let (first_token_ms_max, idle_ms_max, total_ms_max) = (600_000, 600_000, 600_000);
+    let patient = EndpointConfig { first_token_ms_max, idle_ms_max, total_ms_max, ..endpoint("m", &server.url(), Chat) };
+    let node = serve(data.path(), models(vec![patient]), "");
     let client = node.client();
     for (session, said) in [("in-mid-answer", "Hi"), ("before-the-first-word", "")] {
         open(&client, session).await;

@@ -236,7 +236,7 @@ async fn a_call_that_nobody_allows_in_time_is_not_run() {
 async fn cancelling_ends_the_wait_for_a_person_and_for_a_tool() {
     let slow = FaultServer::replies(vec![result("late").after(Duration::MAX)]).await.unwrap();
     let both = Reply::says(vec![Say::call("a", "pay", "{}"), Say::call("b", "slow", "{}")]);
-    let tools = vec![approved("pay", &slow.url()), tool("slow", &slow.url())];
+    let tools = vec![approved("pay", &slow.url()), ToolConfig { total_ms_max: 600_000, ..tool("slow", &slow.url()) }];
     // With one place for runs, the next one shows that this one's worker is free.
     let mut stage = Stage::set(ALL[0], vec![both, done()], tools, "worker_slots = 1").await;
     stage.until(|view| awaits(view, "a")).await;
