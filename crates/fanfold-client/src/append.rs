@@ -22,7 +22,7 @@ pub struct Append {
     replies: Streaming<v1::AppendReply>,
     attempt: String,
     next_seq: u64,
-    acked: u64,
+    acked: v1::AppendAck,
 }
 
 /// How an attempt ended.
@@ -66,8 +66,8 @@ impl Append {
         let mut replies = workers.append(authorized(ReceiverStream::new(receiver), authorization)).await?.into_inner();
         match replies.message().await?.and_then(|reply| reply.reply) {
             Some(Reply::Started(started)) => {
-                let v1::AppendStarted { attempt, seq, .. } = started;
-                Ok(Self { sender: Some(sender), replies, attempt, next_seq: seq + 1, acked: seq })
+                let v1::AppendStarted { attempt, seq, cursor } = started;
+                Ok(Self { sender: Some(sender), replies, attempt, next_seq: seq + 1, acked: v1::AppendAck { seq, cursor } })
             }
             Some(Reply::Error(error)) => Err(AppendError::Refused(Box::new(error))),
             Some(Reply::Ack(_) | Reply::Over(_)) | None => Err(AppendError::Ended),
@@ -81,7 +81,12 @@ impl Append {
 
     /// The last sequence that is durable.
     pub fn acked(&self) -> u64 {
-        self.acked
+        self.acked.seq
+    }
+
+    /// Where that is in the log.
+    pub fn cursor(&self) -> &str {
+        &self.acked.cursor
     }
 
     /// Sends what the model says next. Acknowledgements are taken in [`Self::finish`] and in here.
@@ -122,7 +127,7 @@ impl Append {
     }
 
     async fn durable(&mut self) -> Result<AppendEnd, AppendError> {
-        while self.acked + 1 < self.next_seq {
+        while self.acked.seq + 1 < self.next_seq {
             if let Some(end) = take(&mut self.acked, self.replies.message().await?)? {
                 return Ok(end);
             }
@@ -140,10 +145,12 @@ impl Append {
     }
 }
 
-fn take(acked: &mut u64, reply: Option<v1::AppendReply>) -> Result<Option<AppendEnd>, AppendError> {
+fn take(acked: &mut v1::AppendAck, reply: Option<v1::AppendReply>) -> Result<Option<AppendEnd>, AppendError> {
     match reply.and_then(|reply| reply.reply) {
         Some(Reply::Ack(ack)) => {
-            *acked = (*acked).max(ack.seq);
+            if ack.seq >= acked.seq {
+                *acked = ack;
+            }
             Ok(None)
         }
         Some(Reply::Over(over)) => Ok(Some(AppendEnd::Over(Box::new(over.run.unwrap_or_default())))),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanfold_log::JetStreamLogConfig;
+use fanfold_models::ModelsConfig;
 use fanfold_runs::JetStreamRunQueueConfig;
 use fanfold_session::{SessionConfig, SnapshotPolicy};
 use fanfold_store::ScyllaConfig;
@@ -39,6 +40,8 @@ pub struct Config {
     pub session: SessionLimits,
     /// Runs and their workers.
     pub runs: RunConfig,
+    /// Models of providers and their tools. They answer where there is an endpoint; recordings can't besides.
+    pub models: ModelsConfig,
     /// Whom to tell when a run has ended.
     pub hooks: HookConfig,
 }
@@ -201,6 +204,10 @@ pub struct RunConfig {
     pub silence_ms_max: u64,
     /// A run that no worker takes for so long fails with `no_worker`.
     pub queued_ms_max: u64,
+    /// Answers of the model in one run. Where it wants tools after the last of them, the run fails with `too_many_steps`.
+    pub steps_max: u32,
+    /// How long a tool call waits for the person who must allow it. Then the model is told that nobody did.
+    pub approval_ms_max: u64,
     /// What sessions and tenants may have.
     pub limits: RunLimits,
     /// Where the log is JetStream.
@@ -377,6 +384,8 @@ impl Default for RunConfig {
             worker_slots: 8,
             silence_ms_max: 60_000,
             queued_ms_max: 600_000,
+            steps_max: 16,
+            approval_ms_max: 3_600_000,
             limits: RunLimits::default(),
             queue: QueueConfig::default(),
             model_recordings: Vec::new(),
@@ -474,6 +483,7 @@ impl Config {
             ("session.hydrations_max", self.session.hydrations_max),
             ("session.hydration_attempts_max", usize::try_from(self.session.hydration_attempts_max).unwrap_or(usize::MAX)),
             ("session.waiting_max", self.session.waiting_max),
+            ("runs.steps_max", usize::try_from(self.runs.steps_max).unwrap_or(usize::MAX)),
         ];
         match limits.into_iter().find(|(_, limit)| *limit == 0) {
             Some((name, _)) => Err(ConfigError::Zero(name)),
@@ -522,6 +532,27 @@ mod tests {
             "ca_file",
         ];
         assert!(absent.iter().all(|key| SAMPLE.contains(&format!("# {key} ="))));
+    }
+
+    #[test]
+    fn the_samples_endpoint_and_tool_can_be_used_and_name_every_key() {
+        let (_, models) = SAMPLE.split_once("[models]").unwrap();
+        let (_, example) = models.split_once("tools = []\n").unwrap();
+        let lines: Vec<&str> = example.lines().map_while(|line| line.strip_prefix('#')).collect();
+        let config: Config = toml::from_str(&lines.join("\n")).unwrap();
+        let [endpoint] = &config.models.endpoints[..] else { panic!("one endpoint") };
+        let [tool] = &config.models.tools[..] else { panic!("one tool") };
+        let said: toml::Table = lines.join("\n").parse().unwrap();
+        let named = |of: &str, table: toml::Table| {
+            let said = said["models"][of][0].as_table().unwrap();
+            for key in table.keys() {
+                assert!(said.contains_key(key), "models.{of}: {key} is not in the sample");
+            }
+        };
+        named("endpoints", toml::Table::try_from(endpoint).unwrap());
+        named("tools", toml::Table::try_from(tool).unwrap());
+        let absent = ["key_file", "key_header"];
+        assert!(absent.iter().all(|key| lines.iter().any(|line| line.contains(key))));
     }
 
     #[test]

@@ -54,12 +54,13 @@ impl Node {
     /// Opens log and store, then binds its ports. Nothing is served before everything is sound.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         config.check()?;
-        let model = model::open(&config.runs)?;
+        let model = model::open(&config.runs, &config.models)?;
         let authenticator = authenticator(&config)?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().context("metrics")?;
         fanfold_log::describe_metrics();
         fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
+        fanfold_models::describe_metrics();
         let Backend { log, store, queue, queue_is_new } = Backend::open(&config).await?;
         let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
         let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));

@@ -15,8 +15,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use fanfold_client::{Client, ClientConfig};
+use fanfold_models::{DialectName, EndpointConfig};
 
-use crate::config::RunConfig;
+use crate::config::Config;
 
 /// The session or the node said no.
 const REFUSED: u8 = 3;
@@ -228,15 +229,58 @@ pub(crate) struct Model {
     /// Milliseconds between two chunks of the model; 0: as fast as it can. Default: a human pace.
     #[arg(long, value_name = "MS")]
     model_pace: Option<u64>,
+    /// The address of a model, such as `https://models.example/v1`.
+    #[arg(long, value_name = "URL", requires = "model", conflicts_with = "model_recording")]
+    model_url: Option<String>,
+    /// What it is called there.
+    #[arg(long, value_name = "NAME", requires = "model_url")]
+    model: Option<String>,
+    /// How it is spoken to.
+    #[arg(long, value_enum, default_value_t = Dialect::Chat, requires = "model_url")]
+    model_dialect: Dialect,
+    /// The variable of the environment that holds its key.
+    #[arg(long, value_name = "NAME", requires = "model_url", conflicts_with = "model_key_file")]
+    model_key_env: Option<String>,
+    /// The file that holds its key.
+    #[arg(long, value_name = "FILE", requires = "model_url")]
+    model_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Dialect {
+    /// OpenAI's chat completions, and what many others serve like them.
+    Chat,
+    /// OpenAI's responses.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
+}
+
+impl From<Dialect> for DialectName {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Chat => Self::ChatCompletions,
+            Dialect::Responses => Self::Responses,
+            Dialect::Messages => Self::Messages,
+        }
+    }
 }
 
 impl Model {
     /// What is given goes before what is configured.
-    fn apply(self, config: &mut RunConfig) {
+    fn apply(self, config: &mut Config) {
         if !self.model_recording.is_empty() {
-            config.model_recordings = self.model_recording;
+            config.runs.model_recordings = self.model_recording;
+            config.models.endpoints.clear();
         }
-        config.model_pace_ms = self.model_pace.or(config.model_pace_ms);
+        if let (Some(url), Some(model)) = (self.model_url, self.model) {
+            let dialect = self.model_dialect.into();
+            let (key_env, key_file) = (self.model_key_env, self.model_key_file);
+            config.runs.model_recordings.clear();
+            config.models.endpoints =
+                vec![EndpointConfig { model, url, dialect, key_env, key_file, ..EndpointConfig::default() }];
+        }
+        config.runs.model_pace_ms = self.model_pace.or(config.runs.model_pace_ms);
     }
 }
 
@@ -252,7 +296,7 @@ pub(crate) struct Worker {
     /// Runs that it answers at a time.
     #[arg(long, default_value_t = 8)]
     slots: usize,
-    /// A configuration file, of which `[runs]` says what answers.
+    /// A configuration file, of which `[runs]` and `[models]` say what answers.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -287,6 +331,8 @@ pub(crate) struct Serve {
     /// Print the sample configuration and exit.
     #[arg(long)]
     sample: bool,
+    #[command(flatten)]
+    model: Model,
 }
 
 /// Runs one command.

@@ -16,7 +16,7 @@ pub(super) async fn dev(dev: Dev) -> anyhow::Result<ExitCode> {
     config.listen.http = dev.http;
     config.listen.grpc = dev.grpc;
     config.node.data = dev.data;
-    dev.model.apply(&mut config.runs);
+    dev.model.apply(&mut config);
     config.runs.worker_slots = dev.worker_slots;
     // Whatever the environment says: `dev` asks nobody who they are, so it stays on this machine.
     config.auth.keys.clear();
@@ -28,7 +28,9 @@ pub(super) async fn serve(serve: Serve) -> anyhow::Result<ExitCode> {
         write(SAMPLE)?;
         return Ok(ExitCode::SUCCESS);
     }
-    run(Config::load(serve.config.as_deref())?).await
+    let mut config = Config::load(serve.config.as_deref())?;
+    serve.model.apply(&mut config);
+    run(config).await
 }
 
 pub(super) async fn migrate(output: Output, config: Option<PathBuf>) -> anyhow::Result<ExitCode> {

@@ -16,9 +16,9 @@ use crate::run::worker::{Phase, work};
 
 pub(super) async fn worker(client: Client, options: Worker) -> anyhow::Result<ExitCode> {
     let mut config = Config::load(options.config.as_deref())?;
-    options.model.apply(&mut config.runs);
+    options.model.apply(&mut config);
     start_log(config.node.log_format);
-    let model = model::open(&config.runs)?;
+    let model = model::open(&config.runs, &config.models)?;
     let runs = Arc::new(RemoteRuns { client, name: options.name.clone() });
     let (phase, phases) = watch::channel(Phase::Working);
     let mut working = tokio::spawn(work(runs, model, options.slots, phases));

@@ -130,6 +130,8 @@ fn requested_run(action: &Wire) -> Option<bool> {
 fn needed(action: &Wire) -> Action {
     match action {
         Wire::Open(_) => Action::Open,
+        // What workers say of their runs.
+        Wire::Custom(custom) if custom.kind.starts_with("fanfold.") => Action::Work,
         Wire::SetTitle(_) | Wire::Send(_) | Wire::RequestRun(_) | Wire::Steer(_) | Wire::DecideTool(_) | Wire::Custom(_) => {
             Action::Take
         }
@@ -207,5 +209,17 @@ fn told(command: &CommandId, session: &str, receipt: &Receipt, minted: Minted) -
         message: minted.message,
         run: minted.run,
         reply: minted.reply,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_alone_say_facts_of_their_own_kinds() {
+        let custom = |kind: &str| Wire::Custom(v1::Custom { kind: kind.into(), ..v1::Custom::default() });
+        assert_eq!(needed(&custom("fanfold.route")), Action::Work);
+        assert_eq!(needed(&custom("fanfolder")), Action::Take);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fanfold_fold::{Action, AttemptId, Command, Offset, Output, Run, RunStarted, Said, Verdict, View};
+use fanfold_fold::{Action, AttemptId, Command, Custom, Offset, Output, Run, RunStarted, Said, Verdict, View};
 use fanfold_session::{Receipt, Sessions, SubmitError};
 
 use crate::clock;
@@ -57,8 +57,9 @@ impl Job for LocalJob {
         &self.taken.run
     }
 
-    fn view(&self) -> &View {
-        &self.taken.view
+    async fn look(&self) -> anyhow::Result<View> {
+        // What was said here is folded here before it is acknowledged.
+        Ok(self.sessions.look(&self.taken.lease.session, Offset::NONE, usize::MAX).await?.view)
     }
 
     fn beat_interval(&self) -> Duration {
@@ -100,6 +101,14 @@ impl Job for LocalJob {
         }
         tracing::error!(%session, "the log took no output for too long; the run is attempted again");
         false
+    }
+
+    async fn note(&self, fact: Custom) {
+        let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action: Action::Custom(fact) };
+        let session = &self.taken.lease.session;
+        if let Err(error) = self.sessions.submit(session, command, None, Offset::NONE).await {
+            tracing::debug!(%session, error = &error as &dyn std::error::Error, "a fact about a run was not kept");
+        }
     }
 
     async fn over(&self) {

@@ -3,6 +3,7 @@
 //! queue → **desk** → worker → log → **keeper** → queue
 
 mod book;
+mod bridge;
 pub mod budget;
 pub mod desk;
 pub mod graves;
@@ -12,6 +13,7 @@ pub mod local;
 pub mod model;
 pub mod remote;
 mod said;
+mod tools;
 pub mod worker;
 
 pub use book::Patience;

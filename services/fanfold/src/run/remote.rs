@@ -1,10 +1,11 @@
 //! What a worker in a process of its own works with: a node over gRPC. A connection that is lost is made again, with the same attempt and
 //! after its last sequence, for as long as a lease lasts.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fanfold_client::{Append, AppendEnd, AppendError, Backoff, Client};
-use fanfold_fold::{Completed, Run, Said, View};
+use fanfold_fold::{Completed, Custom, Run, Said, View};
 use fanfold_wire::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -41,9 +42,6 @@ impl Runs for RemoteRuns {
 
 impl RemoteRuns {
     async fn job(&self, taken: v1::TakeRunReply, lease: v1::Lease) -> anyhow::Result<RemoteJob> {
-        let (session, at_least) = (lease.session.clone(), Some(taken.cursor));
-        let state = self.client.state(v1::GetStateRequest { session, at: None, at_least, window: u32::MAX }).await?;
-        let view = View::try_from(state.view.unwrap_or_default())?;
         let run = Run::try_from(taken.run.unwrap_or_default())?;
         let lease_lasts = Duration::from_millis(taken.lease_ms.into());
         let start = v1::AppendStart {
@@ -57,7 +55,8 @@ impl RemoteRuns {
         let (asks, asked) = mpsc::channel(1);
         let (over, is_over) = watch::channel(false);
         tokio::spawn(pen.write(asked, over));
-        Ok(RemoteJob { client: self.client.clone(), lease, lease_lasts, run, view, asks, over: is_over })
+        let cursor = Mutex::new(taken.cursor);
+        Ok(RemoteJob { client: self.client.clone(), lease, lease_lasts, run, cursor, asks, over: is_over })
     }
 }
 
@@ -66,15 +65,22 @@ struct RemoteJob {
     lease: v1::Lease,
     lease_lasts: Duration,
     run: Run,
-    view: View,
+    /// Up to where the node has what this attempt has said.
+    cursor: Mutex<String>,
     asks: mpsc::Sender<Ask>,
     over: watch::Receiver<bool>,
 }
 
 /// What the pen is asked.
 enum Ask {
-    Start(String, oneshot::Sender<Started>),
-    Say(Vec<Said>, oneshot::Sender<bool>),
+    Start(String, oneshot::Sender<Result<String, Started>>),
+    Say(Vec<Said>, oneshot::Sender<Option<String>>),
+}
+
+impl RemoteJob {
+    fn cursor(&self) -> MutexGuard<'_, String> {
+        self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait::async_trait]
@@ -83,8 +89,19 @@ impl Job for RemoteJob {
         &self.run
     }
 
-    fn view(&self) -> &View {
-        &self.view
+    async fn look(&self) -> anyhow::Result<View> {
+        let at_least = Some(self.cursor().clone());
+        let request = v1::GetStateRequest { session: self.lease.session.clone(), at: None, at_least, window: u32::MAX };
+        let mut backoff = Backoff::default();
+        let until = Instant::now() + self.lease_lasts;
+        loop {
+            let wait = backoff.wait();
+            match self.client.state(request.clone()).await {
+                Ok(snapshot) => return Ok(View::try_from(snapshot.view.unwrap_or_default())?),
+                Err(error) if Instant::now() + wait >= until => return Err(error.into()),
+                Err(_) => tokio::time::sleep(wait).await,
+            }
+        }
     }
 
     fn beat_interval(&self) -> Duration {
@@ -95,13 +112,31 @@ impl Job for RemoteJob {
         let (reply, answer) = oneshot::channel();
         // The pen lives as long as the job.
         let _ = self.asks.send(Ask::Start(model.to_owned(), reply)).await;
-        answer.await.unwrap_or(Started::NotNow)
+        match answer.await {
+            Ok(Ok(cursor)) => {
+                *self.cursor() = cursor;
+                Started::Yes
+            }
+            Ok(Err(started)) => started,
+            Err(_) => Started::NotNow,
+        }
     }
 
     async fn say(&self, said: Vec<Said>) -> bool {
         let (reply, answer) = oneshot::channel();
         let _ = self.asks.send(Ask::Say(said, reply)).await;
-        answer.await.unwrap_or(false)
+        let Ok(Some(cursor)) = answer.await else { return false };
+        *self.cursor() = cursor;
+        true
+    }
+
+    async fn note(&self, fact: Custom) {
+        let Custom { kind, content_type, payload } = fact;
+        let action = Some(v1::command::Action::Custom(v1::Custom { kind, content_type, payload }));
+        let command = v1::Command { session: self.lease.session.clone(), action, ..v1::Command::default() };
+        if let Err(error) = self.client.submit(command).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a fact about a run was not kept");
+        }
     }
 
     async fn over(&self) {
@@ -158,11 +193,12 @@ impl Pen {
             match ask {
                 Some(Ask::Start(model, reply)) => {
                     self.start.model = Some(model);
-                    let _ = reply.send(self.connect().await);
+                    let started = self.connect().await;
+                    let _ = reply.send(if started == Started::Yes { Ok(self.cursor()) } else { Err(started) });
                 }
                 Some(Ask::Say(said, reply)) => {
                     let counts = self.say(&said).await;
-                    let _ = reply.send(counts);
+                    let _ = reply.send(counts.then(|| self.cursor()));
                     if !counts || self.ended {
                         break;
                     }
@@ -171,6 +207,11 @@ impl Pen {
             }
         }
         over.send_replace(true);
+    }
+
+    /// Up to where the node has what was said.
+    fn cursor(&self) -> String {
+        self.append.as_ref().map(|append| append.cursor().to_owned()).unwrap_or_default()
     }
 
     /// Starts the attempt, or goes on with it.

@@ -15,6 +15,15 @@ pub(super) fn said(events: Vec<ModelEvent>) -> Vec<Said> {
     events.into_iter().flat_map(split).filter_map(one).collect()
 }
 
+/// Whether nothing of the attempt can follow.
+pub(super) fn is_terminal(said: &Said) -> bool {
+    match said {
+        Said::Completed(_) | Said::Failed(_) => true,
+        Said::Text(_) | Said::Reasoning(_) | Said::ToolCall(_) | Said::ToolArguments(_) | Said::ToolReady(_) => false,
+        Said::ToolResult(_) | Said::Citation(_) | Said::StepFinished(_) | Said::Usage(_) | Said::Unknown { .. } => false,
+    }
+}
+
 /// The same in pieces that fit.
 fn split(event: ModelEvent) -> Vec<ModelEvent> {
     match event {
@@ -101,7 +110,7 @@ fn one(event: ModelEvent) -> Option<Said> {
     })
 }
 
-fn finish(reason: FinishReason) -> fold::FinishReason {
+pub(super) fn finish(reason: FinishReason) -> fold::FinishReason {
     match reason {
         FinishReason::Stop => fold::FinishReason::Stop,
         FinishReason::Length => fold::FinishReason::Length,

@@ -1,15 +1,13 @@
-//! The worker: takes runs, calls its model, and writes what that says into the log. The same inside a node and as a process of its own;
-//! what lies between it and the node is [`Runs`] and [`Job`].
+//! The worker: takes runs, has its model answer them, and writes what that says into the log. The same inside a node and as a process of
+//! its own; what lies between it and the node is [`Runs`] and [`Job`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfold_fold::{Completed, Failed, Run, Said, View};
-use futures::StreamExt as _;
+use fanfold_fold::{Custom, Failed, Run, Said, View};
 use tokio::sync::{Semaphore, watch};
 
-use crate::run::model::{Answer, Model};
-use crate::run::said::groups;
+use crate::run::model::Model;
 
 /// How long one request for a run waits.
 const TAKE_WAIT: Duration = Duration::from_secs(20);
@@ -17,9 +15,6 @@ const TAKE_WAIT: Duration = Duration::from_secs(20);
 /// After a request for a run that failed, before the next; doubled with each, up to the other.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
-
-/// Pieces of an answer that are appended together when they are there together.
-const PIECES_MAX: usize = 16;
 
 /// Where a worker gets its runs.
 #[async_trait::async_trait]
@@ -34,8 +29,8 @@ pub trait Job: Send + Sync {
     /// The run when it was taken.
     fn run(&self) -> &Run;
 
-    /// Its session when it was taken.
-    fn view(&self) -> &View;
+    /// Its session now, with everything in it that this attempt has said.
+    async fn look(&self) -> anyhow::Result<View>;
 
     /// How often to say that the worker is alive.
     fn beat_interval(&self) -> Duration;
@@ -45,6 +40,9 @@ pub trait Job: Send + Sync {
 
     /// Appends, and returns when the log has it. False when it doesn't count or can't be appended.
     async fn say(&self, said: Vec<Said>) -> bool;
+
+    /// Keeps a fact about the run beside its words. It is of no consequence when that fails.
+    async fn note(&self, fact: Custom);
 
     /// Resolves when the attempt no longer counts: the run was cancelled, or the attempt taken for lost.
     async fn over(&self);
@@ -119,16 +117,22 @@ async fn until<T>(phase: &watch::Receiver<Phase>, reached: Phase, work: impl Fut
 
 /// One attempt at a run.
 async fn attempt(job: &dyn Job, model: &dyn Model, phase: &watch::Receiver<Phase>) {
-    match job.start(model.name()).await {
+    match job.start(model.name(job.run())).await {
         Started::Yes => {}
         Started::No | Started::NotNow => return job.give_back().await,
     }
-    let answer = model.answer(job.view(), job.run());
     tokio::select! {
-        () = write(job, answer, phase) => {}
+        () = answer(job, model, phase) => {}
         // Nothing more would count.
         () = job.over() => {}
         () = beat(job) => {}
+    }
+}
+
+async fn answer(job: &dyn Job, model: &dyn Model, phase: &watch::Receiver<Phase>) {
+    if until(phase, Phase::Stopping, model.answer(job)).await.is_none() {
+        // Where it no longer counts, nothing is to be done.
+        let _ = job.say(vec![failed("worker_stopped", "The worker of this attempt was stopped.")]).await;
     }
 }
 
@@ -139,27 +143,7 @@ async fn beat(job: &dyn Job) {
     }
 }
 
-/// Appends the answer at the model's pace. What the model says while an append is under way goes into the next.
-async fn write(job: &dyn Job, answer: Answer, phase: &watch::Receiver<Phase>) {
-    let mut pieces = answer.ready_chunks(PIECES_MAX);
-    let mut ended = false;
-    loop {
-        let said = match until(phase, Phase::Stopping, pieces.next()).await {
-            Some(Some(pieces)) => pieces.concat(),
-            Some(None) if ended => return,
-            Some(None) => vec![failed("stream_ended", "The model stopped in mid-answer.")],
-            None if ended => return,
-            None => vec![failed("worker_stopped", "The worker of this attempt was stopped.")],
-        };
-        ended |= said.iter().any(|said| matches!(said, Said::Completed(Completed { .. }) | Said::Failed(_)));
-        for said in groups(said) {
-            if !job.say(said).await {
-                return;
-            }
-        }
-    }
-}
-
-fn failed(code: &str, message: &str) -> Said {
+/// An attempt's last word, where another attempt may go better.
+pub(super) fn failed(code: &str, message: &str) -> Said {
     Failed { code: code.into(), message: message.into(), retryable: true }.into()
 }

@@ -1,6 +1,7 @@
 //! A real node as a process of its own, and what the tests say to it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod model;
 pub mod recording;
 pub mod wire;
 pub mod worker;
