@@ -25,7 +25,7 @@ export interface Link {
   readonly transport: Transport;
   /** Whether a session is read. */
   reads(session: string): boolean;
-  /** Begins to read a session, or reads it anew. What was on its way before is not told any more. */
+  /** Begins to read a session, or reads it anew. What was on its way before may still be told until it is `subscribed`. */
   read(reader: Reader): void;
   /** Stops reading it, if it is read. */
   leave(session: string): void;

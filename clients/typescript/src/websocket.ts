@@ -20,8 +20,6 @@ class WebSocketLink implements Link {
   readonly #socket: Socket;
   #opened = false;
   #over = false;
-  /** How many subscriptions of a session were not answered yet. Until then its frames belong to an earlier one. */
-  readonly #asked = new Map<string, number>();
   readonly #reads = new Set<string>();
 
   constructor(opening: Opening, resolve: () => void, reject: (error: FanfoldError) => void) {
@@ -39,7 +37,9 @@ class WebSocketLink implements Link {
         opening.events.frame(kind, body);
         opening.events.opened(this);
         resolve();
-      } else if (!this.#stale(kind, body)) {
+      } else {
+        const ended = kind === "error" || (kind === "closed" && body["code"] !== "unsubscribed");
+        if (ended && !body["command"]) this.#reads.delete(body["session"] as string);
         opening.events.frame(kind, body);
       }
     };
@@ -57,7 +57,6 @@ class WebSocketLink implements Link {
 
   read(reader: Reader): void {
     const { id, wanted, window } = reader;
-    this.#asked.set(id, (this.#asked.get(id) ?? 0) + 1);
     this.#reads.add(id);
     this.#send({ subscribe: { session: id, window, ...(wanted !== undefined && { cursor: wanted }) } });
   }
@@ -86,17 +85,6 @@ class WebSocketLink implements Link {
   #send(frame: Wire): void {
     // While it closes, nothing can be sent: what matters is sent again over the next one.
     if (this.#socket.readyState === 1) this.#socket.send(JSON.stringify(frame));
-  }
-
-  /** Whether a frame belongs to a subscription that was replaced. */
-  #stale(kind: string, body: Wire): boolean {
-    const session: string | undefined = body["session"];
-    if (!session || kind === "receipt" || body["command"]) return false;
-    const asked = this.#asked.get(session) ?? 0;
-    if (kind === "subscribed" || kind === "error") this.#asked.set(session, Math.max(0, asked - 1));
-    const stale = kind === "subscribed" || kind === "error" ? asked > 1 : asked > 0;
-    if (!stale && (kind === "closed" || kind === "error")) this.#reads.delete(session);
-    return stale;
   }
 
   #end(error: FanfoldError): void {

@@ -104,6 +104,7 @@ live("connections that are cut again and again lose nothing", async (context) =>
   const seen = subscriptions(session);
   await session.ready();
   await session.send("Tell me something long.");
+  await until(session, ({ state }) => state.messages.length === 2);
   for (let cut = 1; cut <= 5 && !answered(session.snapshot); cut++) {
     const characters = answer(session).length;
     await until(session, (snapshot) => answered(snapshot) || growing(characters)(snapshot));
