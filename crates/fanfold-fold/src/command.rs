@@ -95,6 +95,29 @@ pub struct Answer {
     pub interrupt: bool,
 }
 
+/// Characters of a title that is made of a message, at most.
+const TITLE_CHARS_MAX: usize = 60;
+
+/// As many whole words as fit into a title; of a first word that doesn't fit, its beginning.
+fn first_words(text: &str) -> String {
+    let mut title = String::new();
+    let mut chars = 0;
+    for word in text.split_whitespace() {
+        let more = word.chars().count() + usize::from(chars > 0);
+        if chars + more > TITLE_CHARS_MAX {
+            let beginning = word.chars().take(if chars == 0 { TITLE_CHARS_MAX } else { 0 });
+            title.extend(beginning.chain(['…']));
+            break;
+        }
+        if chars > 0 {
+            title.push(' ');
+        }
+        title.push_str(word);
+        chars += more;
+    }
+    title
+}
+
 impl State {
     /// The record that carries out `command`, or why it surely can't be: the early answer, before anything is appended.
     /// What is appended is judged again by [`State::apply`], at its offset; only that verdict counts.
@@ -142,6 +165,9 @@ impl State {
             author: by.map(str::to_owned),
             parts: send.parts.clone(),
         })];
+        if let Some(title) = self.title_from(send) {
+            events.push(Event::from(SessionTitled { title }));
+        }
         if let Some(answer) = &send.answer {
             events.push(Event::from(RunRequested {
                 run: answer.run.clone(),
@@ -153,6 +179,18 @@ impl State {
             }));
         }
         events
+    }
+
+    /// The first words of the first message of a person, as long as nobody has given the session a title.
+    fn title_from(&self, send: &Send) -> Option<String> {
+        let untitled = send.role == Role::User && self.view().session.title.is_none();
+        if !untitled || self.view().messages.iter().any(|message| message.role == Role::User) {
+            return None;
+        }
+        let text =
+            send.parts.iter().find_map(|part| if let Part::Text(text) = part { Some(text.text.as_str()) } else { None })?;
+        let title = first_words(text);
+        (!title.is_empty()).then_some(title)
     }
 
     fn cancelled(&self, run: Option<&RunId>, reason: &str) -> Result<Vec<Event>, Verdict> {

@@ -165,6 +165,40 @@ fn a_session_is_opened_once_and_closed_for_good() {
 }
 
 #[test]
+fn the_first_words_of_a_person_are_the_title_unless_there_is_one() {
+    let title = |opened: Option<&str>, roles_and_texts: &[(Role, &str)]| {
+        let mut state = State::default();
+        let open = SessionOpened { title: opened.map(str::to_owned), user: None };
+        let actions = roles_and_texts.iter().map(|(role, text)| {
+            let (parent, parts) = (Default::default(), vec![Part::text(*text)]);
+            Action::Send(fanfold_fold::Send {
+                message: id(&format!("m{}", text.len())),
+                parent,
+                role: *role,
+                parts,
+                answer: None,
+            })
+        });
+        for (number, action) in std::iter::once(Action::Open(open)).chain(actions).enumerate() {
+            let command = Command { id: id(&format!("c{number}")), at_ms: 0, by: None, action };
+            let record = state.decide(&command).unwrap();
+            assert_eq!(state.apply(&record).0, Verdict::Applied);
+        }
+        state.view().session.title.clone()
+    };
+    fn user(text: &str) -> (Role, &str) {
+        (Role::User, text)
+    }
+    assert_eq!(title(None, &[user("  What is\n a log? ")]).as_deref(), Some("What is a log?"));
+    assert_eq!(title(None, &[(Role::System, "Be brief."), user("Hello"), user("And more")]).as_deref(), Some("Hello"));
+    assert_eq!(title(Some("Mine"), &[user("Hello")]).as_deref(), Some("Mine"));
+    assert_eq!(title(None, &[user(" \n "), user("Later")]), None, "it said nothing, and was the first");
+    let long = title(None, &[user(&"words and ".repeat(20))]).unwrap();
+    assert!(long.ends_with("words and…") && long.chars().count() <= 61, "{long:?}");
+    assert_eq!(title(None, &[user(&"é".repeat(100))]), Some("é".repeat(60) + "…"));
+}
+
+#[test]
 fn an_erased_session_is_nothing_but_erased() {
     check(
         &format!("{STARTED}custom k v\nerase\nopen => Refused(SessionErased)\nout t1 1 text:x => Refused(Fenced)\n???"),

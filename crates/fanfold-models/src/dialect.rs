@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::json;
@@ -28,6 +29,10 @@ pub trait Dialect: Send {
 
     /// The stream broke, as its reader knows.
     fn fail(&mut self, failure: Failure, out: &mut Vec<ModelEvent>);
+
+    /// Whether the response at hand has ended: only usage or another response can follow. A stream that breaks off here is
+    /// complete, so its reader says [`Dialect::end`] and not [`Dialect::fail`].
+    fn is_finished(&self) -> bool;
 
     /// Events passed over so far because their kind is not known.
     fn ignored(&self) -> u64;
@@ -62,7 +67,8 @@ impl From<Ambiguous> for ChunkError {
 }
 
 /// Which dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DialectName {
     /// OpenAI's chat completions, and what many others serve like them.
     ChatCompletions,

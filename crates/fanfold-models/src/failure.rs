@@ -70,9 +70,17 @@ impl Failure {
     }
 }
 
+/// Whether a provider's words mean that it would fail again.
+pub(crate) fn lasting(words: &[&str]) -> bool {
+    any(words, &LASTING)
+}
+
+fn any(words: &[&str], of: &[&str]) -> bool {
+    words.iter().any(|word| of.iter().any(|part| word.to_ascii_lowercase().contains(part)))
+}
+
 fn passing(words: &[&str], number: Option<u64>) -> bool {
-    let any = |of: &[&str]| words.iter().any(|word| of.iter().any(|part| word.to_ascii_lowercase().contains(part)));
-    !any(&LASTING) && (any(&PASSING) || number.is_some_and(|number| matches!(number, 408 | 409 | 425 | 429 | 500..=599)))
+    !lasting(words) && (any(words, &PASSING) || number.is_some_and(|number| matches!(number, 408 | 409 | 425 | 429 | 500..=599)))
 }
 
 #[cfg(test)]

@@ -57,6 +57,10 @@ impl Dialect for Messages {
         self.speech.fail(failure, out);
     }
 
+    fn is_finished(&self) -> bool {
+        self.speech.is_finished()
+    }
+
     fn ignored(&self) -> u64 {
         self.speech.ignored
     }

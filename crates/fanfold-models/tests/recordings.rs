@@ -3,13 +3,15 @@
 //! The recordings folder is named by `FANFOLD_TEST_STREAMS`, or is `shared/streams` beside the workspace. Without it these tests
 //! say that they did not run. Files that are not in the list below must play to exactly one end, no more is known of them.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 use fanfold_models::{FinishReason, ModelEvent, Recording, RecordingError, Usage};
 use serde_json::Value;
+use support::recordings;
 
 /// What a recording says, put together.
 #[derive(Debug, Default, PartialEq)]
@@ -25,27 +27,6 @@ struct Whole {
     usage: Option<(u64, u64)>,
     /// The reason's word, or the failure's code.
     end: String,
-}
-
-/// The recordings, or nothing after saying so.
-fn recordings(test: &str) -> Vec<PathBuf> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/streams");
-    let folder = std::env::var_os("FANFOLD_TEST_STREAMS").map_or(beside, PathBuf::from);
-    let files = fs::read_dir(&folder).map(|files| files.filter_map(|file| Some(file.ok()?.path())).collect());
-    let mut files: Vec<PathBuf> = files.unwrap_or_default();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort();
-    if files.is_empty() {
-        // Past the test harness, which would keep it to itself.
-        let line = format!("NOT RUN: {test}: no recordings in {}; set FANFOLD_TEST_STREAMS\n", folder.display());
-        std::io::stderr().write_all(line.as_bytes()).expect("stderr");
-        // The test command lists it at its end.
-        if let Some(list) = std::env::var_os("FANFOLD_NOT_RUN") {
-            let mut list = fs::OpenOptions::new().create(true).append(true).open(list).expect("the list");
-            list.write_all(line.trim_start_matches("NOT RUN: ").as_bytes()).expect("the list");
-        }
-    }
-    files
 }
 
 fn played(recording: &Recording) -> Whole {

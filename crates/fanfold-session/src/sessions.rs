@@ -252,6 +252,11 @@ impl Sessions {
         answer.await.map_err(|_| HostError::Busy)
     }
 
+    /// Who reads a session on this node at the moment.
+    pub fn readers(&self, key: &SessionKey) -> usize {
+        self.inner.directory.get(key).map_or(0, |slot| slot.feed.readers())
+    }
+
     /// Figures of this node.
     pub fn stats(&self) -> Stats {
         let slots = self.inner.directory.all();

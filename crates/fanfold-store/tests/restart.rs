@@ -15,8 +15,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
 use fanfold_store::{
-    Archive, Begun, EmbeddedStore, EmbeddedStoreConfig, OpenError, Parking, Segment, SessionIndex, SessionRow, Snapshot,
-    SnapshotStore,
+    Archive, Begun, EmbeddedStore, EmbeddedStoreConfig, NoteKind, Notes, OpenError, Parking, Segment, SessionIndex, SessionRow,
+    Snapshot, SnapshotStore,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -175,8 +175,10 @@ async fn what_is_kept_is_there_after_a_restart() {
         let store = EmbeddedStore::open(dir.path()).unwrap();
         store.put(&session(0), &snapshot).await.unwrap();
         assert_eq!(store.begin(&session(0)).await.unwrap(), Begun::Attempt(1));
+        store.put_note(NoteKind::Hook, "t/s/r", "still to be told".into()).await.unwrap();
     }
     let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(store.notes(NoteKind::Hook, None, 9).await.unwrap(), [("t/s/r".to_owned(), "still to be told".into())]);
     assert_eq!(store.newest(&session(0), EPOCH, FOLD, LAST).await.unwrap(), Some(snapshot));
     assert_eq!(store.begin(&session(0)).await.unwrap(), Begun::Attempt(2));
 }

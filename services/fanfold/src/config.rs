@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fanfold_log::JetStreamLogConfig;
 use fanfold_session::{SessionConfig, SnapshotPolicy};
+use fanfold_store::ScyllaConfig;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -26,12 +28,18 @@ pub struct Config {
     pub listen: ListenConfig,
     /// Who may.
     pub auth: AuthConfig,
+    /// Where events are.
+    pub log: LogConfig,
+    /// Where states, archive and lists are.
+    pub store: StoreConfig,
     /// What connections may use.
     pub limits: LimitConfig,
     /// Sessions in memory.
     pub session: SessionLimits,
     /// Runs and their workers.
     pub runs: RunConfig,
+    /// Whom to tell when a run has ended.
+    pub hooks: HookConfig,
 }
 
 /// `[node]`
@@ -76,6 +84,48 @@ pub struct ListenConfig {
 pub struct AuthConfig {
     /// Keys that tokens may be signed with. Without any, everybody may everything, and only loopback addresses are listened on.
     pub keys: Vec<KeyFile>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Which one.
+    pub backend: LogBackend,
+    /// Where `backend` is `jetstream`.
+    pub jetstream: JetStreamLogConfig,
+}
+
+/// Where events are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogBackend {
+    /// In the data folder of the one node there is.
+    #[default]
+    Embedded,
+    /// On NATS JetStream, for any number of nodes.
+    Jetstream,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Which one.
+    pub backend: StoreBackend,
+    /// Where `backend` is `scylla`.
+    pub scylla: ScyllaConfig,
+}
+
+/// Where states, archive and lists are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreBackend {
+    /// In the data folder of the one node there is.
+    #[default]
+    Embedded,
+    /// On ScyllaDB or Cassandra, for any number of nodes.
+    Scylla,
 }
 
 /// `[limits]`
@@ -178,6 +228,26 @@ pub struct RunLimits {
     pub tenant_tokens_max: Option<u64>,
     /// How long a tenant's tokens are counted, from the first one on, before the count begins anew.
     pub tenant_tokens_window_ms: u64,
+}
+
+/// `[hooks]`: a signed request when a run has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HookConfig {
+    /// Where it goes; empty: nowhere.
+    pub url: String,
+    /// The file that holds the secret it is signed with, of 32 bytes or more.
+    pub secret: PathBuf,
+    /// Only when nobody on this node watches the session at that moment.
+    pub unwatched_only: bool,
+    /// A request that was not answered with success for so long is given up.
+    pub give_up_ms: u64,
+}
+
+impl Default for HookConfig {
+    fn default() -> Self {
+        Self { url: String::new(), secret: PathBuf::new(), unwatched_only: false, give_up_ms: 86_400_000 }
+    }
 }
 
 impl Default for RunLimits {
@@ -317,6 +387,9 @@ pub enum ConfigError {
     /// A limit that lets nothing through.
     #[error("{0} must not be 0")]
     Zero(&'static str),
+    /// Nodes that share a log and not the store, or the other way round, would contradict each other.
+    #[error("log.backend = \"jetstream\" and store.backend = \"scylla\" go together")]
+    HalfShared,
 }
 
 impl Config {
@@ -340,6 +413,12 @@ impl Config {
                 if !address.ip().is_loopback() {
                     return Err(ConfigError::OpenToAll(address));
                 }
+            }
+        }
+        match (self.log.backend, self.store.backend) {
+            (LogBackend::Embedded, StoreBackend::Embedded) | (LogBackend::Jetstream, StoreBackend::Scylla) => {}
+            (LogBackend::Embedded, StoreBackend::Scylla) | (LogBackend::Jetstream, StoreBackend::Embedded) => {
+                return Err(ConfigError::HalfShared);
             }
         }
         let limits = [
@@ -374,14 +453,31 @@ mod tests {
     fn the_sample_names_every_key() {
         let defaults = toml::Table::try_from(Config::default()).unwrap();
         let sample: toml::Table = SAMPLE.parse().unwrap();
-        for (section, keys) in &defaults {
-            for key in keys.as_table().unwrap().keys() {
-                assert!(sample[section].as_table().unwrap().contains_key(key), "[{section}] {key} is not in the sample");
+        fn named(defaults: &toml::Table, sample: &toml::Table, section: &str) {
+            for (key, value) in defaults {
+                let said = sample.get(key).unwrap_or_else(|| panic!("[{section}] {key} is not in the sample"));
+                if let (Some(defaults), Some(sample)) = (value.as_table(), said.as_table()) {
+                    named(defaults, sample, &format!("{section}.{key}"));
+                }
             }
         }
+        named(&defaults, &sample, "");
         // An absent value is documented as a comment.
-        let absent =
-            ["model_pace_ms", "session_open_runs_max", "session_tokens_max", "tenant_open_runs_max", "tenant_tokens_max"];
+        let absent = [
+            "model_pace_ms",
+            "session_open_runs_max",
+            "session_tokens_max",
+            "tenant_open_runs_max",
+            "tenant_tokens_max",
+            "creds_file",
+            "nkey_seed_file",
+            "jwt_file",
+            "user",
+            "password_file",
+            "cert_file",
+            "key_file",
+            "ca_file",
+        ];
         assert!(absent.iter().all(|key| SAMPLE.contains(&format!("# {key} ="))));
     }
 

@@ -1,6 +1,7 @@
 //! A Fanfold node: sessions served over WebSocket, SSE, REST and gRPC, with a worker beside them.
 
 pub mod auth;
+pub mod backend;
 pub mod cli;
 pub mod clock;
 pub mod config;

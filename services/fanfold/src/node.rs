@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fanfold_fold::{Action, AttemptLost, Command, Offset, RunStatus, SessionKey};
-use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog};
+use fanfold_log::EventLog;
 use fanfold_runs::{EmbeddedRunQueue, EmbeddedRunQueueConfig, RunQueue};
 use fanfold_session::{FrameCodec, Ports, Sessions};
-use fanfold_store::EmbeddedStore;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::auth::{Authenticator, JwtKeys};
+use crate::backend::Backend;
 use crate::clock;
 use crate::config::Config;
 use crate::edge::{Edge, Framing};
@@ -23,6 +23,7 @@ use crate::run::Patience;
 use crate::run::budget::Budget;
 use crate::run::desk::Desk;
 use crate::run::graves::Graves;
+use crate::run::hook::{self, Teller};
 use crate::run::keeper::Keeper;
 use crate::run::local::{self, LocalRuns};
 use crate::run::model::{self, Model};
@@ -39,8 +40,9 @@ const UNFINISHED_PAGE: usize = 256;
 pub struct Node {
     config: Config,
     edge: Arc<Edge>,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn EventLog>,
     keeper: Arc<Keeper>,
+    teller: Option<Teller>,
     model: Arc<dyn Model>,
     metrics: PrometheusHandle,
     drain: watch::Sender<bool>,
@@ -55,11 +57,10 @@ impl Node {
         let model = model::open(&config.runs)?;
         let authenticator = authenticator(&config)?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().context("metrics")?;
-        let data = &config.node.data;
-        let log_config = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
-        let log = Arc::new(EmbeddedLog::open(log_config, Arc::new(clock::now_ms)).context("the log does not open")?);
-        let store = Arc::new(EmbeddedStore::open(data.join("store")).context("the store does not open")?);
+        fanfold_log::describe_metrics();
+        fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
+        let Backend { log, store } = Backend::open(&config).await?;
         // Empty: every session that comes into memory offers its open runs.
         let queue: Arc<dyn RunQueue> =
             Arc::new(EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms)));
@@ -67,7 +68,8 @@ impl Node {
         graves.restore().await.context("dead letters can't be read")?;
         let budget =
             Arc::new(Budget::open(config.runs.limits.clone(), store.clone()).await.context("used tokens can't be read")?);
-        let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), patience(&config));
+        let (hooks, teller) = hook::open(&config.hooks, store.clone())?.unzip();
+        let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), hooks.clone(), patience(&config));
         let ports = Ports {
             log: log.clone(),
             snapshots: store.clone(),
@@ -87,6 +89,7 @@ impl Node {
             desk,
             graves,
             budget,
+            hooks,
             index: store.clone(),
             parking: store,
             authenticator,
@@ -97,7 +100,7 @@ impl Node {
         });
         let http = bind(config.listen.http).await?;
         let grpc = bind(config.listen.grpc).await?;
-        Ok(Self { config, edge, log, keeper, model, metrics, drain, http, grpc })
+        Ok(Self { config, edge, log, keeper, teller, model, metrics, drain, http, grpc })
     }
 
     /// Where HTTP and gRPC are listened on.
@@ -107,12 +110,15 @@ impl Node {
 
     /// Serves until `stop`, then drains within the configured time.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, edge, log, keeper, model, metrics, drain, http, grpc } = self;
+        let Self { config, edge, log, keeper, teller, model, metrics, drain, http, grpc } = self;
         let sessions = edge.sessions.clone();
         tokio::spawn(Arc::clone(&keeper).tell());
         tokio::spawn(keeper.watch(sessions.clone()));
         tokio::spawn(Arc::clone(&edge.desk).serve());
         tokio::spawn(Arc::clone(&edge.budget).note());
+        if let Some(teller) = teller {
+            tokio::spawn(teller.tell(sessions.clone()));
+        }
         tokio::spawn(recover(Arc::clone(&edge)));
         let (phase, phases) = watch::channel(Phase::Working);
         let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone() });

@@ -12,15 +12,9 @@ use fanfold_wire::v1::command::Action;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::recording::{Expected, expected};
-use support::{Node, all_ended, command, follow, last, message, next, open, recordings, replay, send, state, until};
+use support::{Node, all_ended, command, follow, last, message, next, open, recordings, replay, seed, send, state, until};
 
 const TRANSPORTS: [Transport; 3] = [Transport::WebSocket, Transport::Sse, Transport::Grpc];
-
-fn seed() -> u64 {
-    let seed = std::env::var("FANFOLD_SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
-    eprintln!("FANFOLD_SEED={seed}");
-    seed
-}
 
 /// Follows to the end of `runs` runs, cutting the connection again and again, sometimes for another transport.
 async fn follow_with_cuts(mut follow: fanfold_client::Follow, runs: usize, seed: u64) -> (fanfold_fold::View, usize) {

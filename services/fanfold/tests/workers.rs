@@ -409,3 +409,23 @@ async fn sessions_and_tenants_have_budgets() {
     node = start_node(&[("TENANT_TOKENS_MAX", "50"), ("TENANT_TOKENS_WINDOW_MS", "1")]);
     assert!(ask(&node, "6", "c").await.is_ok(), "until its time is over");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_acknowledged_is_handed_out_after_a_kill() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = impatient(data.path(), 60_000);
+    for round in 0..5 {
+        let (client, session) = (node.client(), format!("s{round}"));
+        open(&client, &session).await;
+        send(&client, "one", &session).await;
+        node.kill();
+        node = impatient(data.path(), 60_000);
+        // Nobody touches the session.
+        let client = node.client();
+        let taken = take(&client, 30_000).await.unwrap();
+        assert_eq!(taken.lease.clone().unwrap().session, session);
+        let mut writing = client.append(start(&taken, "w")).await.unwrap();
+        writing.say(completed()).await.unwrap();
+        assert_eq!(writing.finish().await.unwrap(), AppendEnd::Done);
+    }
+}

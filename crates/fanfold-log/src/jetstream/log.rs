@@ -85,6 +85,13 @@ impl JetStreamLog {
     }
 }
 
+impl JetStreamLog {
+    /// Each shard's epoch, in order.
+    pub fn epochs(&self) -> impl Iterator<Item = Epoch> {
+        self.reader.shards.iter().map(|shard| shard.epoch)
+    }
+}
+
 async fn open_shard(nats: &Nats, layout: &Layout, shard: u32) -> Result<Shard, OpenError> {
     let stream = layout.stream(shard);
     let info = stream_info(nats, &stream).await;

@@ -54,6 +54,10 @@ impl Dialect for ChatCompletions {
         self.speech.fail(failure, out);
     }
 
+    fn is_finished(&self) -> bool {
+        self.speech.is_finished()
+    }
+
     fn ignored(&self) -> u64 {
         self.speech.ignored
     }

@@ -1,7 +1,69 @@
 //! How the tests of dialects write down what was said.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use fanfold_models::{ChunkError, Citation, DialectName, FinishReason, ModelEvent};
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use fanfold_models::{
+    Answer, ChunkError, Citation, Conversation, DialectName, EndpointConfig, FinishReason, ModelEvent, ModelsConfig, Router, Turn,
+};
+
+/// The recordings, or nothing after saying so.
+pub(crate) fn recordings(test: &str) -> Vec<PathBuf> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/streams");
+    let folder = std::env::var_os("FANFOLD_TEST_STREAMS").map_or(beside, PathBuf::from);
+    let files = fs::read_dir(&folder).map(|files| files.filter_map(|file| Some(file.ok()?.path())).collect());
+    let mut files: Vec<PathBuf> = files.unwrap_or_default();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    files.sort();
+    if files.is_empty() {
+        let must = std::env::var("CI").is_ok_and(|word| word == "true");
+        assert!(!must, "{test}: no recordings in {}; set FANFOLD_TEST_STREAMS", folder.display());
+        // Past the test harness, which would keep it to itself.
+        let line = format!("NOT RUN: {test}: no recordings in {}; set FANFOLD_TEST_STREAMS\n", folder.display());
+        std::io::stderr().write_all(line.as_bytes()).expect("stderr");
+        // The test command lists it at its end.
+        if let Some(list) = std::env::var_os("FANFOLD_NOT_RUN") {
+            let mut list = fs::OpenOptions::new().create(true).append(true).open(list).expect("the list");
+            list.write_all(line.trim_start_matches("NOT RUN: ").as_bytes()).expect("the list");
+        }
+    }
+    files
+}
+
+/// A question.
+pub(crate) fn question() -> Conversation {
+    Conversation::new("Be brief.", vec![Turn::user("Hello?")])
+}
+
+/// An endpoint of the model `m` with time-outs that a test can wait for.
+pub(crate) fn endpoint(url: &str, dialect: DialectName) -> EndpointConfig {
+    EndpointConfig {
+        model: "m".into(),
+        url: url.into(),
+        dialect,
+        connect_ms_max: 10_000,
+        first_token_ms_max: 10_000,
+        idle_ms_max: 10_000,
+        total_ms_max: 20_000,
+        ..EndpointConfig::default()
+    }
+}
+
+/// A router whose back-offs take no time.
+pub(crate) fn router(endpoints: Vec<EndpointConfig>) -> Router {
+    Router::with_jitter(&ModelsConfig { endpoints, ..ModelsConfig::default() }, || 0.0).expect("a configuration")
+}
+
+/// Reads an answer to its end.
+pub(crate) async fn read_answer(mut answer: Answer) -> Vec<ModelEvent> {
+    let mut events = Vec::new();
+    while let Some(event) = answer.next().await {
+        events.push(event);
+    }
+    events
+}
 
 /// Reads a stream to its end.
 pub(crate) fn read(dialect: DialectName, chunks: &[&str]) -> Result<Vec<ModelEvent>, ChunkError> {

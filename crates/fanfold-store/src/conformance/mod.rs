@@ -11,23 +11,26 @@
 mod archive;
 mod erasing;
 mod index;
+mod notes;
 mod parking;
 mod snapshots;
 
 use fanfold_fold::{Epoch, SessionId, SessionKey, TenantId};
 
+use crate::notes::Notes;
 use crate::port::{Archive, Eraser, Parking, SessionIndex, SnapshotStore};
 
 pub use archive::*;
 pub use erasing::*;
 pub use index::*;
+pub use notes::*;
 pub use parking::*;
 pub use snapshots::*;
 
 /// All the ports of one store.
-pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Eraser {}
+pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes {}
 
-impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser> Store for T {}
+impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes> Store for T {}
 
 /// One `#[tokio::test]` per check. `$open` is an async function that returns an `Arc` of a store and whatever must outlive it, or
 /// nothing where what the store needs isn't there, which it has reported.
@@ -66,6 +69,8 @@ macro_rules! conformance {
             an_erased_session_is_not_read,
             late_writers_do_not_bring_an_erased_session_back,
             erasures_are_listed_until_they_are_done,
+            notes_are_kept_in_pages_of_their_kind,
+            a_note_over_the_limit_is_refused,
         );
     };
     ($open:path: $($check:ident),+ $(,)?) => {

@@ -9,7 +9,7 @@ use super::writer::Durable;
 use crate::notes::{NOTE_BYTES_MAX, NoteKind, Notes};
 use crate::port::StoreError;
 use crate::stored::seal::{HEADER_BYTES, open, seal};
-use crate::stored::{damaged, unavailable};
+use crate::stored::{damaged, too_large, unavailable};
 
 /// What keys of this kind begin with, in the keyspace of parked sessions.
 fn prefix(kind: NoteKind) -> u8 {
@@ -47,6 +47,7 @@ impl Disk {
 impl Notes for EmbeddedStore {
     async fn put_note(&self, kind: NoteKind, key: &str, note: Bytes) -> Result<(), StoreError> {
         if note.len() > NOTE_BYTES_MAX {
+            too_large("note");
             return Err(StoreError::TooLarge { bytes: note.len(), limit: NOTE_BYTES_MAX });
         }
         let key = note_key(kind, key);
@@ -65,31 +66,5 @@ impl Notes for EmbeddedStore {
     async fn notes(&self, kind: NoteKind, after: Option<&str>, notes_max: usize) -> Result<Vec<(String, Bytes)>, StoreError> {
         let after = after.map(str::to_owned);
         self.call(move |disk| disk.notes(kind, after.as_deref(), notes_max)).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn notes_outlive_the_store_in_pages_of_their_kind() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(dir.path()).unwrap();
-        for key in ["t/s/a", "t/s/b", "t/s/c"] {
-            store.put_note(NoteKind::Hook, key, "first".into()).await.unwrap();
-        }
-        store.put_note(NoteKind::Hook, "t/s/b", "second".into()).await.unwrap();
-        store.put_note(NoteKind::DeadLetter, "t/s/d", "another kind".into()).await.unwrap();
-        store.remove_note(NoteKind::Hook, "t/s/a").await.unwrap();
-        store.remove_note(NoteKind::Hook, "t/s/never").await.unwrap();
-        let large = store.put_note(NoteKind::Hook, "large", vec![0; NOTE_BYTES_MAX + 1].into()).await;
-        assert!(matches!(large, Err(StoreError::TooLarge { .. })));
-        drop(store);
-        let store = EmbeddedStore::open(dir.path()).unwrap();
-        let first = store.notes(NoteKind::Hook, None, 1).await.unwrap();
-        assert_eq!(first, [("t/s/b".to_owned(), Bytes::from("second"))]);
-        let rest = store.notes(NoteKind::Hook, Some("t/s/b"), 9).await.unwrap();
-        assert_eq!(rest, [("t/s/c".to_owned(), Bytes::from("first"))]);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where the servers are, what is asked of them, and what bounds it. `Default` is right for three or more nodes in one data centre,
 /// but for the addresses.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScyllaConfig {
     /// Some of the servers, as `host:port`. The others are learned from them.
@@ -59,7 +59,7 @@ impl Default for ScyllaConfig {
 }
 
 /// How many copies answer before a read or a write counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScyllaConsistency {
     /// More than half of those in the data centre. A write is seen by every later read there.
@@ -72,7 +72,7 @@ pub enum ScyllaConsistency {
 }
 
 /// What compresses the traffic between node and servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScyllaCompression {
     /// Nothing: right within one rack.
@@ -85,7 +85,7 @@ pub enum ScyllaCompression {
 }
 
 /// TLS to the servers. Their certificates must name the address they are reached at.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScyllaTls {
     /// The certificates (PEM) that the servers' must be signed with.

@@ -34,7 +34,8 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, ScyllaErro
                 .compression(compression(config.compression))
                 .connection_timeout(Duration::from_millis(config.connect_ms_max))
                 .pool_size(PoolSize::default())
-                .fetch_schema_metadata(false)
+                // What routes a request to a server that has the row. Of other keyspaces nothing is asked.
+                .keyspaces_to_fetch([&config.keyspace])
                 .tls_context(tls.clone())
                 .default_execution_profile_handle(profile.clone().into_handle());
             if !config.user.is_empty() {

@@ -25,7 +25,7 @@ pub enum ScyllaError {
     #[error("no CQL server answered in {0} ms")]
     Silent(u64),
     /// The keyspace isn't there, or was never migrated. `migrate` makes it.
-    #[error("the keyspace {0} has not been migrated")]
+    #[error("the keyspace {0} has not been made: run `fanfold migrate`")]
     NotMigrated(String),
     /// The keyspace is older than this build. `migrate` mends it.
     #[error("the keyspace has schema version {found}, this build needs {needed}")]

@@ -12,6 +12,7 @@ mod epochs;
 mod erase;
 mod error;
 mod index;
+mod notes;
 mod parking;
 mod schema;
 mod snapshots;
@@ -66,9 +67,7 @@ impl ScyllaStore {
             // Steps leave what older builds use as it is.
             Some(_) => {}
         }
-        let used = session.use_keyspace(&config.keyspace, false).await;
-        used.map_err(|error| ScyllaError::Refused(Box::new(error)))?;
-        let statements = Statements::prepare(&session).await?;
+        let statements = Statements::prepare(&session, &config.keyspace).await?;
         Ok(Self { cql: Arc::new(Cql::new(session, config)), statements: Arc::new(statements), facts: Arc::default() })
     }
 }

@@ -116,6 +116,12 @@ const STEPS: [Step; 1] = [Step {
             columns: "bucket int, tenant text, session text, content blob, PRIMARY KEY ((bucket), tenant, session)",
             options: "",
         },
+        // What is still to be done, or was used up. Nobody asks for one after a month.
+        Table {
+            name: "notes",
+            columns: "kind tinyint, note text, content blob, PRIMARY KEY ((kind), note)",
+            options: "default_time_to_live = 2592000 AND gc_grace_seconds = 10800",
+        },
         Table {
             name: "log_epochs",
             columns: "shard int, first_offset varint, epoch uuid, begun_at_ms bigint, PRIMARY KEY ((shard), first_offset, epoch)",

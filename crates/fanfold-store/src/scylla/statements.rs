@@ -23,8 +23,8 @@ macro_rules! statements {
         }
 
         impl Statements {
-            pub(crate) async fn prepare(session: &Session) -> Result<Self, ScyllaError> {
-                let ($($name,)+) = tokio::try_join!($(prepare(session, $text),)+)?;
+            pub(crate) async fn prepare(session: &Session, keyspace: &str) -> Result<Self, ScyllaError> {
+                let ($($name,)+) = tokio::try_join!($(prepare(session, keyspace, $text),)+)?;
                 let mut statements = Self { $($name,)+ };
                 statements.chunks.set_page_size(PAGE_CHUNKS);
                 statements.snapshots.set_page_size(PAGE_SNAPSHOTS);
@@ -55,6 +55,10 @@ statements! {
     keep_from: "INSERT INTO snapshots (tenant, session, kept_from) VALUES (?, ?, ?)";
     hide_snapshots: "INSERT INTO snapshots (tenant, session, erased) VALUES (?, ?, true)";
     drop_snapshots: "DELETE FROM snapshots WHERE tenant = ? AND session = ? AND at_offset >= 0";
+    put_note: "INSERT INTO notes (kind, note, content) VALUES (?, ?, ?)";
+    drop_note: "DELETE FROM notes WHERE kind = ? AND note = ?";
+    notes: "SELECT note, content FROM notes WHERE kind = ? AND note > ?";
+
     put_chunk: "INSERT INTO snapshot_chunks (tenant, session, epoch, at_offset, fold, chunk, content) VALUES (?, ?, ?, ?, ?, ?, ?)";
     chunks: "SELECT chunk, content FROM snapshot_chunks WHERE tenant = ? AND session = ? AND epoch = ? AND at_offset = ? AND fold = ?";
     drop_chunks: "DELETE FROM snapshot_chunks WHERE tenant = ? AND session = ? AND epoch = ? AND at_offset = ? AND fold = ?";
@@ -88,8 +92,13 @@ statements! {
     epochs: "SELECT first_offset, epoch, begun_at_ms FROM log_epochs WHERE shard = ?";
 }
 
-async fn prepare(session: &Session, text: &str) -> Result<PreparedStatement, ScyllaError> {
-    let mut statement = Statement::new(text);
+/// Names the table in full: servers warn of statements that rely on a connection's keyspace.
+async fn prepare(session: &Session, keyspace: &str, text: &str) -> Result<PreparedStatement, ScyllaError> {
+    let mut statement = Statement::new(text.replacen("INTO ", &format!("INTO {keyspace}."), 1).replacen(
+        "FROM ",
+        &format!("FROM {keyspace}."),
+        1,
+    ));
     statement.set_is_idempotent(true);
     statement.set_page_size(PAGE_ROWS);
     session.prepare(statement).await.map_err(|error| ScyllaError::Refused(Box::new(error)))

@@ -87,6 +87,12 @@ enum Command {
     Events(EventsOf),
     /// Stop a run, or every open one.
     Cancel(Cancel),
+    /// Make streams, keyspace and tables of a node's configuration, or bring them up to date. Safe to run again.
+    Migrate {
+        /// The configuration file; without one, the defaults and the environment.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// What to do when the log has lost records.
     #[command(subcommand)]
     Epoch(epoch::Epoch),
@@ -303,6 +309,7 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::State(state) => ask::state(&client()?, output, state).await,
         Command::Events(events) => ask::events(&client()?, output, events).await,
         Command::Cancel(cancel) => ask::cancel(&client()?, output, cancel).await,
+        Command::Migrate { config } => node::migrate(output, config).await,
         Command::Epoch(epoch) => epoch::epoch(output, epoch),
         Command::Parked => ask::parked(&client()?, output).await,
         Command::Unpark { session } => ask::unpark(&client()?, &session).await,

@@ -1,11 +1,13 @@
 //! `dev` and `serve`: a node in this process.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Dev, Serve};
+use super::{Dev, Output, Serve};
+use crate::backend::{self, Migrated};
 use crate::config::{Config, LogFormat, SAMPLE};
 use crate::node::Node;
 
@@ -27,6 +29,20 @@ pub(super) async fn serve(serve: Serve) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     run(Config::load(serve.config.as_deref())?).await
+}
+
+pub(super) async fn migrate(output: Output, config: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let config = Config::load(config.as_deref())?;
+    config.check()?;
+    start_log(config.node.log_format);
+    match backend::migrate(&config).await? {
+        Some(migrated) => output.line(&migrated, || {
+            let Migrated { streams_created, streams_updated, schema_from, schema_to } = migrated;
+            format!("streams  {streams_created} made, {streams_updated} updated\nschema   {schema_from} -> {schema_to}")
+        })?,
+        None => eprintln!("fanfold: log and store are embedded: there is nothing to migrate"),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,8 @@
 //! A client's command: who may, which ids it lacks, what became of it.
 
-use fanfold_fold::{Command, CommandId, Offset, SessionKey, Settled, Verdict};
+use std::time::Duration;
+
+use fanfold_fold::{Command, CommandId, Offset, RunId, SessionKey, Settled, Verdict};
 use fanfold_session::Receipt;
 use fanfold_wire::convert::id;
 use fanfold_wire::v1::command::Action as Wire;
@@ -10,6 +12,10 @@ use super::{Edge, Failure, least};
 use crate::auth::{Action, Caller};
 use crate::clock;
 use crate::run::budget::OverBudget;
+use crate::run::hook::Hooks;
+
+/// How long a request for a run waits until the list of sessions tells of it.
+const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Ids as the client gave them or as they were minted.
 #[derive(Default)]
@@ -31,7 +37,8 @@ impl Edge {
             given => id(given, "id")?,
         };
         let minted = mint(&mut action, &command_id);
-        if let Some(interrupt) = requested_run(&action)
+        let requested = requested_run(&action);
+        if let Some(interrupt) = requested
             && let Err(over) = self.may_run(&key, interrupt).await?
             && !self.has_run(&key, &minted.run).await?
         {
@@ -41,7 +48,17 @@ impl Edge {
         let at_least = least(&key, command.at_least.as_deref())?.max(if_last.unwrap_or(Offset::NONE));
         let by = (!caller.subject.is_empty()).then(|| caller.subject.to_string());
         let command = Command { id: command_id.clone(), at_ms: clock::now_ms(), by, action: action.try_into()? };
+        let expected = match requested {
+            Some(_) => self.expect_end(&key, &minted.run).await?,
+            None => None,
+        };
         let receipt = self.sessions.submit(&key, command, if_last, at_least).await?;
+        match (requested, expected) {
+            // A restart finds open runs by their sessions' rows; who was told that it is asked for must not wait for ever (I8).
+            (Some(_), _) if receipt.verdict == Verdict::Applied => self.settle(&key, receipt.offset).await,
+            (_, Some((hooks, run))) => hooks.look_at(run),
+            (_, None) => {}
+        }
         Ok(told(&command_id, key.session.as_str(), &receipt, minted))
     }
 }
@@ -57,6 +74,22 @@ impl Edge {
         // Those that are open are cancelled, where that is asked for.
         let open = if interrupt { 0 } else { looked.view.open_runs().count() };
         Ok(self.budget.session_allows(open, looked.tokens))
+    }
+
+    /// Waits until the list of sessions tells of an open run. A store that is away holds nobody up for long: it is told later.
+    async fn settle(&self, key: &SessionKey, upto: Offset) {
+        match tokio::time::timeout(SETTLE_WITHIN, self.sessions.settle(key, upto)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => tracing::warn!(session = %key, "a requested run is not in the list of sessions yet"),
+        }
+    }
+
+    /// Before a run is requested: its end will be told, where somebody wants to know.
+    async fn expect_end(&self, session: &SessionKey, run: &str) -> Result<Option<(&Hooks, (SessionKey, RunId))>, Failure> {
+        let Some(hooks) = &self.hooks else { return Ok(None) };
+        let key = (session.clone(), id(run, "run")?);
+        hooks.expect(&key).await?;
+        Ok(Some((hooks, key)))
     }
 
     /// Whether the run was requested before: a repetition asks what became of the first.

@@ -25,6 +25,7 @@ use crate::config::LimitConfig;
 use crate::run::budget::Budget;
 use crate::run::desk::Desk;
 use crate::run::graves::Graves;
+use crate::run::hook::Hooks;
 
 pub(crate) use attempt::{Attempt, over};
 pub use failure::Failure;
@@ -47,6 +48,8 @@ pub struct Edge {
     pub graves: Arc<Graves>,
     /// How many runs and tokens there may be.
     pub budget: Arc<Budget>,
+    /// Whom to tell when a run has ended.
+    pub hooks: Option<Hooks>,
     /// What sessions there are.
     pub index: Arc<dyn SessionIndex>,
     /// What must not be loaded.

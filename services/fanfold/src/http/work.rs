@@ -70,7 +70,7 @@ pub(super) async fn output(
     let start = v1::AppendStart { session, run, attempt: ask.attempt, worker: ask.worker, model: ask.model };
     let (attempt, started) = Attempt::start(edge, &caller, start).await?;
     let mut writing = Writing {
-        attempt,
+        attempt: Arc::new(attempt),
         next_seq: ask.seq.unwrap_or(started.seq + 1),
         last: Reply::Ack(v1::AppendAck { seq: started.seq, cursor: started.cursor }),
         rest: BytesMut::new(),
@@ -90,7 +90,7 @@ pub(super) async fn output(
 
 /// An attempt as its lines come in.
 struct Writing {
-    attempt: Attempt,
+    attempt: Arc<Attempt>,
     next_seq: u64,
     /// The last acknowledgement.
     last: Reply,
@@ -104,11 +104,13 @@ struct Writing {
 impl Writing {
     /// Appends line after line until the body or the attempt is over. The answer is the last verdict.
     async fn read(&mut self, body: Body) -> Result<Reply, Failure> {
+        let attempt = Arc::clone(&self.attempt);
+        let mut ending = std::pin::pin!(attempt.over());
         let mut chunks = body.into_data_stream();
         loop {
             let chunk = tokio::select! {
                 biased;
-                run = self.attempt.over() => {
+                run = &mut ending => {
                     return Ok(run.map_or_else(|| self.last.clone(), |run| over(&run)));
                 }
                 chunk = chunks.next() => chunk,

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::book::{Book, Key, News, Patience};
 use super::budget::Budget;
 use super::graves::Graves;
+use super::hook::Hooks;
 use crate::clock;
 
 /// How often overdue runs are looked for, at most and at least; a quarter of the silence that is borne lies between.
@@ -33,13 +34,20 @@ pub struct Keeper {
     queue: Arc<dyn RunQueue>,
     graves: Arc<Graves>,
     budget: Arc<Budget>,
+    hooks: Option<Hooks>,
     patience: Patience,
 }
 
 impl Keeper {
-    /// Offers runs to this queue, and tells the budget what they cost.
-    pub fn new(queue: Arc<dyn RunQueue>, graves: Arc<Graves>, budget: Arc<Budget>, patience: Patience) -> Arc<Self> {
-        Arc::new(Self { book: Mutex::new(Book::new(patience)), news: Notify::new(), queue, graves, budget, patience })
+    /// Offers runs to this queue, tells the budget what they cost, and the hooks when they end.
+    pub fn new(
+        queue: Arc<dyn RunQueue>,
+        graves: Arc<Graves>,
+        budget: Arc<Budget>,
+        hooks: Option<Hooks>,
+        patience: Patience,
+    ) -> Arc<Self> {
+        Arc::new(Self { book: Mutex::new(Book::new(patience)), news: Notify::new(), queue, graves, budget, hooks, patience })
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -94,7 +102,12 @@ impl Keeper {
             },
             News::Extend(key, lease, left) => unless_lost(self.queue.extend(lease, left).await, || self.book().lost(&key, lease)),
             News::GiveBack(lease, delay) => unless_lost(self.queue.give_back(lease, delay).await, || ()),
-            News::End(key, lease, failed) => self.end(&key, lease, failed).await,
+            News::End(key, lease, failed) => {
+                if let Some(hooks) = &self.hooks {
+                    hooks.look_at(key.clone());
+                }
+                self.end(&key, lease, failed).await
+            }
         };
         if let Err(error) = told {
             tracing::warn!(error = &*error as &dyn std::error::Error, "the run queue can't be told");

@@ -6,6 +6,7 @@ mod book;
 pub mod budget;
 pub mod desk;
 pub mod graves;
+pub mod hook;
 pub mod keeper;
 pub mod local;
 pub mod model;

@@ -14,6 +14,7 @@ use fanfold_client::{Client, ClientConfig, Follow, FollowOptions, Start, Transpo
 use fanfold_fold::{Part, RunStatus, View};
 use fanfold_wire::v1;
 use fanfold_wire::v1::command::Action;
+use rand::Rng as _;
 
 /// How long anything may take.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -178,6 +179,28 @@ pub fn recordings(test: &str) -> Option<PathBuf> {
     }
     not_run(&format!("{test}: there is no folder of recordings; name one in FANFOLD_TEST_STREAMS"));
     None
+}
+
+/// What `cargo xtask test` says of a server. Without it the test isn't run, which is told at the end; in CI it is there.
+pub fn told(name: &str, test: &str) -> Option<String> {
+    if let Ok(value) = std::env::var(name) {
+        return Some(value);
+    }
+    missing(&format!("{test}: {name} is not set"));
+    None
+}
+
+/// Of a test's random choices, printed to replay it.
+pub fn seed() -> u64 {
+    let seed = std::env::var("FANFOLD_SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
+    eprintln!("FANFOLD_SEED={seed}");
+    seed
+}
+
+/// Something that a test needs isn't there. In CI everything runs.
+pub fn missing(what: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{what}");
+    not_run(what);
 }
 
 fn not_run(what: &str) {

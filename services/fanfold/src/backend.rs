@@ -1,0 +1,101 @@
+//! What a node stands on: embedded log and store for one, JetStream and CQL for many.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fanfold_fold::{Epoch, Offset};
+use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, JetStreamLog};
+use fanfold_store::{Archive, EmbeddedStore, Eraser, LogEpoch, Notes, Parking, ScyllaStore, SessionIndex, SnapshotStore};
+
+use crate::clock;
+use crate::config::{Config, LogBackend};
+
+/// All the ports of one store.
+pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes {}
+
+impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes> Store for T {}
+
+/// Log and store, open and sound.
+pub struct Backend {
+    /// The log of every session.
+    pub log: Arc<dyn EventLog>,
+    /// Everything else that lasts.
+    pub store: Arc<dyn Store>,
+}
+
+impl Backend {
+    /// Opens what the configuration names. Makes nothing that [`migrate`] makes.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        match config.log.backend {
+            LogBackend::Embedded => embedded(config),
+            LogBackend::Jetstream => shared(config).await,
+        }
+    }
+}
+
+fn embedded(config: &Config) -> anyhow::Result<Backend> {
+    let data = &config.node.data;
+    let log = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
+    let log = EmbeddedLog::open(log, Arc::new(clock::now_ms)).context("the log does not open")?;
+    let store = EmbeddedStore::open(data.join("store")).context("the store does not open")?;
+    Ok(Backend { log: Arc::new(log), store: Arc::new(store) })
+}
+
+async fn shared(config: &Config) -> anyhow::Result<Backend> {
+    let log = JetStreamLog::open(&config.log.jetstream).await.context("the log does not open")?;
+    let store = ScyllaStore::open(&config.store.scylla).await.context("the store does not open")?;
+    for (shard, epoch) in (0..).zip(log.epochs()) {
+        let known = store.epochs(shard).await.context("the store can't be asked for epochs")?;
+        // A log put back from a backup, or another one's store: its offsets would mean something else.
+        let newest = known.first().map(|known| known.epoch);
+        anyhow::ensure!(
+            newest == Some(epoch),
+            "shard {shard} of the log has epoch {epoch}, the store knows {}: run `fanfold migrate` for a new deployment, \
+             `fanfold epoch new` after a restore",
+            newest.map_or("none".to_owned(), |newest| newest.to_string())
+        );
+    }
+    Ok(Backend { log: Arc::new(log), store: Arc::new(store) })
+}
+
+/// What [`migrate`] found and did.
+#[derive(Debug, serde::Serialize)]
+pub struct Migrated {
+    /// Streams made.
+    pub streams_created: u32,
+    /// Streams brought up to date.
+    pub streams_updated: u32,
+    /// The store's schema before; 0 where there was none.
+    pub schema_from: i32,
+    /// The store's schema now.
+    pub schema_to: i32,
+}
+
+/// Makes streams, keyspace and tables, or brings them up to date. Safe twice, and by several nodes at once.
+/// `None`: the embedded side needs none of it.
+pub async fn migrate(config: &Config) -> anyhow::Result<Option<Migrated>> {
+    if config.log.backend == LogBackend::Embedded {
+        return Ok(None);
+    }
+    let schema = ScyllaStore::migrate(&config.store.scylla).await.context("the store is not migrated")?;
+    let streams = fanfold_log::migrate(&config.log.jetstream, Offset::NONE).await.context("the log is not migrated")?;
+    let store = ScyllaStore::open(&config.store.scylla).await.context("the store does not open")?;
+    for (shard, epoch) in (0..).zip(streams.epochs) {
+        note_first(&store, shard, epoch).await?;
+    }
+    Ok(Some(Migrated {
+        streams_created: streams.created,
+        streams_updated: streams.updated,
+        schema_from: schema.from,
+        schema_to: schema.to,
+    }))
+}
+
+/// Tells a store that knows no epoch of the shard which one it has. Where it knows one, only `epoch new` begins another.
+async fn note_first(store: &ScyllaStore, shard: u32, epoch: Epoch) -> anyhow::Result<()> {
+    if !store.epochs(shard).await.context("the store can't be asked for epochs")?.is_empty() {
+        return Ok(());
+    }
+    let first = LogEpoch { shard, epoch, first: Offset(1), begun_at_ms: clock::now_ms() };
+    store.put_epoch(&first).await.context("the store doesn't take the log's epoch")
+}

@@ -1,0 +1,297 @@
+//! Tells an application when a run has ended: a signed request, at least once, also across restarts.
+//!
+//! Before a run is requested it is noted, durably; the note goes when the application has answered. So whatever happens in between, the
+//! next start finds the note, asks the log how the run ended, and tells it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use fanfold_fold::{Cursor, Offset, Run};
+use fanfold_session::Sessions;
+use fanfold_store::{NoteKind, Notes, StoreError};
+use fanfold_wire::v1;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use hmac::{Hmac, Mac as _};
+use tokio::sync::mpsc;
+
+use super::book::Key;
+use super::graves::{key, name};
+use crate::clock;
+use crate::config::HookConfig;
+
+/// Ends that wait to be taken up. Of one more only the note tells, and it is found at the next look through them.
+const ENDED_MAX: usize = 10_000;
+
+/// Requests under way at a time.
+const REQUESTS_MAX: usize = 16;
+
+/// How long the application may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Before the second try; doubled with each, up to the other.
+const RETRY_AFTER_MIN_MS: u64 = 1_000;
+const RETRY_AFTER_MAX_MS: u64 = 300_000;
+
+/// How often all notes are looked through, and how many at a time.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+const PAGE: usize = 500;
+
+/// Messages that are looked at to find a run that has just ended. It is nearly always the newest.
+const WINDOW: usize = 64;
+
+/// Shortest secret.
+const SECRET_BYTES_MIN: usize = 32;
+
+/// Where ends of runs are noted and told. Cheap to clone.
+#[derive(Clone)]
+pub struct Hooks {
+    notes: Arc<dyn Notes>,
+    ended: mpsc::Sender<Key>,
+}
+
+impl Hooks {
+    /// Before the run is requested: its end will be told.
+    pub(crate) async fn expect(&self, key: &Key) -> Result<(), StoreError> {
+        self.notes.put_note(NoteKind::Hook, &name(key), Bytes::new()).await
+    }
+
+    /// The run has ended, or may never have been requested.
+    pub(crate) fn look_at(&self, key: Key) {
+        // Where there is no room, the note tells.
+        let _ = self.ended.try_send(key);
+    }
+}
+
+/// Tells of ends.
+pub struct Teller {
+    http: reqwest::Client,
+    config: HookConfig,
+    secret: Vec<u8>,
+    notes: Arc<dyn Notes>,
+    ended: mpsc::Receiver<Key>,
+}
+
+/// Two ends of one thing: for those who know of runs, and for who tells of them. `None` where nobody wants to know.
+pub fn open(config: &HookConfig, notes: Arc<dyn Notes>) -> anyhow::Result<Option<(Hooks, Teller)>> {
+    if config.url.is_empty() {
+        return Ok(None);
+    }
+    let secret = secret(&config.secret)?;
+    // A redirect would send a person's words where nobody said.
+    let http = reqwest::Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none()).build()?;
+    let (sender, ended) = mpsc::channel(ENDED_MAX);
+    let hooks = Hooks { notes: Arc::clone(&notes), ended: sender };
+    Ok(Some((hooks, Teller { http, config: config.clone(), secret, notes, ended })))
+}
+
+fn secret(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let secret = std::fs::read(path).with_context(|| format!("[hooks] secret {} can't be read", path.display()))?;
+    let secret = secret.trim_ascii_end().to_vec();
+    anyhow::ensure!(secret.len() >= SECRET_BYTES_MIN, "[hooks] secret has fewer than {SECRET_BYTES_MIN} bytes");
+    Ok(secret)
+}
+
+/// When to try again, and since when.
+#[derive(Debug, Clone, Copy)]
+struct Try {
+    tries: u32,
+    since_ms: u64,
+}
+
+/// What a try came to.
+enum Outcome {
+    /// Told, or nothing to tell.
+    Done,
+    /// It has not ended yet.
+    Open,
+    /// To be tried again.
+    Failed,
+}
+
+/// What is to be told, by when.
+#[derive(Default)]
+struct Due {
+    by_time: BTreeMap<(u64, Key), Try>,
+    /// Those above and those under way.
+    known: HashSet<Key>,
+}
+
+impl Due {
+    fn add(&mut self, key: Key, now_ms: u64) {
+        if self.known.insert(key.clone()) {
+            self.by_time.insert((now_ms, key), Try { tries: 0, since_ms: now_ms });
+        }
+    }
+
+    fn room(&self) -> usize {
+        ENDED_MAX.saturating_sub(self.known.len())
+    }
+}
+
+impl Teller {
+    /// Tells for as long as the node lives.
+    pub async fn tell(mut self, sessions: Sessions) {
+        let mut due = Due::default();
+        let mut telling = FuturesUnordered::new();
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            let now_ms = clock::now_ms();
+            let next = due.by_time.first_key_value().map(|((at_ms, _), _)| Duration::from_millis(at_ms.saturating_sub(now_ms)));
+            tokio::select! {
+                Some(key) = self.ended.recv(), if due.room() > 0 => due.add(key, now_ms),
+                Some((key, tried, outcome)) = telling.next() => self.told(&mut due, key, tried, outcome),
+                _ = look.tick() => self.look_through(&mut due).await,
+                () = tokio::time::sleep(next.unwrap_or_default()), if next.is_some() && telling.len() < REQUESTS_MAX => {
+                    if let Some(((_, key), tried)) = due.by_time.pop_first() {
+                        telling.push(Self::one(&self.http, &self.config, &self.secret, &*self.notes, &sessions, key, tried));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes up what the notes tell of. What has not ended is noticed when it does.
+    async fn look_through(&self, due: &mut Due) {
+        let mut after: Option<String> = None;
+        while due.room() > 0 {
+            let page = match self.notes.notes(NoteKind::Hook, after.as_deref(), PAGE.min(due.room())).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "hooks that are due can't be listed");
+                    return;
+                }
+            };
+            let Some((last, _)) = page.last() else { return };
+            after = Some(last.clone());
+            let now_ms = clock::now_ms();
+            page.iter().filter_map(|(name, _)| key(name)).for_each(|key| due.add(key, now_ms));
+        }
+    }
+
+    fn told(&self, due: &mut Due, key: Key, tried: Try, outcome: Outcome) {
+        match outcome {
+            Outcome::Done | Outcome::Open => {
+                due.known.remove(&key);
+            }
+            Outcome::Failed => {
+                let wait_ms = RETRY_AFTER_MIN_MS.saturating_mul(1 << tried.tries.min(16)).min(RETRY_AFTER_MAX_MS);
+                // Many that failed together are not tried together.
+                let wait_ms = wait_ms / 2 + wait_ms / 2 * u64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255;
+                due.by_time.insert((clock::now_ms() + wait_ms, key), Try { tries: tried.tries + 1, ..tried });
+            }
+        }
+    }
+
+    /// One try.
+    async fn one(
+        http: &reqwest::Client,
+        config: &HookConfig,
+        secret: &[u8],
+        notes: &dyn Notes,
+        sessions: &Sessions,
+        key: Key,
+        tried: Try,
+    ) -> (Key, Try, Outcome) {
+        let (run, cursor) = match ended(sessions, &key).await {
+            Ok(Some((run, cursor))) if run.status.is_final() => (run, cursor),
+            Ok(Some(_)) => return (key, tried, Outcome::Open),
+            // It was never requested.
+            Ok(None) => return forget(notes, key, tried).await,
+            Err(error) => {
+                tracing::warn!(session = %key.0, error = &error as &dyn std::error::Error, "a run's end can't be looked at");
+                return (key, tried, Outcome::Failed);
+            }
+        };
+        let watched = config.unwatched_only && tried.tries == 0 && sessions.readers(&key.0) > 0;
+        if watched {
+            return forget(notes, key, tried).await;
+        }
+        let answered = post(http, config, secret, &key, &run, cursor).await;
+        let label = if answered.is_ok() { "told" } else { "failed" };
+        metrics::counter!("fanfold_hooks_total", "outcome" => label).increment(1);
+        match answered {
+            Ok(()) => forget(notes, key, tried).await,
+            Err(error) if clock::now_ms() >= tried.since_ms.saturating_add(config.give_up_ms) => {
+                tracing::error!(session = %key.0, run = %key.1, %error, "a run's end was never told");
+                metrics::counter!("fanfold_hooks_total", "outcome" => "given_up").increment(1);
+                forget(notes, key, tried).await
+            }
+            Err(error) => {
+                tracing::debug!(session = %key.0, run = %key.1, %error, "a run's end is told again");
+                (key, tried, Outcome::Failed)
+            }
+        }
+    }
+}
+
+/// The run as it is now, and where that was read.
+async fn ended(sessions: &Sessions, (session, run): &Key) -> Result<Option<(Run, Cursor)>, fanfold_session::HostError> {
+    for window in [WINDOW, usize::MAX] {
+        let looked = sessions.look(session, Offset::NONE, window).await?;
+        if let Some(run) = looked.view.run(run) {
+            return Ok(Some((run.clone(), looked.cursor)));
+        }
+    }
+    Ok(None)
+}
+
+async fn forget(notes: &dyn Notes, key: Key, tried: Try) -> (Key, Try, Outcome) {
+    match notes.remove_note(NoteKind::Hook, &name(&key)).await {
+        Ok(()) => (key, tried, Outcome::Done),
+        // Told again: at least once.
+        Err(_) => (key, tried, Outcome::Failed),
+    }
+}
+
+async fn post(
+    http: &reqwest::Client,
+    config: &HookConfig,
+    secret: &[u8],
+    (session, id): &Key,
+    run: &Run,
+    cursor: Cursor,
+) -> anyhow::Result<()> {
+    let body = serde_json::json!({
+        "type": "run_ended",
+        "tenant": session.tenant.as_str(),
+        "session": session.session.as_str(),
+        "run": v1::Run::from(run),
+        "cursor": cursor.to_string(),
+    });
+    let body = serde_json::to_vec(&body)?;
+    let at_s = clock::now_s();
+    let request = http
+        .post(&config.url)
+        .header("content-type", "application/json")
+        .header("fanfold-delivery", id.as_str())
+        .header("fanfold-signature", format!("t={at_s},v1={}", signature(secret, at_s, &body)?))
+        .body(body);
+    request.send().await?.error_for_status()?;
+    Ok(())
+}
+
+/// HMAC-SHA256 of the time and the body with a full stop between, in hexadecimal digits. With the time in it, an old request can't be
+/// passed off as a new one.
+fn signature(secret: &[u8], at_s: u64, body: &[u8]) -> anyhow::Result<String> {
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret).context("the secret can't be used")?;
+    mac.update(format!("{at_s}.").as_bytes());
+    mac.update(body);
+    Ok(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_what_others_compute() {
+        // echo -n '1700000000.{}' | openssl dgst -sha256 -hmac key
+        let expected = "9d713ed406bb7076d4123f0dc2c39d2df5c654ed4b0cd56b52c8b4c940bd63ae";
+        assert_eq!(signature(b"key", 1_700_000_000, b"{}").unwrap(), expected);
+    }
+}
