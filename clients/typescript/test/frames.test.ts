@@ -197,6 +197,14 @@ test("close codes say whether to come back", async (context) => {
   }
 });
 
+test("a node that goes away names the least time to stay away", async (context) => {
+  const { script, fanfold, session } = await following(context);
+  script.say({ draining: { reconnect_after_ms: 60_000 } });
+  const { phase, error, retryAtMs } = fanfold.connection;
+  assert.deepEqual([phase, error?.code, session.phase], ["waiting", "draining", "lost"]);
+  assert.ok(retryAtMs! > Date.now() + 59_000, "the jitter comes on top");
+});
+
 test("a command that failed for now is sent again with its id, one that was refused isn't", async (context) => {
   const { script, session } = await following(context);
   const sent = session.send("x", { id: "mine" });

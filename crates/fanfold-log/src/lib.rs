@@ -7,7 +7,7 @@
 //! # Contract
 //!
 //! [`EventLog`] is the port, and `conformance` (feature `conformance`) the suite that every log passes. [`EmbeddedLog`] is the log of
-//! one node, in a local directory.
+//! one node, in a local directory; `JetStreamLog` (feature `jetstream`) that of many, on NATS servers.
 //!
 //! # Invariants
 //!
@@ -51,7 +51,7 @@
 pub mod conformance;
 mod embedded;
 #[cfg(feature = "jetstream")]
-mod jetstream;
+pub mod jetstream;
 mod metric;
 mod port;
 mod tail;
@@ -60,9 +60,7 @@ pub use embedded::{
     APPEND_ID_BYTES_MAX, AcceptedLoss, EmbeddedLog, EmbeddedLogConfig, LOSS_SESSIONS_MAX, Loss, LostRange, OpenError,
 };
 #[cfg(feature = "jetstream")]
-pub use jetstream::{
-    IdentityError, JetStreamLog, JetStreamLogConfig, MigrateError, Migrated, OpenError as JetStreamOpenError, migrate, new_epoch,
-};
+pub use jetstream::{JetStreamLog, JetStreamLogConfig};
 pub use metric::describe_metrics;
 pub use port::{AppendError, EventLog, Expect, Page, ReadError, StoredRecord};
 pub use tail::{TAIL_BYTES_MAX, TAIL_RECORDS_MAX, Tail, TailItem, TailSender, Wake};

@@ -10,10 +10,8 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::stream::{Config, Info};
 use bytes::Bytes;
 use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
-use fanfold_log::{
-    AppendError, EventLog, Expect, IdentityError, JetStreamLog, JetStreamLogConfig, JetStreamOpenError, MigrateError, ReadError,
-    TailItem, migrate, new_epoch,
-};
+use fanfold_log::jetstream::{IdentityError, MigrateError, OpenError, migrate, new_epoch};
+use fanfold_log::{AppendError, EventLog, Expect, JetStreamLog, JetStreamLogConfig, ReadError, TailItem};
 use fanfold_nats::Nats;
 use fanfold_nats::testing::{LIMITS, Server};
 use serde_json::{Value, json};
@@ -62,13 +60,13 @@ async fn migrating_again_changes_nothing_and_two_at_once_agree() {
 async fn another_number_of_shards_is_refused() {
     let Some((config, _server)) = one_shard("a wrong number of shards") else { return };
     let unmade = JetStreamLog::open(&config).await;
-    assert!(matches!(unmade, Err(JetStreamOpenError::Missing { .. })), "{unmade:?}");
+    assert!(matches!(unmade, Err(OpenError::Missing { .. })), "{unmade:?}");
     migrate(&config, Offset::NONE).await.unwrap();
     let other = JetStreamLogConfig { shards: 3, ..config.clone() };
     let refused = migrate(&other, Offset::NONE).await;
     assert!(matches!(refused, Err(MigrateError::Identity(IdentityError::Shards { found: 1, configured: 3 }))), "{refused:?}");
     let refused = JetStreamLog::open(&other).await;
-    assert!(matches!(refused, Err(JetStreamOpenError::Identity(IdentityError::Shards { .. }))), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Identity(IdentityError::Shards { .. }))), "{refused:?}");
     // Nor is a stream taken over that somebody else made.
     let foreign = JetStreamLogConfig { prefix: format!("{}x", config.prefix), ..config.clone() };
     let name = format!("{}-log-0", foreign.prefix);

@@ -7,12 +7,13 @@
 //! # Contract
 //!
 //! [`RunQueue`] is the port, and `conformance` (feature `conformance`) the suite that every queue passes. [`EmbeddedRunQueue`] is the
-//! queue of one node, in memory: at start it is offered every run that the log has open.
+//! queue of one node, in memory: at start it is offered every run that the log has open. `JetStreamRunQueue` (feature `jetstream`) is
+//! that of many.
 //!
 //! # Invariants
 //!
 //! - **I4 no locks**: a lease saves work and guards nothing. Two workers may have one run; the fold fences the earlier attempt.
-//! - **I5 bounded**: so many hints, leased and buried ones included; one more is [`OfferError::Full`].
+//! - **I5 bounded**: so many hints, leased ones included; one more is [`OfferError::Full`]. So many buried runs; the first of them goes.
 //! - **I8 every run ends**: a hint goes round until somebody says `done`, which is said when the end is in the log. There is no largest
 //!   number of deliveries: how often a run may be tried is the fold's to say.
 //!
@@ -48,10 +49,14 @@
 #[allow(clippy::unwrap_used, reason = "a check that panics is a check that fails")]
 pub mod conformance;
 mod embedded;
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 mod metric;
 mod port;
 
 pub use embedded::{EmbeddedRunQueue, EmbeddedRunQueueConfig};
+#[cfg(feature = "jetstream")]
+pub use jetstream::{JetStreamRunQueue, JetStreamRunQueueConfig};
 pub use metric::describe_metrics;
 pub use port::{
     Clock, DeadLetter, Depth, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, Place, QueueError, REASON_BYTES_MAX,

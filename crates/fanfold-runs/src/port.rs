@@ -54,7 +54,7 @@ pub enum Offered {
 /// Where a hint is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// To be had, as soon as nothing of its session is before it.
+    /// To be had, as soon as nothing of its session is before it. Where a queue has several nodes: or held by another one.
     Waiting,
     /// Not to be had before this time, in milliseconds since 1970; and nothing of its session behind it.
     Delayed {
@@ -77,7 +77,7 @@ pub struct Listed {
     pub hint: Hint,
     /// Where it is.
     pub place: Place,
-    /// How often it was handed out.
+    /// How often it was handed out, as far as this node knows.
     pub deliveries: u32,
 }
 
@@ -94,7 +94,8 @@ pub struct DeadLetter {
     pub buried_at_ms: u64,
 }
 
-/// How many hints there are of each kind.
+/// How many hints there are of each kind. Where a queue has several nodes, each knows what itself holds or has delayed; what the
+/// others do counts as waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
     /// Neither delayed nor leased nor buried.
@@ -140,6 +141,11 @@ pub enum QueueError {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A reason as it is kept, cut between characters.
+pub(crate) fn shortened(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
+}
+
 /// What time it is for a queue.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since 1970.
@@ -167,6 +173,8 @@ impl<F: Fn() -> u64 + Send + Sync + 'static> Clock for F {
 /// - Of one session at most one hint is leased at a time, in the order of offers. One that is held back holds back those behind it.
 /// - Tenants hash into a fixed number of buckets, and buckets are served in turn: one that offers much waits for itself.
 /// - `done` is said when the run's terminal event is in the log, and not before.
+/// - I5: hints have a limit, and so have buried runs, of which the one buried first is forgotten: nobody who looks after them must
+///   not keep new runs from being offered.
 #[async_trait::async_trait]
 pub trait RunQueue: Send + Sync + 'static {
     /// Takes in a hint, unless the run is known.
@@ -204,6 +212,7 @@ pub trait RunQueue: Send + Sync + 'static {
     async fn dead_letters(&self, after: Option<(&SessionKey, &RunId)>, letters_max: usize)
     -> Result<Vec<DeadLetter>, QueueError>;
 
-    /// Has a buried run tried again, behind its session's other runs, as if it had just been offered. Says whether it was buried.
+    /// Has a buried run tried again, behind its session's other runs, as if it had just been offered. Says whether it was buried. In a
+    /// full queue it stays buried: `Unavailable`, for the reason of an offer.
     async fn redrive(&self, session: &SessionKey, run: &RunId) -> Result<bool, QueueError>;
 }

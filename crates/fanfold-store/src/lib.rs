@@ -64,11 +64,14 @@ pub use embedded::{EmbeddedStore, EmbeddedStoreConfig, OpenError};
 pub use metric::describe_metrics;
 pub use notes::{NOTE_BYTES_MAX, NoteKind, Notes};
 pub use port::{
-    Archive, Begun, Eraser, Erasure, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery, SessionRow, Snapshot,
-    SnapshotStore, StoreError,
+    Archive, Begun, Contents, Eraser, Erasure, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery,
+    SessionRow, Snapshot, SnapshotStore, StoreError,
 };
 #[cfg(feature = "scylla")]
-pub use scylla::{LogEpoch, Migrated, ScyllaCompression, ScyllaConfig, ScyllaConsistency, ScyllaError, ScyllaStore, ScyllaTls};
+pub use scylla::{
+    LogEpoch, Migrated, ScyllaCompression, ScyllaConfig, ScyllaConsistency, ScyllaError, ScyllaFinding, ScyllaReport,
+    ScyllaServer, ScyllaStore, ScyllaTls,
+};
 pub use stored::segment::SEGMENT_BYTES_MAX;
 
 /// Bytes of one snapshot's state. More is refused as [`StoreError::TooLarge`]: the session is then folded from an older one.

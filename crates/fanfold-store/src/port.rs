@@ -248,6 +248,34 @@ pub trait Parking: Send + Sync + 'static {
     async fn parked(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Parked>, StoreError>;
 }
 
+/// A snapshot that a store has, without its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptSnapshot {
+    /// The incarnation that `offset` belongs to.
+    pub epoch: Epoch,
+    /// The last offset the state includes.
+    pub offset: Offset,
+    /// The fold that made it.
+    pub fold: FoldVersion,
+}
+
+/// What a store has of a session, for tools: they look in without a node. The bytes are read by [`SnapshotStore::newest`] and
+/// [`Archive::records`].
+#[async_trait::async_trait]
+pub trait Contents: Send + Sync + 'static {
+    /// The newest snapshots, of whatever epoch and fold, by offset descending.
+    async fn snapshots(&self, session: &SessionKey, rows_max: usize) -> Result<Vec<KeptSnapshot>, StoreError>;
+
+    /// A page of the names of segments of all epochs, by (epoch, last, first), from after the given one on. Overlapping cuts stand
+    /// beside each other.
+    async fn segments(
+        &self,
+        session: &SessionKey,
+        after: Option<&SegmentKey>,
+        rows_max: usize,
+    ) -> Result<Vec<SegmentKey>, StoreError>;
+}
+
 /// Sessions whose history is to be nowhere.
 ///
 /// ```text

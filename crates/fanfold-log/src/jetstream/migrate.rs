@@ -215,7 +215,7 @@ async fn ensure(nats: &Nats, layout: &Layout, wanted: Config, migrated: &mut Mig
 }
 
 /// Whether something differs that the configuration decides.
-fn is_out_of_date(found: &Config, wanted: &Config) -> bool {
+pub(crate) fn is_out_of_date(found: &Config, wanted: &Config) -> bool {
     let decided = |config: &Config| {
         let republish = config.republish.as_ref();
         (

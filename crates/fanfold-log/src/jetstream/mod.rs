@@ -5,7 +5,7 @@
 //! What [`EventLog`] says, and:
 //!
 //! - I9: an append acknowledged by the stream's leader survives what the servers' configuration claims; with three replicas and
-//!   `sync_interval: always` that is the loss of any one server and of power everywhere.
+//!   `sync_interval: always` that is the loss of any one server and of power everywhere. [`inspect()`] says what is configured.
 //! - A session's shard is a hash of its name; the number of shards is fixed by the first [`migrate`].
 //! - One epoch for each shard, minted by [`migrate`] and changed by [`new_epoch`] only. Offsets grow over epochs.
 //! - Sessions of one shard are trimmed together.
@@ -32,6 +32,7 @@
 
 mod append;
 mod config;
+mod inspect;
 mod layout;
 mod log;
 mod migrate;
@@ -40,6 +41,8 @@ mod shard;
 mod tail;
 
 pub use config::JetStreamLogConfig;
+pub use inspect::{Finding, InspectError, Report, ServerReport, Severity, ShardReport, inspect};
+pub use layout::LayoutError;
 pub use log::{JetStreamLog, OpenError};
 pub use migrate::{IdentityError, MigrateError, Migrated, migrate, new_epoch};
 

@@ -17,7 +17,7 @@ pub fn config(nats: NatsOptions, replicas: usize) -> JetStreamLogConfig {
 }
 
 pub async fn log(config: &JetStreamLogConfig) -> Arc<dyn EventLog> {
-    fanfold_log::migrate(config, Offset::NONE).await.unwrap();
+    fanfold_log::jetstream::migrate(config, Offset::NONE).await.unwrap();
     Arc::new(JetStreamLog::open(config).await.unwrap())
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LONG, hint, nothing, offer, take};
+use super::{LETTERS_MAX, LONG, hint, nothing, offer, take};
 use crate::port::{Depth, Offered, Place, REASON_BYTES_MAX, RunQueue};
 
 /// With its reason; the session goes on without it.
@@ -23,6 +23,23 @@ pub async fn a_buried_run_is_kept_for_operators(queue: Arc<dyn RunQueue>) {
     assert!(letters[1].reason.len() <= REASON_BYTES_MAX, "I5 bounded: {} bytes", letters[1].reason.len());
     assert_eq!(queue.depth().await.unwrap(), Depth { dead: 2, ..Depth::default() });
     assert_eq!(queue.list(None, 9).await.unwrap(), []);
+}
+
+/// I5: the one buried first goes, and its run can be offered again.
+pub async fn buried_runs_have_a_limit(queue: Arc<dyn RunQueue>) {
+    let mut hints = Vec::new();
+    for number in 0..=LETTERS_MAX {
+        let hint = hint("t", "s", &format!("r{number}"));
+        offer(&*queue, &hint).await;
+        let lease = take(&*queue, LONG).await;
+        queue.bury(lease.id, "why").await.unwrap();
+        hints.push(hint);
+    }
+    let letters = queue.dead_letters(None, 2 * LETTERS_MAX).await.unwrap();
+    assert_eq!(letters.len(), LETTERS_MAX);
+    assert!(letters.iter().all(|letter| letter.hint != hints[0]), "the first one is gone");
+    assert!(!queue.redrive(&hints[0].session, &hints[0].run).await.unwrap());
+    offer(&*queue, &hints[0]).await;
 }
 
 /// As if it were new, behind the others.

@@ -11,8 +11,9 @@ use crate::port::{DeadLetter, Depth, Hint, Lease, LeaseId, Listed, Offered, Plac
 #[derive(Debug)]
 pub(crate) struct Lines {
     hints_max: usize,
+    letters_max: usize,
     lines: BTreeMap<SessionKey, Line>,
-    /// Runs in lines and graves.
+    /// Runs in lines.
     open: usize,
     dead: BTreeMap<(SessionKey, RunId), DeadLetter>,
     /// Sessions whose first hint is to be had, by their tenant's bucket.
@@ -57,9 +58,10 @@ pub(crate) struct Full;
 pub(crate) struct Lost;
 
 impl Lines {
-    pub(crate) fn new(hints_max: usize, buckets: usize) -> Self {
+    pub(crate) fn new(hints_max: usize, letters_max: usize, buckets: usize) -> Self {
         Self {
             hints_max,
+            letters_max,
             lines: BTreeMap::new(),
             open: 0,
             dead: BTreeMap::new(),
@@ -77,7 +79,7 @@ impl Lines {
         {
             return Ok(Offered::Known);
         }
-        if self.open + self.dead.len() >= self.hints_max {
+        if self.open >= self.hints_max {
             return Err(Full);
         }
         self.push(hint.clone(), now_ms);
@@ -183,7 +185,16 @@ impl Lines {
         let Waiting { hint, deliveries } = self.remove(id, now_ms)?;
         let key = (hint.session.clone(), hint.run.clone());
         self.dead.insert(key, DeadLetter { hint, reason, deliveries, buried_at_ms: now_ms });
+        self.forget_first();
         Ok(())
+    }
+
+    /// I5: of more letters than there may be, the one buried first.
+    fn forget_first(&mut self) {
+        if self.dead.len() > self.letters_max {
+            let first = self.dead.iter().min_by_key(|(_, letter)| letter.buried_at_ms).map(|(key, _)| key.clone());
+            first.and_then(|key| self.dead.remove(&key));
+        }
     }
 
     /// Takes out a hint that nobody has, or buries it. Says whether it was there.
@@ -203,6 +214,7 @@ impl Lines {
         if let Some(reason) = reason {
             let key = (session.clone(), run.clone());
             self.dead.insert(key, DeadLetter { hint, reason, deliveries, buried_at_ms: now_ms });
+            self.forget_first();
         }
         true
     }
@@ -221,10 +233,14 @@ impl Lines {
         }
     }
 
-    pub(crate) fn redrive(&mut self, session: &SessionKey, run: &RunId, now_ms: u64) -> bool {
-        let Some(letter) = self.dead.remove(&(session.clone(), run.clone())) else { return false };
+    pub(crate) fn redrive(&mut self, session: &SessionKey, run: &RunId, now_ms: u64) -> Result<bool, Full> {
+        let key = (session.clone(), run.clone());
+        if self.dead.contains_key(&key) && self.open >= self.hints_max {
+            return Err(Full);
+        }
+        let Some(letter) = self.dead.remove(&key) else { return Ok(false) };
         self.push(Hint { not_before_ms: None, ..letter.hint }, now_ms);
-        true
+        Ok(true)
     }
 
     /// Takes the leased hint out of its line, whose next one moves up.

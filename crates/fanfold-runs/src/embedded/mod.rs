@@ -15,22 +15,23 @@ use lines::{Full, Lines, Lost};
 
 use crate::metric;
 use crate::port::{
-    Clock, DeadLetter, Depth, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, QueueError, REASON_BYTES_MAX,
-    RunQueue,
+    Clock, DeadLetter, Depth, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, QueueError, RunQueue, shortened,
 };
 
 /// What bounds an embedded queue.
 #[derive(Debug, Clone)]
 pub struct EmbeddedRunQueueConfig {
-    /// Hints at most, leased and buried ones included. One more is refused as [`OfferError::Full`].
+    /// Hints at most, leased ones included. One more is refused as [`OfferError::Full`].
     pub hints_max: usize,
+    /// Buried runs at most. For one more the one that was buried first is forgotten.
+    pub letters_max: usize,
     /// How many buckets tenants hash into. A bucket's tenants share its turn.
     pub buckets: usize,
 }
 
 impl Default for EmbeddedRunQueueConfig {
     fn default() -> Self {
-        Self { hints_max: 100_000, buckets: 16 }
+        Self { hints_max: 100_000, letters_max: 10_000, buckets: 16 }
     }
 }
 
@@ -46,7 +47,7 @@ pub struct EmbeddedRunQueue {
 impl EmbeddedRunQueue {
     /// An empty queue.
     pub fn new(config: EmbeddedRunQueueConfig, clock: Arc<dyn Clock>) -> Self {
-        let lines = Mutex::new(Lines::new(config.hints_max, config.buckets));
+        let lines = Mutex::new(Lines::new(config.hints_max, config.letters_max, config.buckets));
         Self { lines, hints_max: config.hints_max, clock, changed: Notify::new() }
     }
 
@@ -87,11 +88,6 @@ impl From<Lost> for LeaseError {
     fn from(_: Lost) -> Self {
         Self::Lost
     }
-}
-
-/// Cut between characters.
-fn shortened(reason: &str) -> String {
-    reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
 }
 
 #[async_trait::async_trait]
@@ -174,7 +170,8 @@ impl RunQueue for EmbeddedRunQueue {
     }
 
     async fn redrive(&self, session: &SessionKey, run: &RunId) -> Result<bool, QueueError> {
-        Ok(self.change(|lines, now_ms| lines.redrive(session, run, now_ms)))
+        let redriven = self.change(|lines, now_ms| lines.redrive(session, run, now_ms));
+        redriven.map_err(|Full| QueueError::Unavailable(Box::new(OfferError::Full { limit: self.hints_max })))
     }
 }
 

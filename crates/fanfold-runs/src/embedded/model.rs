@@ -60,8 +60,8 @@ impl Model {
         self.leases.iter().filter(|(_, until_ms)| *until_ms > self.now_ms).map(|(lease, _)| lease)
     }
 
-    fn count(&self) -> usize {
-        self.order.values().map(Vec::len).sum::<usize>() + self.dead.len()
+    fn open(&self) -> usize {
+        self.order.values().map(Vec::len).sum::<usize>()
     }
 
     fn end(&mut self, nth: usize) -> Option<(Lease, bool)> {
@@ -81,7 +81,7 @@ impl Model {
                 let (key, run) = (session(number), run(id));
                 let known = self.order.get(&key).is_some_and(|runs| runs.contains(&run))
                     || self.dead.contains(&(key.clone(), run.clone()));
-                let room = self.count() < HINTS_MAX;
+                let room = self.open() < HINTS_MAX;
                 let hint = Hint { not_before_ms: delay.map(|delay| now_ms + delay), ..Hint::new(key.clone(), run.clone()) };
                 let offered = lines.offer(&hint, now_ms);
                 assert_eq!(offered.is_ok(), known || room, "I5 bounded");
@@ -143,9 +143,13 @@ impl Model {
             }
             Step::Redrive { session: number, run: id } => {
                 let (key, run) = (session(number), run(id));
-                let was_dead = self.dead.remove(&(key.clone(), run.clone()));
-                assert_eq!(lines.redrive(&key, &run, now_ms), was_dead);
-                if was_dead {
+                let buried = (key.clone(), run.clone());
+                let was_dead = self.dead.contains(&buried);
+                let redriven = lines.redrive(&key, &run, now_ms);
+                assert_eq!(redriven.is_err(), was_dead && self.open() >= HINTS_MAX, "I5 bounded");
+                assert_eq!(redriven.unwrap_or(true), was_dead);
+                if redriven == Ok(true) {
+                    self.dead.remove(&buried);
                     self.order.entry(key).or_default().push(run);
                 }
             }
@@ -154,7 +158,8 @@ impl Model {
 
     fn check(&self, lines: &Lines) {
         let depth = lines.depth();
-        assert_eq!(depth.waiting + depth.delayed + depth.leased + depth.dead, self.count());
+        assert_eq!(depth.waiting + depth.delayed + depth.leased, self.open());
+        assert_eq!(depth.dead, self.dead.len());
         let listed =
             lines.list(None, 100).into_iter().map(|listed| (listed.hint.session, listed.hint.run)).collect::<BTreeSet<_>>();
         let expected = self.order.iter().flat_map(|(key, runs)| runs.iter().map(move |run| (key.clone(), run.clone())));
@@ -167,7 +172,7 @@ impl Model {
 proptest! {
     #[test]
     fn lines_keep_their_promises(steps in proptest::collection::vec(step(), 1..120)) {
-        let (mut lines, mut model) = (Lines::new(HINTS_MAX, 3), Model::default());
+        let (mut lines, mut model) = (Lines::new(HINTS_MAX, 100, 3), Model::default());
         for step in steps {
             model.step(&mut lines, step);
             model.check(&lines);

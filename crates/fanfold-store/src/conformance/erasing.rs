@@ -46,7 +46,12 @@ async fn is_gone(store: &dyn Store, session: &SessionKey, epoch: Epoch) -> bool 
     let lists = [store.list(&query(None)).await.unwrap(), store.list(&query(Some("ann".into()))).await.unwrap()];
     let unfinished = store.unfinished(None, usize::MAX).await.unwrap();
     assert_eq!(store.row(session).await.unwrap(), Some(erasure(session).row()), "{session}");
-    snapshot.is_none() && records.is_empty() && lists.iter().all(Vec::is_empty) && !unfinished.contains(session)
+    let names = (store.snapshots(session, 9).await.unwrap(), store.segments(session, None, 9).await.unwrap());
+    names == (Vec::new(), Vec::new())
+        && snapshot.is_none()
+        && records.is_empty()
+        && lists.iter().all(Vec::is_empty)
+        && !unfinished.contains(session)
 }
 
 /// From the first call on, in every way of reading.

@@ -9,6 +9,7 @@
 //! ```
 
 mod archive;
+mod contents;
 mod erasing;
 mod index;
 mod notes;
@@ -18,9 +19,10 @@ mod snapshots;
 use fanfold_fold::{Epoch, SessionId, SessionKey, TenantId};
 
 use crate::notes::Notes;
-use crate::port::{Archive, Eraser, Parking, SessionIndex, SnapshotStore};
+use crate::port::{Archive, Contents, Eraser, Parking, SessionIndex, SnapshotStore};
 
 pub use archive::*;
+pub use contents::*;
 pub use erasing::*;
 pub use index::*;
 pub use notes::*;
@@ -28,16 +30,19 @@ pub use parking::*;
 pub use snapshots::*;
 
 /// All the ports of one store.
-pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes {}
+pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Contents + Eraser + Notes {}
 
-impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes> Store for T {}
+impl<T: SnapshotStore + Archive + SessionIndex + Parking + Contents + Eraser + Notes> Store for T {}
 
 /// One `#[tokio::test]` per check. `$open` is an async function that returns an `Arc` of a store and whatever must outlive it, or
-/// nothing where what the store needs isn't there, which it has reported.
+/// nothing where what the store needs isn't there, which it has reported. `conformance!(together store)` runs all checks at once, in
+/// one test that has a `&dyn Store` already.
 #[macro_export]
 macro_rules! conformance {
-    ($open:path) => {
-        $crate::conformance!($open:
+    (together $store:expr) => { $crate::conformance! { @all (@together $store) } };
+    ($open:path) => { $crate::conformance! { @all (@each $open) } };
+    (@all ($($how:tt)+)) => {
+        $crate::conformance! { $($how)+;
             a_snapshot_is_read_as_written,
             the_newest_snapshot_up_to_an_offset_is_found,
             a_snapshot_of_another_fold_or_epoch_is_absent,
@@ -69,11 +74,19 @@ macro_rules! conformance {
             an_erased_session_is_not_read,
             late_writers_do_not_bring_an_erased_session_back,
             erasures_are_listed_until_they_are_done,
+            snapshots_are_named,
+            segments_are_named,
             notes_are_kept_in_pages_of_their_kind,
             a_note_over_the_limit_is_refused,
-        );
+        }
     };
-    ($open:path: $($check:ident),+ $(,)?) => {
+    (@together $store:expr; $($check:ident),+ $(,)?) => {
+        tokio::join!($(async {
+            $crate::conformance::$check($store).await;
+            println!("{}: ok", stringify!($check));
+        }),+)
+    };
+    (@each $open:path; $($check:ident),+ $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $check() {

@@ -7,7 +7,7 @@ use crate::notes::{NOTE_BYTES_MAX, NoteKind};
 use crate::port::StoreError;
 
 /// Each kind has its own, by key.
-pub async fn notes_are_kept_in_pages_of_their_kind(store: &impl Store) {
+pub async fn notes_are_kept_in_pages_of_their_kind(store: &dyn Store) {
     let tenant = new_tenant();
     let key = |end: &str| format!("{tenant}/s/{end}");
     for end in ["a", "b", "c"] {
@@ -26,7 +26,7 @@ pub async fn notes_are_kept_in_pages_of_their_kind(store: &impl Store) {
 }
 
 /// A larger one is refused, and nothing of it kept.
-pub async fn a_note_over_the_limit_is_refused(store: &impl Store) {
+pub async fn a_note_over_the_limit_is_refused(store: &dyn Store) {
     let key = format!("{}/large", new_tenant());
     let refused = store.put_note(NoteKind::Usage, &key, vec![0; NOTE_BYTES_MAX + 1].into()).await;
     assert!(matches!(refused, Err(StoreError::TooLarge { limit: NOTE_BYTES_MAX, .. })), "{refused:?}");

@@ -138,6 +138,43 @@ async fn a_damaged_row_is_never_absent_and_spoils_no_list() {
     assert_eq!(store.list(&query).await.unwrap(), [row("b", 5, 60), row("a", 6, 55)], "once, though its old entry is left over");
 }
 
+/// As where the driver has lost a table and doesn't know it.
+#[tokio::test]
+async fn rows_and_entries_that_are_just_not_there_are_noticed_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = async |store: &EmbeddedStore| {
+        let query = SessionQuery { tenant: TenantId::default(), user: Some("ann".into()), before: None, rows_max: 9 };
+        store.list(&query).await.unwrap().into_iter().map(|row| row.key.session.to_string()).collect::<Vec<_>>()
+    };
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    for (number, id) in ["a", "b", "c"].into_iter().enumerate() {
+        store.put_row(&row(id, 5, number as u64)).await.unwrap();
+    }
+    let entries = store.disk.listing.iter().map(|entry| entry.key().unwrap()).collect::<Vec<_>>();
+    assert_eq!(entries.len(), 9, "by tenant, by user, and for the open run");
+    entries.into_iter().for_each(|key| store.disk.listing.remove(key).unwrap());
+    assert_eq!(list(&store).await, Vec::<String>::new());
+    drop(store);
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert_eq!(list(&store).await, ["c", "b", "a"], "entries are made from the rows");
+    assert_eq!(store.unfinished(None, 9).await.unwrap().len(), 3);
+    let key = |id| crate::stored::key::session_key(&row(id, 0, 0).key);
+    // Two rows are lost, of one of them an older one comes up.
+    let older = crate::stored::row::Stored::encode(&row("b", 2, 0), &key("b")).unwrap();
+    store.disk.rows.remove(key("a")).unwrap();
+    store.disk.rows.insert(key("b"), older).unwrap();
+    drop(store);
+    let store = EmbeddedStore::open(dir.path()).unwrap();
+    assert!(is_unavailable(store.row(&row("a", 0, 0).key).await), "never absent");
+    assert!(is_unavailable(store.row(&row("b", 0, 0).key).await), "never an older one");
+    assert_eq!(store.row(&row("c", 0, 0).key).await.unwrap(), Some(row("c", 5, 2)));
+    assert_eq!(list(&store).await, ["c"]);
+    store.put_row(&row("a", 6, 7)).await.unwrap();
+    store.put_row(&row("b", 6, 8)).await.unwrap();
+    drop(store);
+    assert_eq!(list(&EmbeddedStore::open(dir.path()).unwrap()).await, ["b", "a", "c"], "put again, all is well");
+}
+
 #[tokio::test]
 async fn a_damaged_count_counts_as_none_and_a_damaged_parking_stays() {
     let (store, _dir) = open();

@@ -44,7 +44,16 @@ impl Disk {
             let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
             Err(OpenError::Store(format!("the driver panicked: {}", text.unwrap_or("without a text")).into()))
         })?;
-        if !known {
+        if known {
+            // What can't be read now can't be read later either, and is told to whoever asks for it.
+            match catch_unwind(AssertUnwindSafe(|| disk.mend())) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "rows and lists could not be compared")
+                }
+                Err(_panic) => tracing::error!("rows and lists could not be compared: the driver panicked"),
+            }
+        } else {
             disk.db.persist(PersistMode::SyncAll).map_err(|error| OpenError::Store(Box::new(error)))?;
             mark(&config.dir, &format).map_err(OpenError::Directory)?;
         }

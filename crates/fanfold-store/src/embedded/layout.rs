@@ -2,7 +2,7 @@
 
 use fanfold_fold::{Epoch, Offset, SessionId, SessionKey, TenantId};
 
-use crate::stored::key::{push_id, segment_from, session_key};
+use crate::stored::key::{push_id, segment_from, session_key, split_id};
 
 /// Tells the indexes in one keyspace apart.
 const BY_ACTIVITY: u8 = b'a';
@@ -60,6 +60,13 @@ pub(crate) fn listing_key(tenant: &TenantId, user: Option<&str>, active_at_ms: u
 pub(crate) fn listing_entry(key: &[u8], prefix_bytes: usize) -> Option<(u64, SessionId)> {
     let (active_at_ms, session) = key.get(prefix_bytes..)?.split_first_chunk()?;
     Some((u64::from_be_bytes(*active_at_ms), SessionId::new(std::str::from_utf8(session).ok()?).ok()?))
+}
+
+/// Which session an entry of a tenant's list is of, and when it was active.
+pub(crate) fn listing_of_tenant(key: &[u8]) -> Option<(SessionKey, u64)> {
+    let (tenant, rest) = split_id(key.strip_prefix(&[BY_ACTIVITY])?)?;
+    let (active_at_ms, session) = listing_entry(rest, 0)?;
+    Some((SessionKey::new(TenantId::new(tenant).ok()?, session), active_at_ms))
 }
 
 pub(crate) const OPEN_RUNS_PREFIX: [u8; 1] = [OPEN_RUNS];

@@ -2,12 +2,14 @@
 
 mod change;
 mod config;
+mod contents;
 #[cfg(test)]
 mod damage;
 mod disk;
 mod erase;
 mod error;
 mod layout;
+mod mend;
 mod notes;
 mod read;
 mod unfinished;
@@ -29,8 +31,8 @@ use writer::{Durable, Writer};
 use crate::SNAPSHOT_BYTES_MAX;
 use crate::metric;
 use crate::port::{
-    Archive, Begun, Eraser, Erasure, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore,
-    StoreError,
+    Archive, Begun, Contents, Eraser, Erasure, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery,
+    SessionRow, Snapshot, SnapshotStore, StoreError,
 };
 use crate::stored::key::snapshot_key;
 use crate::stored::page::{Archived, Range};
@@ -198,6 +200,24 @@ impl Parking for EmbeddedStore {
     async fn parked(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Parked>, StoreError> {
         let after = after.cloned();
         self.call(move |disk| disk.parked(after.as_ref(), rows_max)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Contents for EmbeddedStore {
+    async fn snapshots(&self, session: &SessionKey, rows_max: usize) -> Result<Vec<KeptSnapshot>, StoreError> {
+        let session = session.clone();
+        self.call(move |disk| disk.kept_snapshots(&session, rows_max)).await
+    }
+
+    async fn segments(
+        &self,
+        session: &SessionKey,
+        after: Option<&SegmentKey>,
+        rows_max: usize,
+    ) -> Result<Vec<SegmentKey>, StoreError> {
+        let (session, after) = (session.clone(), after.cloned());
+        self.call(move |disk| disk.segment_names(&session, after.as_ref(), rows_max)).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use fanfold_fold::{Epoch, Offset, SessionKey};
+use futures::future::try_join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use scylla::value::CqlVarint;
 use uuid::Uuid;
@@ -24,7 +25,7 @@ pub(crate) const CUT_BYTES: usize = 768 << 10;
 const CELL_BYTES_MAX: usize = 1_000_000;
 
 /// Cells on their way at one time.
-const CELLS_AT_ONCE: usize = 4;
+const CELLS_AT_ONCE: usize = 8;
 
 /// A row of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +43,20 @@ impl ScyllaStore {
         let call = self.cql.call();
         let cuts = cut(segment).into_iter().map(|cut| self.put_cut(call, session, cut));
         stream::iter(cuts).buffer_unordered(CELLS_AT_ONCE).try_collect::<()>().await?;
+        // What was written behind an erasure is never read: it need not stay.
+        if self.are_segments_erased(call, session).await? { self.drop_segments(call, session).await } else { Ok(()) }
+    }
+
+    pub(crate) async fn are_segments_erased(&self, call: Call<'_>, session: &SessionKey) -> Result<bool, StoreError> {
         let ids = (session.tenant.as_str(), session.session.as_str());
         let erased: Option<(Option<bool>,)> = call.row(&self.statements.segments_state, ids).await?;
-        // What was written behind an erasure is never read: it need not stay.
-        if erased == Some((Some(true),)) { self.drop_segments(call, session).await } else { Ok(()) }
+        Ok(erased == Some((Some(true),)))
     }
 
     async fn put_cut(&self, call: Call<'_>, session: &SessionKey, cut: Segment) -> Result<(), StoreError> {
         let (owner, key) = (session.clone(), cut.key.clone());
         let at = Month::of(cut.first_stored_at_ms).to_number();
+        let records = i32::try_from(cut.records.len()).unwrap_or(i32::MAX);
         let packed = tokio::task::spawn_blocking(move || pack(&owner, &cut)).await.map_err(unavailable)??;
         let bytes = packed.value.len();
         if bytes > CELL_BYTES_MAX {
@@ -59,44 +65,66 @@ impl ScyllaStore {
         metrics::histogram!(metric::SEGMENT_BYTES).record(bytes as f64);
         let (tenant, id, epoch, digest) = (session.tenant.as_str(), session.session.as_str(), key.epoch.0, packed.digest);
         let (first, last) = (varint(key.first.0), varint(key.last.0));
-        call.execute(&self.statements.put_segment_key, (tenant, id, epoch, &last, &first, at, digest)).await?;
+        call.execute(&self.statements.put_segment_key, (tenant, id, epoch, &last, &first, at, digest, records)).await?;
         call.execute(&self.statements.put_segment, (tenant, id, epoch, at, &first, &last, digest, packed.value)).await
     }
 
     pub(crate) async fn read_records(&self, session: &SessionKey, range: &Range) -> Result<Vec<Archived>, StoreError> {
-        type Row = (Option<bool>, Option<CqlVarint>, Option<CqlVarint>, Option<i64>, Option<Uuid>);
+        type Row = (Option<bool>, Option<CqlVarint>, Option<CqlVarint>, Option<i64>, Option<Uuid>, Option<i32>);
         let call = self.cql.call();
         let mut page = Page::new(range);
         let values = (session.tenant.as_str(), session.session.as_str(), range.epoch.0, varint(range.after.0));
         let mut rows = call.pages::<Row>(&self.statements.segment_keys, values)?;
-        'pages: while let Some(rows) = rows.next().await? {
+        while let Some(rows) = rows.next().await? {
             if rows.first().is_some_and(|(erased, ..)| *erased == Some(true)) {
                 return Ok(Vec::new());
             }
-            let entries = rows.into_iter().filter_map(|(_, last, first, month, digest)| {
+            let entries = rows.into_iter().filter_map(|(_, last, first, month, digest, records)| {
                 let (last, first) = (offset(&last?)?, offset(&first?)?);
-                Some(Entry { epoch: range.epoch, last, first, month: month?, digest: digest? })
+                let records = usize::try_from(records.unwrap_or(0)).unwrap_or(0);
+                Some((Entry { epoch: range.epoch, last, first, month: month?, digest: digest? }, records))
             });
-            // The next ones are on their way while one is unpacked.
-            let segments = entries.map(|entry| async move { (entry, self.segment(call, session, entry).await) });
-            let mut segments = stream::iter(segments).buffered(CELLS_AT_ONCE);
-            while let Some((entry, segment)) = segments.next().await {
-                if page.is_full() {
-                    break 'pages;
-                }
-                if !page.has_use_for(entry.last) {
-                    continue;
-                }
-                match segment? {
-                    Some(segment) => page.add(segment),
-                    None => {
-                        tracing::error!(%session, last = entry.last.0, "missing or damaged segment skipped");
-                        damaged("segment");
-                    }
-                }
+            let mut entries = entries.peekable();
+            while entries.peek().is_some() && !page.is_full() {
+                self.add_wave(call, session, &mut page, &mut entries).await?;
+            }
+            if page.is_full() {
+                break;
             }
         }
         page.finish()
+    }
+
+    /// Reads at once what the page has room for, and adds it in order.
+    async fn add_wave(
+        &self,
+        call: Call<'_>,
+        session: &SessionKey,
+        page: &mut Page<'_>,
+        entries: &mut impl Iterator<Item = (Entry, usize)>,
+    ) -> Result<(), StoreError> {
+        let (mut wave, mut room) = (Vec::new(), page.room());
+        while room > 0
+            && wave.len() < CELLS_AT_ONCE
+            && let Some((entry, records)) = entries.next()
+        {
+            if page.has_use_for(entry.last) {
+                wave.push(entry);
+                room = room.saturating_sub(records);
+            }
+        }
+        let segments = try_join_all(wave.iter().map(|entry| self.segment(call, session, *entry))).await?;
+        for (entry, segment) in wave.into_iter().zip(segments) {
+            match segment {
+                Some(segment) => page.add(segment),
+                None if page.has_use_for(entry.last) => {
+                    tracing::error!(%session, last = entry.last.0, "missing or damaged segment skipped");
+                    damaged("segment");
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// What the index says is there. `None` if it isn't, or is damaged.

@@ -15,7 +15,7 @@ use scylla::serialize::row::SerializeRow;
 use scylla::statement::bound::BoundStatement;
 use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::ScyllaConfig;
 use crate::metric;
@@ -108,7 +108,9 @@ impl<'a> Call<'a> {
     where
         F: Future<Output = Result<T, ExecutionError>>,
     {
-        let place = timeout_at(self.deadline, self.cql.requests.acquire()).await;
+        // Half of the time is for the servers.
+        let patience = (self.deadline - Instant::now()) / 2;
+        let place = timeout(patience, self.cql.requests.acquire()).await;
         let Ok(Ok(_place)) = place else { return Err(gave_up(StoreError::Overloaded)) };
         let mut back_off = BACK_OFF;
         let mut why = unavailable(Silent);

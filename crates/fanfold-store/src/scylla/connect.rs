@@ -12,10 +12,17 @@ use scylla::client::session_builder::SessionBuilder;
 use scylla::client::{Compression, PoolSize};
 use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
+use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
 use scylla::statement::Consistency;
 
 use super::config::{ScyllaCompression, ScyllaConfig, ScyllaConsistency, ScyllaTls};
 use super::error::ScyllaError;
+
+/// A server that has not answered for this long is not waited for alone: another one is asked, too. It may hang.
+const SECOND_OPINION: Duration = Duration::from_millis(400);
+
+/// A connection is tried this often, and given up when nothing comes back for as long.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Least time between two tries to find a server.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -34,8 +41,11 @@ pub(crate) async fn connect(config: &ScyllaConfig) -> Result<Session, ScyllaErro
                 .compression(compression(config.compression))
                 .connection_timeout(Duration::from_millis(config.connect_ms_max))
                 .pool_size(PoolSize::default())
-                // What routes a request to a server that has the row. Of other keyspaces nothing is asked.
+                // What routing to the right server needs.
                 .keyspaces_to_fetch([&config.keyspace])
+                .fetch_full_schema_metadata(false)
+                .keepalive_interval(KEEP_ALIVE)
+                .keepalive_timeout(KEEP_ALIVE)
                 .tls_context(tls.clone())
                 .default_execution_profile_handle(profile.clone().into_handle());
             if !config.user.is_empty() {
@@ -80,6 +90,10 @@ fn profile(config: &ScyllaConfig) -> ExecutionProfile {
         .consistency(consistency(config.consistency))
         .request_timeout(Some(Duration::from_millis(config.request_ms_max)))
         .load_balancing_policy(policy.build())
+        .speculative_execution_policy(Some(Arc::new(SimpleSpeculativeExecutionPolicy {
+            max_retry_count: 1,
+            retry_interval: SECOND_OPINION,
+        })))
         // The driver never repeats a write that timed out, and never waits between two tries: see `Call`.
         .retry_policy(Arc::new(FallthroughRetryPolicy))
         .build()
@@ -111,7 +125,10 @@ fn tls(config: &ScyllaTls) -> Result<TlsContext, ScyllaError> {
     for certificate in certificates(&config.ca_file)? {
         roots.add(certificate).map_err(|error| unusable(&config.ca_file, error))?;
     }
-    let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+    // The one that the driver brings; a process with two has no default.
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = versions.map_err(|error| unusable(&config.ca_file, error))?.with_root_certificates(roots);
     let client = match (&config.cert_file, &config.key_file) {
         (None, None) => builder.with_no_client_auth(),
         (Some(certificate), Some(key)) => {

@@ -8,6 +8,8 @@ mod archive;
 mod call;
 mod config;
 mod connect;
+mod contents;
+mod doctor;
 mod epochs;
 mod erase;
 mod error;
@@ -20,11 +22,13 @@ mod statements;
 mod value;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
 
 pub use config::{ScyllaCompression, ScyllaConfig, ScyllaConsistency, ScyllaTls};
+pub use doctor::{ScyllaFinding, ScyllaReport, ScyllaServer};
 pub use epochs::LogEpoch;
 pub use error::ScyllaError;
 pub use schema::Migrated;
@@ -35,8 +39,8 @@ use statements::Statements;
 
 use crate::metric;
 use crate::port::{
-    Archive, Begun, Eraser, Erasure, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore,
-    StoreError,
+    Archive, Begun, Contents, Eraser, Erasure, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery,
+    SessionRow, Snapshot, SnapshotStore, StoreError,
 };
 use crate::stored::page::Range;
 use crate::stored::too_large;
@@ -56,10 +60,16 @@ impl ScyllaStore {
         schema::migrate(config).await
     }
 
+    /// Looks at every server and at the keyspace, and says what is missing or dangerous. Changes nothing. `now_ms` is this node's
+    /// clock: milliseconds since 1970.
+    pub async fn doctor(config: &ScyllaConfig, now_ms: impl Fn() -> u64) -> Result<ScyllaReport, ScyllaError> {
+        doctor::look(config, now_ms).await
+    }
+
     /// Opens a keyspace that was migrated. Changes nothing in it.
     pub async fn open(config: &ScyllaConfig) -> Result<Self, ScyllaError> {
         let session = connect::connect(config).await?;
-        match schema::version(&session, &config.keyspace).await? {
+        match schema::version(&session, &config.keyspace, Duration::from_millis(config.connect_ms_max)).await? {
             None => return Err(ScyllaError::NotMigrated(config.keyspace.clone())),
             Some(found) if found < schema::VERSION => {
                 return Err(ScyllaError::Schema { found, needed: schema::VERSION });
@@ -169,6 +179,22 @@ impl Parking for ScyllaStore {
 
     async fn parked(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Parked>, StoreError> {
         self.parked_page(after, rows_max).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Contents for ScyllaStore {
+    async fn snapshots(&self, session: &SessionKey, rows_max: usize) -> Result<Vec<KeptSnapshot>, StoreError> {
+        self.kept_snapshots(session, rows_max).await
+    }
+
+    async fn segments(
+        &self,
+        session: &SessionKey,
+        after: Option<&SegmentKey>,
+        rows_max: usize,
+    ) -> Result<Vec<SegmentKey>, StoreError> {
+        self.segment_names(session, after, rows_max).await
     }
 }
 

@@ -3,9 +3,11 @@
 //! Steps are only ever added, and a step that was released never changes. Builds of two versions run side by side during a rolling
 //! restart, so a step leaves what older builds read and write as it is.
 
+use std::error::Error;
 use std::time::Duration;
 
 use scylla::client::session::Session;
+use scylla::response::query_result::QueryResult;
 use scylla::statement::Statement;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -87,7 +89,7 @@ const STEPS: [Step; 1] = [Step {
         Table {
             name: "segment_index",
             columns: "tenant text, session text, epoch uuid, last_offset varint, first_offset varint, month bigint, digest uuid, \
-                erased boolean static, PRIMARY KEY ((tenant, session), epoch, last_offset, first_offset, month, digest)",
+                records int, erased boolean static, PRIMARY KEY ((tenant, session), epoch, last_offset, first_offset, month, digest)",
             options: "",
         },
         Table {
@@ -147,16 +149,19 @@ pub(crate) async fn migrate(config: &ScyllaConfig) -> Result<Migrated, ScyllaErr
         "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
         {{'class': 'NetworkTopologyStrategy', 'replication_factor': {replicas}}}"
     );
-    run(&session, 0, &create).await?;
+    run(&session, 0, &create, STATEMENT).await?;
     let steps = Table { name: "schema_steps", columns: "part text, version int, PRIMARY KEY ((part), version)", options: "" };
-    run(&session, 0, &steps.create(keyspace, &session)).await?;
-    let from = version(&session, keyspace).await?.unwrap_or(0);
+    run(&session, 0, &steps.create(keyspace, &session), STATEMENT).await?;
+    let from = version(&session, keyspace, STATEMENT).await?.unwrap_or(0);
     for step in STEPS.iter().filter(|step| step.version > from) {
         for table in step.tables {
-            run(&session, step.version, &table.create(keyspace, &session)).await?;
+            // Another node may be at the same, and a change of the schema takes its time.
+            if !has_table(&session, keyspace, table.name, STATEMENT).await? {
+                run(&session, step.version, &table.create(keyspace, &session), STATEMENT).await?;
+            }
         }
         let done = format!("INSERT INTO {keyspace}.schema_steps (part, version) VALUES ('store', {})", step.version);
-        run(&session, step.version, &done).await?;
+        run(&session, step.version, &done, STATEMENT).await?;
         tracing::info!(keyspace, version = step.version, "schema step done");
     }
     Ok(Migrated { from, to: VERSION.max(from) })
@@ -178,41 +183,45 @@ impl Table {
 }
 
 /// The version of a keyspace; `None` if it was never migrated.
-pub(crate) async fn version(session: &Session, keyspace: &str) -> Result<Option<i32>, ScyllaError> {
-    let known =
-        format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}' AND table_name = 'schema_steps'");
-    let steps = format!("SELECT version FROM {keyspace}.schema_steps WHERE part = 'store'");
-    let refused = |error: Box<dyn std::error::Error + Send + Sync>| ScyllaError::Refused(error);
-    let rows = session.query_unpaged(known, ()).await.map_err(|error| refused(error.into()))?;
-    if rows.into_rows_result().map_err(|error| refused(error.into()))?.rows_num() == 0 {
+pub(crate) async fn version(session: &Session, keyspace: &str, patience: Duration) -> Result<Option<i32>, ScyllaError> {
+    if !has_table(session, keyspace, "schema_steps", patience).await? {
         return Ok(None);
     }
-    let rows = session.query_unpaged(steps, ()).await.map_err(|error| refused(error.into()))?;
-    let rows = rows.into_rows_result().map_err(|error| refused(error.into()))?;
-    let versions = rows.rows::<(i32,)>().map_err(|error| refused(error.into()))?;
+    let steps = format!("SELECT version FROM {keyspace}.schema_steps WHERE part = 'store'");
+    let rows = run(session, 0, &steps, patience).await?.into_rows_result().map_err(refused)?;
+    let versions = rows.rows::<(i32,)>().map_err(refused)?;
     Ok(versions.filter_map(Result::ok).map(|(version,)| version).max())
 }
 
+async fn has_table(session: &Session, keyspace: &str, table: &str, patience: Duration) -> Result<bool, ScyllaError> {
+    let known =
+        format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}' AND table_name = '{table}'");
+    Ok(run(session, 0, &known, patience).await?.into_rows_result().map_err(refused)?.rows_num() > 0)
+}
+
+fn refused(error: impl Error + Send + Sync + 'static) -> ScyllaError {
+    ScyllaError::Refused(Box::new(error))
+}
+
 /// Runs a statement that may be repeated. Right after a change another node may not know of it yet, or be at the same.
-async fn run(session: &Session, version: i32, text: &str) -> Result<(), ScyllaError> {
-    let deadline = Instant::now() + STATEMENT;
+async fn run(session: &Session, version: i32, text: &str, patience: Duration) -> Result<QueryResult, ScyllaError> {
+    let deadline = Instant::now() + patience;
     let mut statement = Statement::new(text);
     statement.set_is_idempotent(true);
-    statement.set_request_timeout(Some(STATEMENT));
+    statement.set_request_timeout(Some(patience));
     loop {
-        let agreed = session.await_schema_agreement().await.map(drop).map_err(|error| Box::new(error) as Box<_>);
-        let result = match agreed {
-            Ok(()) => session.query_unpaged(statement.clone(), ()).await.map(drop).map_err(|error| Box::new(error) as Box<_>),
-            Err(error) => Err(error),
+        let result = match session.await_schema_agreement().await {
+            Ok(_) => session.query_unpaged(statement.clone(), ()).await.map_err(|error| Box::new(error) as Box<_>),
+            Err(error) => Err(Box::new(error) as Box<_>),
         };
-        let source: Box<dyn std::error::Error + Send + Sync> = match result {
-            Ok(()) => return Ok(()),
+        let source: Box<dyn Error + Send + Sync> = match result {
+            Ok(result) => return Ok(result),
             Err(error) => error,
         };
         if Instant::now() >= deadline {
             return Err(ScyllaError::Step { version, statement: text.to_owned(), source });
         }
-        tracing::info!(error = &*source as &dyn std::error::Error, "schema statement again");
+        tracing::info!(error = &*source as &dyn Error, "schema statement again");
         sleep(AGAIN).await;
     }
 }

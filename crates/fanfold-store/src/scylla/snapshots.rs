@@ -25,7 +25,7 @@ pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 const CHUNKS_AT_ONCE: usize = 8;
 
 /// Its chunks are there.
-const WHOLE: i8 = 2;
+pub(crate) const WHOLE: i8 = 2;
 
 /// erased, kept_from, at_offset, epoch, fold, stage, content
 pub(crate) type Row = (Option<bool>, Option<CqlVarint>, Option<CqlVarint>, Option<Uuid>, Option<i32>, Option<i8>, Option<Bytes>);

@@ -63,9 +63,9 @@ statements! {
     chunks: "SELECT chunk, content FROM snapshot_chunks WHERE tenant = ? AND session = ? AND epoch = ? AND at_offset = ? AND fold = ?";
     drop_chunks: "DELETE FROM snapshot_chunks WHERE tenant = ? AND session = ? AND epoch = ? AND at_offset = ? AND fold = ?";
 
-    put_segment_key: "INSERT INTO segment_index (tenant, session, epoch, last_offset, first_offset, month, digest) \
-        VALUES (?, ?, ?, ?, ?, ?, ?)";
-    segment_keys: "SELECT erased, last_offset, first_offset, month, digest FROM segment_index \
+    put_segment_key: "INSERT INTO segment_index (tenant, session, epoch, last_offset, first_offset, month, digest, records) \
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    segment_keys: "SELECT erased, last_offset, first_offset, month, digest, records FROM segment_index \
         WHERE tenant = ? AND session = ? AND epoch = ? AND last_offset > ?";
     all_segment_keys: "SELECT epoch, last_offset, first_offset, month, digest FROM segment_index WHERE tenant = ? AND session = ?";
     segments_state: "SELECT erased FROM segment_index WHERE tenant = ? AND session = ? LIMIT 1";

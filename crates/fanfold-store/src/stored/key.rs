@@ -62,7 +62,7 @@ pub(crate) fn push_id(key: &mut Vec<u8>, id: &str) {
     key.extend(id.as_bytes());
 }
 
-fn split_id(key: &[u8]) -> Option<(&str, &[u8])> {
+pub(crate) fn split_id(key: &[u8]) -> Option<(&str, &[u8])> {
     let (length, rest) = key.split_first()?;
     let (id, rest) = rest.split_at_checked(usize::from(*length))?;
     Some((std::str::from_utf8(id).ok()?, rest))

@@ -43,6 +43,12 @@ impl<'a> Page<'a> {
         self.upto >= self.range.upto || self.records.len() >= self.range.records_max || self.bytes >= PAGE_BYTES_MAX
     }
 
+    /// Records that it still takes.
+    #[cfg(feature = "scylla")]
+    pub(crate) fn room(&self) -> usize {
+        if self.is_full() { 0 } else { self.range.records_max - self.records.len() }
+    }
+
     /// There is a segment up to `last`. Says whether it has anything that the page hasn't.
     pub(crate) fn has_use_for(&mut self, last: Offset) -> bool {
         self.known = self.known.max(last);

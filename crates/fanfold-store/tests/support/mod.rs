@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod cluster;
+
 use std::io::Write as _;
 use std::sync::Arc;
 

@@ -1,0 +1,131 @@
+//! The suite of every queue, on JetStream: on one server, and on three that replicate.
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fanfold_fold::{RunId, SessionId, SessionKey, TenantId};
+
+use fanfold_nats::NatsOptions;
+use fanfold_nats::testing::{Cluster, Server};
+use fanfold_runs::{Clock, Hint, JetStreamRunQueue, JetStreamRunQueueConfig, LeaseError, Offered, RunQueue, conformance};
+
+#[allow(clippy::disallowed_methods, reason = "a test's clock")]
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64)
+}
+
+/// Streams that nobody else uses, and a server that soon takes a node for dead.
+fn config(nats: NatsOptions, replicas: usize) -> JetStreamRunQueueConfig {
+    JetStreamRunQueueConfig {
+        nats,
+        prefix: format!("t{}", uuid::Uuid::new_v4().simple()),
+        replicas,
+        hints_max: conformance::HINTS_MAX,
+        letters_max: conformance::LETTERS_MAX,
+        ack_wait_ms: 2_000,
+        ..JetStreamRunQueueConfig::default()
+    }
+}
+
+async fn queue(config: &JetStreamRunQueueConfig) -> Arc<dyn RunQueue> {
+    fanfold_runs::jetstream::migrate(config).await.unwrap();
+    Arc::new(JetStreamRunQueue::open(config, clock()).await.unwrap())
+}
+
+/// The server that is there for all, or one that ends with what is returned beside it.
+fn server(what: &str) -> Option<(NatsOptions, Option<Server>)> {
+    if let Ok(url) = std::env::var("FANFOLD_TEST_NATS") {
+        return Some((NatsOptions { urls: vec![url], ..NatsOptions::default() }, None));
+    }
+    let server = Server::start(what, "")?;
+    Some((server.options(), Some(server)))
+}
+
+async fn one_server() -> Option<(Arc<dyn RunQueue>, Option<Server>)> {
+    let (options, server) = server("the queue's suite on a NATS server")?;
+    Some((queue(&config(options, 1)).await, server))
+}
+
+fanfold_runs::conformance!(one_server);
+
+fn hint(session: &str, run: &str) -> Hint {
+    let session = SessionKey::new(TenantId::default(), SessionId::new(session).unwrap());
+    Hint::new(session, RunId::new(run).unwrap())
+}
+
+const LEASE: Duration = Duration::from_secs(3600);
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Two handles are two nodes: what one holds the other doesn't get, and what one leaves behind in dying it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_share_the_queue() {
+    let Some((options, _server)) = server("two nodes with one queue") else { return };
+    let config = config(options, 1);
+    let (one, two) = (queue(&config).await, queue(&config).await);
+    for run in ["r1", "r2", "r3"] {
+        assert_eq!(one.offer(&hint("s", run)).await.unwrap(), Offered::Queued);
+        assert_eq!(two.offer(&hint("s", run)).await.unwrap(), Offered::Known);
+    }
+    let first = one.take("w1", LEASE, WAIT).await.unwrap().unwrap();
+    assert_eq!(first.hint, hint("s", "r1"));
+    // Longer than the server waits for a node that is silent.
+    assert_eq!(two.take("w2", LEASE, Duration::from_secs(4)).await.unwrap(), None, "one at a time, on whichever node");
+    let cancelled = hint("s", "r3");
+    two.withdraw(&cancelled.session, &cancelled.run, Some("cancelled")).await.unwrap();
+    assert_eq!(one.dead_letters(None, 9).await.unwrap()[0].hint, cancelled, "held back by the other node, which can take it out");
+    assert!(matches!(two.done(first.id).await, Err(LeaseError::Lost)), "a lease is its node's");
+    let waiting = tokio::spawn(async move { (two.take("w2", LEASE, WAIT).await.unwrap().unwrap(), two) });
+    one.done(first.id).await.unwrap();
+    let (second, two) = waiting.await.unwrap();
+    assert_eq!(second.hint, hint("s", "r2"));
+    // A node that dies says nothing.
+    drop(two);
+    let again = one.take("w1", LEASE, WAIT).await.unwrap().unwrap();
+    assert_eq!((again.hint, again.deliveries > 1), (hint("s", "r2"), true));
+    one.bury(again.id, "why").await.unwrap();
+    assert_eq!(one.dead_letters(None, 9).await.unwrap().len(), 2);
+}
+
+/// Hints outlive the server that leads them, and each is done once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_takes_no_hint_with_it() {
+    let Some(mut cluster) = Cluster::start("a queue on three NATS servers").await else { return };
+    let config = JetStreamRunQueueConfig { buckets: 3, ack_wait_ms: 20_000, ..config(cluster.options(), 3) };
+    let queue = queue(&config).await;
+    for number in 0..20 {
+        let hint = hint(&format!("s{}", number % 7), &format!("r{number}"));
+        // The servers still tell each other of the new stream.
+        until(|| async { queue.offer(&hint).await.ok() }).await;
+    }
+    let mut done = Vec::new();
+    for number in 0..20 {
+        if number == 5 {
+            cluster.servers[0].kill();
+        }
+        if number == 12 {
+            cluster.servers[0].start_again();
+        }
+        let lease = until(|| async { queue.take("w", LEASE, WAIT).await.ok().flatten() }).await;
+        // Asked again where nobody knows; by then it may be gone.
+        until(|| async { matches!(queue.done(lease.id).await, Ok(()) | Err(LeaseError::Lost)).then_some(()) }).await;
+        done.push((lease.hint.session, lease.hint.run));
+    }
+    done.sort();
+    done.dedup();
+    assert_eq!(done.len(), 20, "each once");
+    assert_eq!(queue.take("w", LEASE, Duration::ZERO).await.unwrap(), None);
+    assert_eq!(queue.depth().await.unwrap(), fanfold_runs::Depth::default());
+}
+
+async fn until<T, F: Future<Output = Option<T>>>(mut attempt: impl FnMut() -> F) -> T {
+    let tried = async {
+        loop {
+            if let Some(outcome) = attempt().await {
+                return outcome;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, tried).await.expect("it works again")
+}
