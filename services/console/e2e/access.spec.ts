@@ -111,7 +111,7 @@ test.describe("by keyboard", () => {
     await expect(page.getByText("The session as it was at offset 2.")).toBeVisible();
     await tabTo(page, "Now");
     await page.keyboard.press("Enter");
-    await expect(page.getByText("The session as it was")).toBeHidden();
+    await expect(page.getByText("The session as it was at offset")).toBeHidden();
     await page.keyboard.press("Control+k");
     await expect(page.getByRole("searchbox")).toBeFocused();
   });

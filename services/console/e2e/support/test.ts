@@ -167,6 +167,6 @@ export async function expectSame(page: Page, node: Node, session: string, path?:
   const state = await node.idle(session);
   const messages = path ? path.map((id) => state.messages.find((message) => message.id === id)) : newestPath(state);
   const all = Object.fromEntries(messages.flatMap((message) => (message ? [[message.id, expected(message)]] : [])));
-  await expect.poll(() => shown(page), { timeout: 20_000 }).toEqual(all);
+  await expect.poll(() => shown(page), { timeout: 75_000 }).toEqual(all);
   return state;
 }

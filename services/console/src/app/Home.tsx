@@ -4,7 +4,6 @@ import { newId } from "fanfold";
 import { useState } from "react";
 import { Composer } from "../session/Composer";
 import { changed, list } from "../sessions/list";
-import { titleOf } from "../sessions/title";
 import { Mark, MenuIcon } from "../ui/icons";
 import { trouble } from "../ui/notices";
 import { fanfold } from "./client";
@@ -32,7 +31,7 @@ export function Home({ onMenu }: { onMenu(): void }) {
   const start = async (text: string, message: string): Promise<boolean> => {
     setBusy(true);
     try {
-      const session = await fanfold.open({ session: newId(), title: titleOf(text) });
+      const session = await fanfold.open({ session: newId() });
       await fanfold.command(session, { send: { message, parts: [{ text: { text } }], answer: {} } });
       go({ session });
       return true;

@@ -39,6 +39,12 @@ export const ERRORS: Record<string, Words> = {
   cursor_of_other_session: { what: "This tab lost its place.", todo: "Reload the page." },
   unauthenticated: { what: "This node asks who you are.", todo: "Sign in with a token." },
   token_expired: { what: "Your token has expired.", todo: "Sign in with a new one." },
+  lease_lost: { what: "Another worker may have this by now.", todo: SETTLED },
+  too_many_runs: { what: "As many answers are under way as may be.", todo: "Try again once one of them has ended." },
+  tokens_exhausted: {
+    what: "The budget of tokens is used up.",
+    todo: "Ask whoever runs this node for more, or wait until it is renewed.",
+  },
   permission_denied: { what: "Your token doesn't allow this.", todo: "Ask whoever gave it to you for the right to do it." },
   origin_denied: { what: "Pages from here may not connect to this node.", todo: "Open the console at the node's own address." },
   not_found: { what: "There is nothing here.", todo: "Check the address." },

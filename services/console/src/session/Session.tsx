@@ -9,7 +9,6 @@ import { Debug } from "../debug/Debug";
 import { usePast } from "../debug/past";
 import { followConnections } from "../debug/returns";
 import { list, markSeen } from "../sessions/list";
-import { titleOf } from "../sessions/title";
 import { AlertIcon } from "../ui/icons";
 import { type Actions, actionsOf } from "./actions";
 import { Composer } from "./Composer";
@@ -166,7 +165,6 @@ function useSending(view: Snapshot, actions: Actions | null, tail: string | unde
     setPending((now) => [...now, { message, text }]);
     // After the newest message, whichever it is by then, unless the reader looks at another branch.
     const branch = tail !== undefined && tail !== state.messages.at(-1)?.id ? { parent: tail } : {};
-    if (state.messages.length === 0 && !state.session.title) void actions.rename(titleOf(text));
     const sent = await actions.send(text, { message, ...branch });
     setPending((now) => now.filter((one) => one.message !== message));
     return sent;
