@@ -103,7 +103,12 @@ impl Server {
         command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.process = Some(command.spawn().unwrap());
         let address = self.url.trim_start_matches("nats://").to_owned();
-        wait_for("the server to listen", || std::net::TcpStream::connect(&address).is_ok());
+        let deadline = Instant::now() + START;
+        while std::net::TcpStream::connect(&address).is_err() {
+            let ended = self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_some());
+            assert!(!ended && Instant::now() < deadline, "the server doesn't listen: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// SIGKILL: nothing is written any more.
@@ -170,12 +175,4 @@ impl Cluster {
 /// Free at this moment; whoever takes it before the server does fails the test.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + START;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
