@@ -88,7 +88,7 @@ impl Server {
         let store = folder.join(name);
         let text = format!(
             "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\n\
-             jetstream {{ store_dir: \"{}\" {sync} }}\n{more}\n",
+             jetstream {{ store_dir: \"{}\", max_file_store: 64GB {sync} }}\n{more}\n",
             store.display()
         );
         std::fs::write(&config, text).unwrap();
