@@ -37,7 +37,7 @@ pub struct TlsOptions {
     pub required: bool,
     /// Begin with TLS instead of asking for it, for servers with `handshake_first`.
     pub handshake_first: bool,
-    /// Files of certificates to trust besides the system's.
+    /// Files of certificates to trust instead of the system's.
     pub ca_files: Vec<PathBuf>,
     /// The certificate to show. Needs `key_file`.
     pub cert_file: Option<PathBuf>,
@@ -96,7 +96,8 @@ impl NatsOptions {
         let identity = (&self.creds_file, &self.nkey_seed_file, &self.jwt_file, &self.user, &self.password_file);
         let options = match identity {
             (None, None, None, None, None) => ConnectOptions::new(),
-            (Some(creds), None, None, None, None) => credentials(creds, &secret(creds)?)?,
+            // Its last line has an end, which the driver wants to see.
+            (Some(creds), None, None, None, None) => credentials(creds, &format!("{}\n", secret(creds)?))?,
             (None, Some(seed), None, None, None) => ConnectOptions::with_nkey(secret(seed)?),
             (None, Some(seed), Some(jwt), None, None) => credentials(jwt, &creds(&secret(jwt)?, &secret(seed)?))?,
             (None, None, None, Some(user), Some(password)) => {

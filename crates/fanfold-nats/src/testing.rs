@@ -18,6 +18,9 @@ use crate::{Limits, Nats, NatsOptions};
 /// How long a server or a cluster may take to be of use.
 const START: Duration = Duration::from_secs(60);
 
+/// What it acknowledges survives the loss of power.
+const SYNC_ALWAYS: &str = ", sync_interval: always";
+
 /// For connections of tests.
 pub const LIMITS: Limits = Limits { subscription_messages_max: 4096, request_max: Duration::from_secs(5) };
 
@@ -62,21 +65,30 @@ fn not_run(reason: &str) {
 impl Server {
     /// One server, whose configuration also holds `more`. `None` where there is no binary.
     pub fn start(what: &str, more: &str) -> Option<Self> {
+        Self::start_with(what, SYNC_ALWAYS, more)
+    }
+
+    /// One server that acknowledges before it syncs, as they do by default.
+    pub fn start_unsynced(what: &str) -> Option<Self> {
+        Self::start_with(what, "", "")
+    }
+
+    fn start_with(what: &str, sync: &str, more: &str) -> Option<Self> {
         let binary = binary(what)?;
         let folder = tempfile::tempdir().unwrap();
-        let mut server = Self::new(binary, folder.path(), "one", more);
+        let mut server = Self::new(binary, folder.path(), "one", sync, more);
         server._folder = Some(folder);
         server.start_again();
         Some(server)
     }
 
-    fn new(binary: PathBuf, folder: &Path, name: &str, more: &str) -> Self {
+    fn new(binary: PathBuf, folder: &Path, name: &str, sync: &str, more: &str) -> Self {
         let port = free_port();
         let config = folder.join(format!("{name}.conf"));
         let store = folder.join(name);
         let text = format!(
             "server_name: {name}\nlisten: \"127.0.0.1:{port}\"\n\
-             jetstream {{ store_dir: \"{}\", sync_interval: always }}\n{more}\n",
+             jetstream {{ store_dir: \"{}\", max_file_store: 64GB {sync} }}\n{more}\n",
             store.display()
         );
         std::fs::write(&config, text).unwrap();
@@ -91,7 +103,12 @@ impl Server {
         command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.process = Some(command.spawn().unwrap());
         let address = self.url.trim_start_matches("nats://").to_owned();
-        wait_for("the server to listen", || std::net::TcpStream::connect(&address).is_ok());
+        let deadline = Instant::now() + START;
+        while std::net::TcpStream::connect(&address).is_err() {
+            let ended = self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_some());
+            assert!(!ended && Instant::now() < deadline, "the server doesn't listen: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// SIGKILL: nothing is written any more.
@@ -127,7 +144,7 @@ impl Cluster {
         let known = routes.map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).join(", ");
         let servers = ["one", "two", "three"].iter().zip(routes).map(|(name, port)| {
             let cluster = format!("cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{known}] }}");
-            let mut server = Server::new(binary.clone(), folder.path(), name, &cluster);
+            let mut server = Server::new(binary.clone(), folder.path(), name, SYNC_ALWAYS, &cluster);
             server.start_again();
             server
         });
@@ -158,12 +175,4 @@ impl Cluster {
 /// Free at this moment; whoever takes it before the server does fails the test.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + START;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

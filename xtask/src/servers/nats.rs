@@ -85,9 +85,13 @@ fn from_source(tools: &Path) -> bool {
 fn start(binary: &Path, folder: &Path) -> Result<(Process, String), String> {
     let _ = std::fs::remove_dir_all(folder);
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let config = folder.join("nats.conf");
+    // What streams set aside is promised, not written: many small tests fit onto a small disk.
+    let text = format!("listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: \"{}\", max_file_store: 64GB }}\n", folder.display());
+    std::fs::write(&config, text).map_err(|error| format!("{}: {error}", config.display()))?;
     let child = Command::new(binary)
-        .args(["--addr", "127.0.0.1", "--port", "-1", "--jetstream", "--store_dir"])
-        .arg(folder)
+        .arg("--config")
+        .arg(config)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

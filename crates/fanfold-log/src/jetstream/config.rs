@@ -17,7 +17,8 @@ pub struct JetStreamLogConfig {
     pub shards: u32,
     /// Servers that keep each record. Three survive the loss of one.
     pub replicas: usize,
-    /// Bytes of one stream. A full one refuses appends as overloaded and never drops what is there.
+    /// Bytes of one stream. A full one refuses appends as overloaded and never drops what is there. Servers set that much aside for each
+    /// stream, and refuse to make one that they have no room for.
     pub shard_bytes_max: i64,
     /// How long the servers remember append ids. Longer than `append_ms_max`; each id costs them some 230 bytes.
     pub duplicate_window_ms: u64,
@@ -42,7 +43,7 @@ impl Default for JetStreamLogConfig {
             prefix: "fanfold".into(),
             shards: 64,
             replicas: 3,
-            shard_bytes_max: 8 << 30,
+            shard_bytes_max: 1 << 30,
             duplicate_window_ms: 30_000,
             appends_max: 4096,
             append_ms_max: 15_000,

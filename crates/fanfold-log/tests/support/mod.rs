@@ -13,7 +13,7 @@ use fanfold_nats::testing::Server;
 /// A log's configuration with streams that nobody else uses.
 pub fn config(nats: NatsOptions, replicas: usize) -> JetStreamLogConfig {
     let prefix = format!("t{}", uuid::Uuid::new_v4().simple());
-    JetStreamLogConfig { nats, prefix, shards: 2, replicas, shard_bytes_max: 256 << 20, ..JetStreamLogConfig::default() }
+    JetStreamLogConfig { nats, prefix, shards: 2, replicas, shard_bytes_max: 32 << 20, ..JetStreamLogConfig::default() }
 }
 
 pub async fn log(config: &JetStreamLogConfig) -> Arc<dyn EventLog> {
