@@ -7,15 +7,16 @@
 //!
 //! # Contract
 //!
-//! Four ports, and `conformance` (feature `conformance`) the suite that every store passes: [`SnapshotStore`], [`Archive`],
-//! [`SessionIndex`] and [`Parking`]. [`EmbeddedStore`] is all of them on one machine, in a local directory.
+//! Seven ports, and `conformance` (feature `conformance`) the suite that every store passes: [`SnapshotStore`], [`Archive`],
+//! [`SessionIndex`], [`Parking`], [`Notes`], [`Eraser`], and [`Contents`] for tools. [`EmbeddedStore`] is all of them on one machine, in
+//! a local directory; `ScyllaStore` (feature `scylla`) on ScyllaDB or Cassandra, where any node reads what any other wrote.
 //!
 //! # Invariants
 //!
 //! - **I2 contiguous**: a page of the archive never passes over a missing or damaged record.
 //! - **I4 no locks**: every row is immutable, or an idempotent upsert that an older one never undoes.
 //! - **I5 bounded**: snapshots and segments have a largest size, and writes and reads under way a largest number.
-//! - **I9 durable before acked**: a put returns after the sync.
+//! - **I9 durable before acked**: a put returns after the sync, or when as many servers have it as the configuration asks for.
 //!
 //! # Not here
 //!
@@ -25,7 +26,11 @@
 //! # Failure
 //!
 //! A damaged snapshot is skipped for an older one. A damaged row, or a gap in the archive, is [`StoreError::Unavailable`] and never
-//! "absent". A store with a part missing doesn't open: [`OpenError`] says which.
+//! "absent". A store with a part missing doesn't open: [`OpenError`] says which. Servers that are slow or away are asked again until the
+//! call's time is over; then it is [`StoreError::Unavailable`] or [`StoreError::Overloaded`].
+//!
+//! At the start the embedded store holds rows and lists against each other: the driver doesn't notice every damage to what says which
+//! tables there are. A row known to be lost is damaged, not absent, until it is put again.
 //!
 //! A journal damaged on disk is another matter: the database drops what follows the damage and says nothing. The embedded store may
 //! then be older than it was. Of snapshots and rows that costs time, for the log has it all and rows come again with their session's

@@ -291,7 +291,7 @@ pub trait Eraser: Send + Sync + 'static {
     async fn erase(&self, erasure: &Erasure) -> Result<(), StoreError>;
 
     /// Removes once more, and forgets that there is something to remove. To be called when no writer is left that began before the
-    /// erasure. The row stays.
+    /// erasure. [`StoreError::Unavailable`] if something is left even so: to be called again later. The row stays.
     async fn erase_done(&self, session: &SessionKey) -> Result<(), StoreError>;
 
     /// A page of erasures that are not done, in an order of the store's own that doesn't change, from after the given one on. Any

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
 use fanfold_store::{
-    Archive, LogEpoch, ScyllaConfig, ScyllaError, ScyllaStore, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot,
-    SnapshotStore, StoreError,
+    Archive, Eraser, Erasure, LogEpoch, ScyllaConfig, ScyllaError, ScyllaStore, Segment, SessionIndex, SessionQuery, SessionRow,
+    Snapshot, SnapshotStore, StoreError,
 };
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -224,6 +224,28 @@ async fn a_keyspace_that_does_not_fit_is_not_opened() {
     raw.query_unpaged("INSERT INTO schema_steps (part, version) VALUES ('store', 0)", ()).await.unwrap();
     assert!(matches!(ScyllaStore::open(&config).await, Err(ScyllaError::Schema { found: 0, needed: 1 })));
     raw.query_unpaged(format!("DROP KEYSPACE {}", config.keyspace), ()).await.unwrap();
+}
+
+/// A server with such a clock wrote text that no removal reaches yet.
+#[tokio::test]
+async fn an_erasure_is_not_done_while_a_clock_that_is_ahead_keeps_rows() {
+    let Some(bench) = Bench::new().await else { return };
+    bench.store.put(&bench.session, &bench.snapshot(5)).await.unwrap();
+    bench.put_records(1, 5).await;
+    let ahead_us = (now_ms() + 3_000) * 1_000;
+    let partition = format!("epoch = {} AND at_offset = 5 AND fold = 3 AND chunk = 1", bench.epoch.0);
+    bench.run(&format!("UPDATE snapshot_chunks USING TIMESTAMP {ahead_us} SET content = 0x01 WHERE $T AND {partition}")).await;
+    let erasure = Erasure { session: bench.session.clone(), offset: Offset(6), erased_at_ms: 6 };
+    bench.store.erase(&erasure).await.unwrap();
+    assert!(is_unavailable(bench.store.erase_done(&bench.session).await), "a row is left");
+    let undone = async || bench.store.erasures(None, usize::MAX).await.unwrap().contains(&erasure);
+    assert!(undone().await, "somebody goes on with it");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while bench.store.erase_done(&bench.session).await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "it is done when the clocks have come that far");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(!undone().await);
 }
 
 #[tokio::test]

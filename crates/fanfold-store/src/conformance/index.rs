@@ -125,6 +125,30 @@ pub async fn a_session_that_becomes_active_moves_to_the_top(store: &dyn Store) {
     assert_eq!(listed[0].offset, Offset(2));
 }
 
+/// Each once, where its last row says, however far it moved: within a minute, a day, over years, and back.
+pub async fn sessions_move_over_minutes_and_years(store: &dyn Store) {
+    const TIMES_MS: [u64; 9] = [0, 1, 59_999, 60_000, 60_001, 86_399_999, 86_400_000, 1_773_000_000_000, 1_773_000_060_000];
+    let tenant = new_tenant();
+    let mut expected = BTreeSet::new();
+    for number in 0..TIMES_MS.len() {
+        let key = session_of(&tenant, &format!("s{number}"));
+        let mut last = 0;
+        for step in 0..4_usize {
+            last = TIMES_MS[(number * 7 + step * (number + 2)) % TIMES_MS.len()];
+            let row = SessionRow { user: Some("ann".into()), ..row(&key, 1 + step as u64, last) };
+            store.put_row(&row).await.unwrap();
+        }
+        expected.insert((last, key.session));
+    }
+    let expected = expected.into_iter().rev().collect::<Vec<_>>();
+    for user in [None, Some("ann".to_owned())] {
+        for rows_max in [1, 4, 100] {
+            let found = pages(store, SessionQuery { user: user.clone(), ..query(&tenant, rows_max) }).await;
+            assert_eq!(found, expected, "{user:?}, pages of {rows_max}");
+        }
+    }
+}
+
 /// Only theirs, in the same order, over pages; and of a session that changed hands only the last owner's.
 pub async fn rows_of_a_user_are_found(store: &dyn Store) {
     let tenant = new_tenant();

@@ -65,6 +65,7 @@ macro_rules! conformance {
             sessions_are_listed_by_activity,
             pages_of_rows_join,
             a_session_that_becomes_active_moves_to_the_top,
+            sessions_move_over_minutes_and_years,
             rows_of_a_user_are_found,
             tenants_do_not_see_each_other,
             sessions_with_open_runs_are_found,

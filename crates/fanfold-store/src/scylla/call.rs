@@ -1,6 +1,5 @@
 //! One call of a port: its requests share a deadline, and are repeated until then. Every statement of the store is idempotent.
 
-use std::error::Error;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -197,12 +196,8 @@ fn kind(error: &ExecutionError) -> Kind {
     }
 }
 
+/// Counted here; whoever asked says what became of it.
 fn gave_up(error: StoreError) -> StoreError {
     metrics::counter!(metric::CQL_FAILED).increment(1);
-    let cause = match &error {
-        StoreError::Unavailable(cause) => Some(&**cause as &dyn Error),
-        StoreError::TooLarge { .. } | StoreError::Overloaded => None,
-    };
-    tracing::warn!(error = &error as &dyn Error, cause, "the servers did not do what was asked");
     error
 }

@@ -2,15 +2,23 @@
 
 use bytes::Bytes;
 use fanfold_fold::{Offset, SessionKey};
+use uuid::Uuid;
 
 use super::ScyllaStore;
+use super::archive::Entry;
 use super::call::Call;
 use super::index::{BUCKETS, bucket, session_of};
-use super::snapshots::Name;
+use super::snapshots::{Name, visible};
+use super::value::varint;
 use crate::port::{Erasure, SessionRow, StoreError};
 use crate::stored::key::session_key;
 use crate::stored::row::Stored;
 use crate::stored::unavailable;
+
+/// Rows of an erased session outlived their removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("rows of an erased session are still there: a server's clock is ahead")]
+struct NotRemoved;
 
 impl ScyllaStore {
     /// Marks stand in static columns, which the removal of rows leaves alone: whatever is written late is hidden, too.
@@ -42,7 +50,7 @@ impl ScyllaStore {
         let mut names = Vec::new();
         while let Some(rows) = pages.next().await? {
             names.extend(rows.into_iter().filter_map(|(_, _, at, epoch, fold, stage, content)| {
-                super::snapshots::visible((None, None, at, epoch, fold, stage, content)).map(|(name, ..)| name)
+                visible((None, None, at, epoch, fold, stage, content)).map(|(name, ..)| name)
             }));
         }
         names.dedup();
@@ -53,13 +61,35 @@ impl ScyllaStore {
         let call = self.cql.call();
         let ids = (session.tenant.as_str(), session.session.as_str());
         self.remove(call, session).await?;
-        let mut epochs = self.segment_entries(call, session).await?.into_iter().map(|entry| entry.epoch).collect::<Vec<_>>();
+        let entries = self.segment_entries(call, session).await?;
+        if self.is_something_left(call, session, &entries).await? {
+            return Err(unavailable(NotRemoved));
+        }
+        let mut epochs = entries.into_iter().map(|entry| entry.epoch).collect::<Vec<_>>();
         epochs.dedup();
         for epoch in epochs {
             call.execute(&self.statements.drop_segment_keys, (ids.0, ids.1, epoch.0)).await?;
         }
         call.execute(&self.statements.drop_snapshots, ids).await?;
         call.execute(&self.statements.drop_erasure, (bucket(session), ids.0, ids.1)).await
+    }
+
+    /// What was written by a server whose clock is ahead is only removed once the others' clocks have come that far.
+    async fn is_something_left(&self, call: Call<'_>, session: &SessionKey, entries: &[Entry]) -> Result<bool, StoreError> {
+        let (tenant, id) = (session.tenant.as_str(), session.session.as_str());
+        for name in self.snapshot_names(call, session).await? {
+            let values = (tenant, id, name.epoch.0, varint(name.offset.0), i32::from(name.fold.0));
+            if call.row::<(i32,)>(&self.statements.any_chunk, values).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        for Entry { epoch, month, .. } in entries {
+            if call.row::<(Uuid,)>(&self.statements.any_segment, (tenant, id, epoch.0, month)).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        let row: Option<(Option<Bytes>, Option<Bytes>)> = call.row(&self.statements.row, (tenant, id)).await?;
+        Ok(row.is_some_and(|(_, content)| content.is_some()))
     }
 
     pub(crate) async fn erasure_page(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError> {

@@ -1,8 +1,8 @@
 //! The store on ScyllaDB or Cassandra: any node reads what any other wrote.
 //!
 //! Rows are immutable: who is late writes another row, and never over a newer one. No lightweight transactions, counters, views or
-//! collections; in steady state no row is deleted, and nothing is read behind a tombstone. `docs/adr` says why the tables are as they
-//! are.
+//! collections; in steady state no row but a note is deleted, and no history is read behind a tombstone. `docs/adr` says why the tables
+//! are as they are.
 
 mod archive;
 mod call;

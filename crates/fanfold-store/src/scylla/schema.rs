@@ -210,18 +210,16 @@ async fn run(session: &Session, version: i32, text: &str, patience: Duration) ->
     statement.set_is_idempotent(true);
     statement.set_request_timeout(Some(patience));
     loop {
-        let result = match session.await_schema_agreement().await {
-            Ok(_) => session.query_unpaged(statement.clone(), ()).await.map_err(|error| Box::new(error) as Box<_>),
-            Err(error) => Err(Box::new(error) as Box<_>),
-        };
-        let source: Box<dyn Error + Send + Sync> = match result {
+        let source = match session.query_unpaged(statement.clone(), ()).await {
             Ok(result) => return Ok(result),
-            Err(error) => error,
+            Err(error) => Box::new(error),
         };
         if Instant::now() >= deadline {
             return Err(ScyllaError::Step { version, statement: text.to_owned(), source });
         }
         tracing::info!(error = &*source as &dyn Error, "schema statement again");
         sleep(AGAIN).await;
+        // If it isn't reached, the next try says why.
+        let _ = tokio::time::timeout_at(deadline, session.await_schema_agreement()).await;
     }
 }

@@ -61,6 +61,8 @@ statements! {
 
     put_chunk: "INSERT INTO snapshot_chunks (tenant, session, epoch, at_offset, fold, chunk, content) VALUES (?, ?, ?, ?, ?, ?, ?)";
     chunks: "SELECT chunk, content FROM snapshot_chunks WHERE tenant = ? AND session = ? AND epoch = ? AND at_offset = ? AND fold = ?";
+    any_chunk: "SELECT chunk FROM snapshot_chunks \
+        WHERE tenant = ? AND session = ? AND epoch = ? AND at_offset = ? AND fold = ? LIMIT 1";
     drop_chunks: "DELETE FROM snapshot_chunks WHERE tenant = ? AND session = ? AND epoch = ? AND at_offset = ? AND fold = ?";
 
     put_segment_key: "INSERT INTO segment_index (tenant, session, epoch, last_offset, first_offset, month, digest, records) \
@@ -75,6 +77,7 @@ statements! {
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     segment: "SELECT content FROM segments \
         WHERE tenant = ? AND session = ? AND epoch = ? AND month = ? AND first_offset = ? AND last_offset = ? AND digest = ?";
+    any_segment: "SELECT digest FROM segments WHERE tenant = ? AND session = ? AND epoch = ? AND month = ? LIMIT 1";
     drop_segments: "DELETE FROM segments WHERE tenant = ? AND session = ? AND epoch = ? AND month = ?";
 
     put_attempt: "INSERT INTO attempts (tenant, session, generation, attempt) VALUES (?, ?, ?, ?)";
