@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fanfold_fold::{Epoch, Offset};
-use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, JetStreamLog};
+use fanfold_log::{Consumer, EmbeddedLog, EmbeddedLogConfig, EventLog, JetStreamLog};
 use fanfold_store::{Archive, EmbeddedStore, Eraser, LogEpoch, Notes, Parking, ScyllaStore, SessionIndex, SnapshotStore};
 
 use crate::clock;
@@ -19,6 +19,8 @@ impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes> Store
 pub struct Backend {
     /// The log of every session.
     pub log: Arc<dyn EventLog>,
+    /// What carries its records into the archive.
+    pub consumer: Arc<dyn Consumer>,
     /// Everything else that lasts.
     pub store: Arc<dyn Store>,
 }
@@ -35,10 +37,12 @@ impl Backend {
 
 fn embedded(config: &Config) -> anyhow::Result<Backend> {
     let data = &config.node.data;
-    let log = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
-    let log = EmbeddedLog::open(log, Arc::new(clock::now_ms)).context("the log does not open")?;
+    let bytes_max = config.archive.log_bytes_max;
+    let log = EmbeddedLogConfig { dir: data.join("log"), bytes_max, ..EmbeddedLogConfig::default() };
+    let log = Arc::new(EmbeddedLog::open(log, Arc::new(clock::now_ms)).context("the log does not open")?);
+    let consumer = log.consumer(config.archive.waiting_records_max).context("the log does not say how far the archive is")?;
     let store = EmbeddedStore::open(data.join("store")).context("the store does not open")?;
-    Ok(Backend { log: Arc::new(log), store: Arc::new(store) })
+    Ok(Backend { log, consumer: Arc::new(consumer), store: Arc::new(store) })
 }
 
 async fn shared(config: &Config) -> anyhow::Result<Backend> {
@@ -55,7 +59,8 @@ async fn shared(config: &Config) -> anyhow::Result<Backend> {
             newest.map_or("none".to_owned(), |newest| newest.to_string())
         );
     }
-    Ok(Backend { log: Arc::new(log), store: Arc::new(store) })
+    let consumer = log.consumer().await.context("the log has no consumer")?;
+    Ok(Backend { log: Arc::new(log), consumer: Arc::new(consumer), store: Arc::new(store) })
 }
 
 /// What [`migrate`] found and did.
@@ -78,7 +83,8 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Option<Migrated>> {
         return Ok(None);
     }
     let schema = ScyllaStore::migrate(&config.store.scylla).await.context("the store is not migrated")?;
-    let streams = fanfold_log::migrate(&config.log.jetstream, Offset::NONE).await.context("the log is not migrated")?;
+    let streams =
+        fanfold_log::jetstream::migrate(&config.log.jetstream, Offset::NONE).await.context("the log is not migrated")?;
     let store = ScyllaStore::open(&config.store.scylla).await.context("the store does not open")?;
     for (shard, epoch) in (0..).zip(streams.epochs) {
         note_first(&store, shard, epoch).await?;

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::archive::Archiver;
 use crate::auth::{Authenticator, JwtKeys};
 use crate::backend::Backend;
 use crate::clock;
@@ -43,6 +44,7 @@ pub struct Node {
     log: Arc<dyn EventLog>,
     keeper: Arc<Keeper>,
     teller: Option<Teller>,
+    archiver: Archiver,
     model: Arc<dyn Model>,
     metrics: PrometheusHandle,
     drain: watch::Sender<bool>,
@@ -60,7 +62,7 @@ impl Node {
         fanfold_log::describe_metrics();
         fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
-        let Backend { log, store } = Backend::open(&config).await?;
+        let Backend { log, consumer, store } = Backend::open(&config).await?;
         // Empty: every session that comes into memory offers its open runs.
         let queue: Arc<dyn RunQueue> =
             Arc::new(EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms)));
@@ -81,6 +83,7 @@ impl Node {
             clock: Arc::new(clock::now_ms),
         };
         let sessions = Sessions::start(ports, config.session.to_session()).await.context("sessions")?;
+        let archiver = Archiver::new(consumer, log.clone(), store.clone(), sessions.clone(), config.archive.clone());
         let (drain, draining) = watch::channel(false);
         let desk = Desk::new(config.node.name.clone(), sessions.clone(), queue, Arc::clone(&keeper));
         let edge = Arc::new(Edge {
@@ -100,7 +103,7 @@ impl Node {
         });
         let http = bind(config.listen.http).await?;
         let grpc = bind(config.listen.grpc).await?;
-        Ok(Self { config, edge, log, keeper, teller, model, metrics, drain, http, grpc })
+        Ok(Self { config, edge, log, keeper, teller, archiver, model, metrics, drain, http, grpc })
     }
 
     /// Where HTTP and gRPC are listened on.
@@ -110,7 +113,7 @@ impl Node {
 
     /// Serves until `stop`, then drains within the configured time.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, edge, log, keeper, teller, model, metrics, drain, http, grpc } = self;
+        let Self { config, edge, log, keeper, teller, archiver, model, metrics, drain, http, grpc } = self;
         let sessions = edge.sessions.clone();
         tokio::spawn(Arc::clone(&keeper).tell());
         tokio::spawn(keeper.watch(sessions.clone()));
@@ -119,6 +122,7 @@ impl Node {
         if let Some(teller) = teller {
             tokio::spawn(teller.tell(sessions.clone()));
         }
+        tokio::spawn(archiver.run(drain.subscribe()));
         tokio::spawn(recover(Arc::clone(&edge)));
         let (phase, phases) = watch::channel(Phase::Working);
         let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone() });
