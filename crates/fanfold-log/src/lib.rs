@@ -6,8 +6,9 @@
 //!
 //! # Contract
 //!
-//! [`EventLog`] is the port, and `conformance` (feature `conformance`) the suite that every log passes. [`EmbeddedLog`] is the log of
-//! one node, in a local directory; `JetStreamLog` (feature `jetstream`) that of many, on NATS servers.
+//! [`EventLog`] is the port, [`Consumer`] carries what it stores into the archive, and `conformance` (feature `conformance`) has the suites
+//! that every log passes. [`EmbeddedLog`] is the log of one node, in a local directory; `JetStreamLog` (feature `jetstream`) that of many,
+//! on NATS servers.
 //!
 //! # Invariants
 //!
@@ -49,6 +50,7 @@
 #[cfg(any(test, feature = "conformance"))]
 #[allow(clippy::unwrap_used, reason = "a check that panics is a check that fails")]
 pub mod conformance;
+mod consumer;
 mod embedded;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
@@ -56,8 +58,10 @@ mod metric;
 mod port;
 mod tail;
 
+pub use consumer::{Consumer, Lag, Notice, Ticket};
 pub use embedded::{
-    APPEND_ID_BYTES_MAX, AcceptedLoss, EmbeddedLog, EmbeddedLogConfig, LOSS_SESSIONS_MAX, Loss, LostRange, OpenError,
+    APPEND_ID_BYTES_MAX, AcceptedLoss, EmbeddedConsumer, EmbeddedLog, EmbeddedLogConfig, LOSS_SESSIONS_MAX, Loss, LostRange,
+    OpenError,
 };
 #[cfg(feature = "jetstream")]
 pub use jetstream::{JetStreamLog, JetStreamLogConfig};

@@ -158,7 +158,7 @@ pub(crate) async fn history(
 /// Only archived records are ever trimmed, so what lies between `after` and the log's first offset must be there.
 async fn archived(node: &Node, key: &SessionKey, after: Offset, first: Offset) -> Result<Vec<StoredRecord>, HostError> {
     let upto = Offset(first.0.saturating_sub(1));
-    let rows = node.ports.archive.records(key, node.epoch(key), after, upto, ARCHIVE_RECORDS_MAX).await.map_err(unavailable)?;
+    let rows = node.ports.archive.records(key, after, upto, ARCHIVE_RECORDS_MAX).await.map_err(unavailable)?;
     let mut previous = after;
     let chain = |(offset, stored_at_ms, record)| {
         let stored = StoredRecord { offset, previous, stored_at_ms, record };

@@ -82,7 +82,7 @@ async fn long_session(name: &str, store: &dyn Store) {
     let mut one = Vec::new();
     for turn in 0..100 {
         let after = Offset(turn * 97 % (RECORDS - SEGMENT_RECORDS));
-        one.push(timed(async || assert_eq!(store.records(&key, EPOCH, after, LAST, 256).await.unwrap().len(), 256)).await);
+        one.push(timed(async || assert_eq!(store.records(&key, after, LAST, 256).await.unwrap().len(), 256)).await);
     }
     print(name, "256 archived records read", one);
     let state = Bytes::from((0..300 << 10).map(|_| random.random::<u8>()).collect::<Vec<_>>());
@@ -92,7 +92,7 @@ async fn long_session(name: &str, store: &dyn Store) {
     for _ in 0..100 {
         let load = async || {
             let snapshot = store.newest(&key, EPOCH, FOLD, LAST).await.unwrap().unwrap();
-            let tail = store.records(&key, EPOCH, snapshot.offset, LAST, 2048).await.unwrap();
+            let tail = store.records(&key, snapshot.offset, LAST, 2048).await.unwrap();
             assert_eq!(tail.len() as u64, TAIL);
         };
         newest.push(timed(load).await);
@@ -101,7 +101,7 @@ async fn long_session(name: &str, store: &dyn Store) {
     for _ in 0..15 {
         let load = async || {
             let mut upto = Offset::NONE;
-            while let Some((last, ..)) = store.records(&key, EPOCH, upto, LAST, 2048).await.unwrap().last() {
+            while let Some((last, ..)) = store.records(&key, upto, LAST, 2048).await.unwrap().last() {
                 upto = *last;
             }
             assert_eq!(upto, Offset(RECORDS));

@@ -193,18 +193,21 @@ pub trait Archive: Send + Sync + 'static {
     /// Keeps a segment. Durable on return. The same one again changes nothing; another cut of the same records is kept beside it.
     async fn put_segment(&self, session: &SessionKey, segment: &Segment) -> Result<(), StoreError>;
 
-    /// Archived records in (after, upto], in order, each offset once, at most `records_max`.
+    /// Archived records in (after, upto], in order, each offset once, at most `records_max`. Of all epochs: offsets grow over them, so
+    /// that what an older one stored stays the session's history.
     ///
     /// A page may be shorter than there are records, but it is empty only where the archive ends. It never passes over a
     /// missing or damaged record (I2): it ends before it, and from there the answer is [`StoreError::Unavailable`].
     async fn records(
         &self,
         session: &SessionKey,
-        epoch: Epoch,
         after: Offset,
         upto: Offset,
         records_max: usize,
     ) -> Result<Vec<(Offset, u64, Bytes)>, StoreError>;
+
+    /// The last offset that any segment of the session ends with; [`Offset::NONE`] if there is none. An archiver goes on from there.
+    async fn last(&self, session: &SessionKey) -> Result<Offset, StoreError>;
 }
 
 /// What sessions there are.

@@ -210,7 +210,7 @@ impl Seen {
         }
         let mut upto = 0;
         loop {
-            let Some(records) = self.ok(store.records(&key, EPOCH, Offset(upto), LAST, 9).await) else { return };
+            let Some(records) = self.ok(store.records(&key, Offset(upto), LAST, 9).await) else { return };
             let Some((last, ..)) = records.last() else { break };
             let last = last.0;
             assert_eq!(records, (upto + 1..=last).map(|offset| record(number, offset)).collect::<Vec<_>>(), "I2 contiguous");

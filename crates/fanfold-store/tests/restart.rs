@@ -107,7 +107,7 @@ async fn check(store: &EmbeddedStore, number: usize, acknowledged: u64) -> u64 {
     assert_eq!(snapshot.map_or_else(|| state(number, 0), |snapshot| snapshot.state), state(number, kept));
     let mut upto = 0;
     loop {
-        let records = store.records(&key, EPOCH, Offset(upto), LAST, 1000).await.unwrap();
+        let records = store.records(&key, Offset(upto), LAST, 1000).await.unwrap();
         let Some((last, ..)) = records.last() else { break };
         let last = last.0;
         assert_eq!(records, (upto + 1..=last).map(record).collect::<Vec<_>>());

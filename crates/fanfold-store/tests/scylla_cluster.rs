@@ -110,7 +110,7 @@ impl History {
     }
 
     async fn check(&self, store: &ScyllaStore) {
-        let records = store.records(&self.session, self.epoch, Offset::NONE, LAST, 1000).await.unwrap();
+        let records = store.records(&self.session, Offset::NONE, LAST, 1000).await.unwrap();
         assert_eq!(records, (1..=self.upto).map(record).collect::<Vec<_>>(), "I9 durable before acked");
         let newest = store.newest(&self.session, self.epoch, FOLD, LAST).await.unwrap();
         assert!(newest == Some(self.snapshot(self.upto)), "I9 durable before acked");
@@ -146,7 +146,7 @@ async fn too_many_away(cluster: &Cluster, store: &ScyllaStore) {
         let results = tokio::join!(
             store.row(&history.session),
             store.newest(&history.session, history.epoch, FOLD, LAST),
-            store.records(&history.session, history.epoch, Offset::NONE, LAST, 10),
+            store.records(&history.session, Offset::NONE, LAST, 10),
             history.put(store, history.upto + 1),
         );
         let took = begun.elapsed();

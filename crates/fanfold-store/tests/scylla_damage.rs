@@ -70,7 +70,7 @@ impl Bench {
     }
 
     async fn records(&self, after: u64) -> Result<Vec<u64>, StoreError> {
-        let records = self.store.records(&self.session, self.epoch, Offset(after), LAST, 1000).await?;
+        let records = self.store.records(&self.session, Offset(after), LAST, 1000).await?;
         assert!(records.iter().all(|found| *found == record(found.0.0)));
         Ok(records.into_iter().map(|(offset, ..)| offset.0).collect())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fanfold_fold::{Epoch, Offset};
-use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, JetStreamLog, JetStreamLogConfig};
+use fanfold_log::{Consumer, EmbeddedLog, EmbeddedLogConfig, EventLog, JetStreamLog, JetStreamLogConfig};
 use fanfold_runs::{EmbeddedRunQueue, EmbeddedRunQueueConfig, JetStreamRunQueue, JetStreamRunQueueConfig, RunQueue};
 use fanfold_store::{Archive, EmbeddedStore, Eraser, LogEpoch, Notes, Parking, ScyllaStore, SessionIndex, SnapshotStore};
 
@@ -20,6 +20,8 @@ impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes> Store
 pub struct Backend {
     /// The log of every session.
     pub log: Arc<dyn EventLog>,
+    /// What carries its records into the archive.
+    pub consumer: Arc<dyn Consumer>,
     /// Everything else that lasts.
     pub store: Arc<dyn Store>,
     /// Hints of work.
@@ -40,12 +42,14 @@ impl Backend {
 
 fn embedded(config: &Config) -> anyhow::Result<Backend> {
     let data = &config.node.data;
-    let log = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
-    let log = EmbeddedLog::open(log, Arc::new(clock::now_ms)).context("the log does not open")?;
+    let bytes_max = config.archive.log_bytes_max;
+    let log = EmbeddedLogConfig { dir: data.join("log"), bytes_max, ..EmbeddedLogConfig::default() };
+    let log = Arc::new(EmbeddedLog::open(log, Arc::new(clock::now_ms)).context("the log does not open")?);
+    let consumer = log.consumer(config.archive.waiting_records_max).context("the log does not say how far the archive is")?;
     let store = EmbeddedStore::open(data.join("store")).context("the store does not open")?;
     // Empty: every session that comes into memory offers its open runs.
     let queue = EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms));
-    Ok(Backend { log: Arc::new(log), store: Arc::new(store), queue: Arc::new(queue), queue_is_new: true })
+    Ok(Backend { log, consumer: Arc::new(consumer), store: Arc::new(store), queue: Arc::new(queue), queue_is_new: true })
 }
 
 async fn shared(config: &Config) -> anyhow::Result<Backend> {
@@ -62,9 +66,16 @@ async fn shared(config: &Config) -> anyhow::Result<Backend> {
             newest.map_or("none".to_owned(), |newest| newest.to_string())
         );
     }
+    let consumer = log.consumer().await.context("the log has no consumer")?;
     let queue = JetStreamRunQueue::open(&queue_config(config), Arc::new(clock::now_ms)).await;
     let queue = queue.context("the run queue does not open")?;
-    Ok(Backend { log: Arc::new(log), store: Arc::new(store), queue: Arc::new(queue), queue_is_new: false })
+    Ok(Backend {
+        log: Arc::new(log),
+        consumer: Arc::new(consumer),
+        store: Arc::new(store),
+        queue: Arc::new(queue),
+        queue_is_new: false,
+    })
 }
 
 /// The queue is where the log is.

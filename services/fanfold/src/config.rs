@@ -15,6 +15,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::archive::{ArchiveConfig, ArchiveError};
 use crate::auth::KeyFile;
 
 /// The documented sample; a test compares it with the defaults.
@@ -34,6 +35,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Where states, archive and lists are.
     pub store: StoreConfig,
+    /// How records get from the log into the archive.
+    pub archive: ArchiveConfig,
     /// What connections may use.
     pub limits: LimitConfig,
     /// Sessions in memory.
@@ -436,6 +439,9 @@ pub enum ConfigError {
     /// Everybody would be let in from everywhere.
     #[error("{0} is not a loopback address, and [auth] names no key: everybody could do everything")]
     OpenToAll(SocketAddr),
+    /// The archiver can't work like that.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// A limit that lets nothing through.
     #[error("{0} must not be 0")]
     Zero(&'static str),
@@ -473,6 +479,7 @@ impl Config {
                 return Err(ConfigError::HalfShared);
             }
         }
+        self.archive.check()?;
         let limits = [
             ("limits.connections_max", self.limits.connections_max),
             ("limits.sessions_per_connection_max", self.limits.sessions_per_connection_max),

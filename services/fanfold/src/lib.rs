@@ -1,5 +1,6 @@
 //! A Fanfold node: sessions served over WebSocket, SSE, REST and gRPC, with a worker beside them.
 
+pub mod archive;
 pub mod auth;
 pub mod backend;
 pub mod cli;

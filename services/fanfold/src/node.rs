@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::archive::Archiver;
 use crate::auth::{Authenticator, JwtKeys};
 use crate::backend::Backend;
 use crate::clock;
@@ -43,6 +44,7 @@ pub struct Node {
     log: Arc<dyn EventLog>,
     keeper: Arc<Keeper>,
     teller: Option<Teller>,
+    archiver: Archiver,
     model: Arc<dyn Model>,
     metrics: PrometheusHandle,
     drain: watch::Sender<bool>,
@@ -61,7 +63,7 @@ impl Node {
         fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
         fanfold_models::describe_metrics();
-        let Backend { log, store, queue, queue_is_new } = Backend::open(&config).await?;
+        let Backend { log, consumer, store, queue, queue_is_new } = Backend::open(&config).await?;
         let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
         let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));
         graves.restore().await.context("dead letters can't be read")?;
@@ -80,6 +82,7 @@ impl Node {
             clock: Arc::new(clock::now_ms),
         };
         let sessions = Sessions::start(ports, config.session.to_session()).await.context("sessions")?;
+        let archiver = Archiver::new(consumer, log.clone(), store.clone(), sessions.clone(), config.archive.clone());
         let (drain, draining) = watch::channel(false);
         let desk = Desk::new(config.node.name.clone(), sessions.clone(), queue, Arc::clone(&keeper));
         let edge = Arc::new(Edge {
@@ -99,7 +102,7 @@ impl Node {
         });
         let http = bind(config.listen.http).await?;
         let grpc = bind(config.listen.grpc).await?;
-        Ok(Self { config, edge, log, keeper, teller, model, metrics, drain, http, grpc })
+        Ok(Self { config, edge, log, keeper, teller, archiver, model, metrics, drain, http, grpc })
     }
 
     /// Where HTTP and gRPC are listened on.
@@ -109,7 +112,7 @@ impl Node {
 
     /// Serves until `stop`, then drains within the configured time.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, edge, log, keeper, teller, model, metrics, drain, http, grpc } = self;
+        let Self { config, edge, log, keeper, teller, archiver, model, metrics, drain, http, grpc } = self;
         let sessions = edge.sessions.clone();
         tokio::spawn(Arc::clone(&keeper).tell());
         tokio::spawn(keeper.watch(sessions.clone()));
@@ -118,6 +121,7 @@ impl Node {
         if let Some(teller) = teller {
             tokio::spawn(teller.tell(sessions.clone()));
         }
+        tokio::spawn(archiver.run(drain.subscribe()));
         tokio::spawn(recover(Arc::clone(&edge), clock::now_ms()));
         let (phase, phases) = watch::channel(Phase::Working);
         let name = local::name_in(&edge.node);

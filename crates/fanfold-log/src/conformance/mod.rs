@@ -10,6 +10,7 @@
 //! ```
 
 mod append;
+mod consumer;
 mod read;
 mod tail;
 
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 use crate::{EventLog, Expect, Page, StoredRecord, Tail, TailItem, Wake};
 
 pub use append::*;
+pub use consumer::*;
 pub use read::*;
 pub use tail::*;
 

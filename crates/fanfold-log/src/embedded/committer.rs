@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use fanfold_fold::{Offset, SessionKey};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::error::StoreError;
 use super::group::{Entry, Group};
 use super::ledger::{Decision, Ledger};
-use super::queue::{Append, Queue, Request, Trim};
+use super::queue::{Append, Chore, Queue, Request};
 use super::store::Commit;
 use super::tails::Tails;
 use crate::{AppendError, ReadError, StoredRecord, metric};
@@ -35,6 +35,11 @@ pub(crate) struct Shared {
     pub(crate) tails: Arc<Tails>,
     /// I1: the last offset that anybody may see.
     pub(crate) visible: AtomicU64,
+    /// Told of each commit.
+    pub(crate) grown: Notify,
+    /// Bytes of all records ever stored, and of those that have been let go of.
+    pub(crate) bytes_total: AtomicU64,
+    pub(crate) bytes_gone: AtomicU64,
 }
 
 pub(crate) struct Committer<D> {
@@ -51,9 +56,11 @@ pub(crate) struct Committer<D> {
 struct Draft {
     records: Vec<(SessionKey, StoredRecord)>,
     ids: Vec<Option<Arc<str>>>,
-    trims: Vec<(SessionKey, Vec<Offset>)>,
+    chores: Vec<Chore>,
     appends: Vec<(oneshot::Sender<Result<Offset, AppendError>>, Decision)>,
-    trimmed: Vec<oneshot::Sender<Result<(), ReadError>>>,
+    done: Vec<oneshot::Sender<Result<(), ReadError>>>,
+    stored_at_ms: u64,
+    bytes_total: u64,
 }
 
 impl<D: Disk> Committer<D> {
@@ -73,13 +80,14 @@ impl<D: Disk> Committer<D> {
 
     fn draft(&mut self, requests: Vec<Request>) -> Draft {
         let stored_at_ms = (self.clock)();
-        let mut draft = Draft::default();
+        let bytes_total = self.shared.bytes_total.load(Ordering::Relaxed);
+        let mut draft = Draft { stored_at_ms, bytes_total, ..Draft::default() };
         for request in requests {
             match request {
-                Request::Append(append) => self.decide(append, stored_at_ms, &mut draft),
-                Request::Trim(Trim { session, offsets, answer }) => {
-                    draft.trims.push((session, offsets));
-                    draft.trimmed.push(answer);
+                Request::Append(append) => self.decide(append, &mut draft),
+                Request::Chore(chore, answer) => {
+                    draft.chores.push(chore);
+                    draft.done.push(answer);
                 }
             }
         }
@@ -87,7 +95,7 @@ impl<D: Disk> Committer<D> {
     }
 
     /// Decisions are told after the commit only: they may rest on records of the same one.
-    fn decide(&mut self, append: Append, stored_at_ms: u64, draft: &mut Draft) {
+    fn decide(&mut self, append: Append, draft: &mut Draft) {
         let Append { session, record, expect, id, answer } = append;
         let disk = &self.disk;
         let decision = match self.ledger.decide(&session, expect, id.as_ref(), || disk.last(&session)) {
@@ -100,6 +108,8 @@ impl<D: Disk> Committer<D> {
             }
         };
         if let Decision::Store { offset, previous } = decision {
+            draft.bytes_total += record.len() as u64;
+            let stored_at_ms = draft.stored_at_ms;
             draft.records.push((session, StoredRecord { offset, previous, stored_at_ms, record }));
             draft.ids.push(id);
         }
@@ -107,22 +117,27 @@ impl<D: Disk> Committer<D> {
     }
 
     fn commit(&mut self, draft: &Draft) -> Result<(), StoreError> {
-        if draft.records.is_empty() && draft.trims.is_empty() {
+        if draft.records.is_empty() && draft.chores.is_empty() {
             return Ok(());
         }
         let entry = |((session, record), id): (&(SessionKey, StoredRecord), &Option<Arc<str>>)| Entry {
             session: session.clone(),
             previous: record.previous,
+            // At most `RECORD_BYTES_MAX`.
+            bytes: record.record.len() as u32,
             id: id.clone(),
         };
         let first = Offset(self.ledger.last().0 + 1 - draft.records.len() as u64);
-        let group = Group { first, entries: draft.records.iter().zip(&draft.ids).map(entry).collect() };
-        self.disk.commit(&Commit { group: &group, records: &draft.records, trims: &draft.trims })
+        let entries = draft.records.iter().zip(&draft.ids).map(entry).collect();
+        let group = Group { first, stored_at_ms: draft.stored_at_ms, bytes_total: draft.bytes_total, entries };
+        self.disk.commit(&Commit { group: &group, records: &draft.records, chores: &draft.chores })
     }
 
     fn publish(&self, draft: Draft) {
         // Visible first: who registers a tail from here on reads what the tail doesn't get.
         self.shared.visible.store(self.ledger.last().0, Ordering::Release);
+        self.shared.bytes_total.store(draft.bytes_total, Ordering::Relaxed);
+        self.shared.grown.notify_one();
         metrics::histogram!(metric::COMMIT_RECORDS).record(draft.records.len() as f64);
         let (mut stored, mut repeated, mut conflicts) = (0, 0, 0);
         for (answer, decision) in draft.appends {
@@ -142,7 +157,7 @@ impl<D: Disk> Committer<D> {
             };
             let _gone = answer.send(result);
         }
-        for answer in draft.trimmed {
+        for answer in draft.done {
             let _gone = answer.send(Ok(()));
         }
         self.shared.tails.deliver(draft.records.into_iter());
@@ -160,7 +175,7 @@ impl<D: Disk> Committer<D> {
         for (answer, _) in draft.appends {
             let _gone = answer.send(Err(AppendError::Unknown(Box::new(error.clone()))));
         }
-        for answer in draft.trimmed {
+        for answer in draft.done {
             let _gone = answer.send(Err(ReadError::Unavailable(Box::new(error.clone()))));
         }
     }
@@ -179,8 +194,8 @@ impl Drop for CloseOnDrop {
                         metrics::counter!(metric::APPENDS, "outcome" => "closed").increment(1);
                         let _gone = append.answer.send(Err(AppendError::Closed));
                     }
-                    Request::Trim(trim) => {
-                        let _gone = trim.answer.send(Err(ReadError::Unavailable(Box::new(StoreError::Poisoned))));
+                    Request::Chore(_, answer) => {
+                        let _gone = answer.send(Err(ReadError::Unavailable(Box::new(StoreError::Poisoned))));
                     }
                 }
             }

@@ -22,6 +22,9 @@ pub struct EmbeddedLogConfig {
     pub heads_max: usize,
     /// Reads that occupy a thread at one time. More wait.
     pub reads_max: usize,
+    /// Bytes of the records that it keeps. While there are more, as the archive is behind, appends are refused as
+    /// [`crate::AppendError::Overloaded`]; what is there stays. On disk they take more: indexes, journals, what is gone but not cleared.
+    pub bytes_max: u64,
     /// Bytes of the cache of blocks.
     pub cache_bytes: u64,
     /// Bytes of journals on disk before they are written into tables. What is in them is replayed and checked at start-up.
@@ -42,6 +45,7 @@ impl Default for EmbeddedLogConfig {
             duplicate_window_records: 65_536,
             heads_max: 65_536,
             reads_max: 16,
+            bytes_max: 64 << 30,
             cache_bytes: 32 << 20,
             journal_bytes_max: 256 << 20,
             memtable_bytes_max: 32 << 20,

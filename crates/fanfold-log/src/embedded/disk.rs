@@ -1,5 +1,6 @@
 //! Store and mark together: opened with a check for loss, written in the order that makes the check possible.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use super::error::{Loss, OpenError, StoreError};
 use super::identity::{Identity, LostRange};
 use super::ledger::Ledger;
 use super::mark::{Mark, MarkError, MarkFile};
+use super::queue::Chore;
 use super::store::{Commit, Settling, Store};
 use super::unfinished;
 use super::verify::verify;
@@ -36,12 +38,16 @@ pub(crate) struct Opened {
     pub(crate) disk: EmbeddedDisk,
     pub(crate) ledger: Ledger,
     pub(crate) identity: Identity,
+    /// Bytes ever stored: of what has been let go of, and all.
+    pub(crate) bytes: (u64, u64),
 }
 
 pub(crate) struct EmbeddedDisk {
     store: Arc<Store>,
     mark: MarkFile,
     settling: Settling,
+    /// Commits whose records have left the log. What they say of themselves goes when they are settled.
+    trimmed: VecDeque<Offset>,
 }
 
 /// Opens what is there, or makes it. Refuses when anything acknowledged is gone.
@@ -116,7 +122,9 @@ fn account(store: Store, mut mark: MarkFile, identity: Identity, config: &Embedd
     tracing::info!(epoch = %identity.epoch, last = found.last.0, "log opened");
     metrics::gauge!(metric::POISONED).set(0.0);
     let store = Arc::new(store);
-    Ok(Opened { disk: EmbeddedDisk { store: store.clone(), mark, settling }, store, ledger, identity })
+    let bytes = store.bytes().map_err(broken)?;
+    let disk = EmbeddedDisk { store: store.clone(), mark, settling, trimmed: VecDeque::new() };
+    Ok(Opened { disk, store, ledger, identity, bytes })
 }
 
 /// A new log; or one whose making was interrupted, which then has an identity and nothing else.
@@ -167,8 +175,14 @@ impl Disk for EmbeddedDisk {
     }
 
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
-        let forget = self.settling.forget(self.mark.settled());
-        self.store.commit(commit, forget.into_iter())?;
+        for chore in commit.chores {
+            if let Chore::Forget(groups) = chore {
+                self.trimmed.extend(groups);
+            }
+        }
+        let settled = self.mark.settled();
+        let forget = self.trimmed.iter().take_while(|last| **last <= settled).count();
+        self.store.commit(commit, self.trimmed.drain(..forget))?;
         if commit.group.entries.is_empty() {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 //! 'r' tenant '/' session 00 offset            → a record    format 1 · key id 4 · offset 8 · previous 8 · stored at 8 · crc 4 · bytes
 //! 't' tenant '/' session                      → trimmed     format 1 · upto 8 · crc 4
 //! 'g' last offset of a commit                 → the commit  see `group`
+//! 'c'                                         → consumer    format 1 · done upto 8 · crc 4
 //! 'm'                                         → identity    see `identity`
 //! ```
 //!
@@ -27,6 +28,9 @@ pub(crate) const HEADER_BYTES: usize = 33;
 const CRC_AT: usize = HEADER_BYTES - 4;
 
 pub(crate) const IDENTITY_KEY: &[u8] = b"m";
+
+/// Where it says up to where everything has been carried into the archive.
+pub(crate) const CONSUMED_KEY: &[u8] = b"c";
 
 /// The bytes are not what this log wrote under that key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,13 +103,14 @@ pub(crate) fn decode_record(key: &[u8], value: &[u8]) -> Result<StoredRecord, Da
     Ok(StoredRecord { offset, previous, stored_at_ms, record: Bytes::copy_from_slice(record) })
 }
 
-pub(crate) fn encode_trimmed(key: &[u8], upto: Offset) -> Vec<u8> {
+/// An offset with its checksum, as under `t` and `c`.
+pub(crate) fn encode_upto(key: &[u8], upto: Offset) -> Vec<u8> {
     let mut value = vec![FORMAT];
     value.extend_from_slice(&upto.0.to_be_bytes());
     seal(key, value)
 }
 
-pub(crate) fn decode_trimmed(key: &[u8], value: &[u8]) -> Result<Offset, DamagedBytes> {
+pub(crate) fn decode_upto(key: &[u8], value: &[u8]) -> Result<Offset, DamagedBytes> {
     let mut fields = Fields(unseal(key, value)?);
     match fields.u8()? {
         FORMAT => Ok(Offset(fields.u64()?)),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use fanfold_fold::{Epoch, Offset, RECORD_BYTES_MAX, SessionKey};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use super::committer::{Clock, Committer, Disk, Shared};
 use super::config::EmbeddedLogConfig;
@@ -15,7 +15,7 @@ use super::disk;
 use super::error::OpenError;
 use super::identity::LostRange;
 use super::ledger::Ledger;
-use super::queue::{Append, Queue, Refusal, Request, Trim};
+use super::queue::{Append, Chore, Queue, Refusal, Request};
 use super::store::{Query, Store, read_error};
 use super::tails::Tails;
 use crate::{AppendError, EventLog, Expect, Page, ReadError, Tail, Wake, metric};
@@ -35,7 +35,8 @@ pub struct EmbeddedLog {
     given_up: Arc<[LostRange]>,
     store: Arc<Store>,
     reads: Arc<Semaphore>,
-    committer: Running,
+    pub(crate) committer: Running,
+    bytes_max: u64,
 }
 
 /// A committer's thread and the way to it.
@@ -52,21 +53,41 @@ impl EmbeddedLog {
     pub fn open(config: EmbeddedLogConfig, clock: Arc<dyn Fn() -> u64 + Send + Sync>) -> Result<Self, OpenError> {
         let opened = disk::guarded(|| disk::open(&config))?;
         let committer = Running::start(opened.disk, opened.ledger, clock, &config)?;
+        let (gone, total) = opened.bytes;
+        committer.shared.bytes_gone.store(gone, Ordering::Relaxed);
+        committer.shared.bytes_total.store(total, Ordering::Relaxed);
         Ok(Self {
             epoch: opened.identity.epoch,
             given_up: opened.identity.given_up.into(),
             store: opened.store,
             reads: Arc::new(Semaphore::new(config.reads_max.max(1))),
             committer,
+            bytes_max: config.bytes_max,
         })
     }
 
-    fn visible(&self) -> Offset {
+    /// Up to where everything is in the archive.
+    pub(crate) fn consumed(&self) -> Result<Offset, ReadError> {
+        self.store.consumed().map_err(|error| read_error(error, Offset::NONE))
+    }
+
+    /// The part of [`EmbeddedLogConfig::bytes_max`] that is used.
+    pub(crate) fn fullness(&self) -> f64 {
+        self.bytes() as f64 / self.bytes_max as f64
+    }
+
+    /// Bytes of the records in it.
+    fn bytes(&self) -> u64 {
+        let shared = &self.committer.shared;
+        shared.bytes_total.load(Ordering::Relaxed).saturating_sub(shared.bytes_gone.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn visible(&self) -> Offset {
         Offset(self.committer.shared.visible.load(Ordering::Acquire))
     }
 
     /// Runs `work` on a thread that may block, when one of the permitted few is free.
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
@@ -94,6 +115,10 @@ impl EventLog for EmbeddedLog {
     }
 
     async fn append(&self, session: &SessionKey, record: Bytes, expect: Expect, id: Option<&str>) -> Result<Offset, AppendError> {
+        if self.bytes() >= self.bytes_max {
+            metrics::counter!(metric::APPENDS, "outcome" => "overloaded").increment(1);
+            return Err(AppendError::Overloaded);
+        }
         self.committer.append(session, record, expect, id).await
     }
 
@@ -134,7 +159,7 @@ impl EventLog for EmbeddedLog {
             if offsets.is_empty() {
                 return Ok(());
             }
-            self.committer.trim(session, offsets).await?;
+            self.committer.chore(Chore::Trim { session: session.clone(), offsets }).await?;
         }
     }
 
@@ -150,6 +175,9 @@ impl Running {
             queue: Queue::new(config.queue_records_max, config.queue_bytes_max),
             tails: Arc::new(Tails::default()),
             visible: AtomicU64::new(ledger.last().0),
+            grown: Notify::new(),
+            bytes_total: AtomicU64::new(0),
+            bytes_gone: AtomicU64::new(0),
         });
         let committer = Committer {
             shared: shared.clone(),
@@ -197,10 +225,9 @@ impl Running {
         answered.await.unwrap_or_else(|gone| Err(AppendError::Unknown(Box::new(gone))))
     }
 
-    async fn trim(&self, session: &SessionKey, offsets: Vec<Offset>) -> Result<(), ReadError> {
+    pub(crate) async fn chore(&self, chore: Chore) -> Result<(), ReadError> {
         let (answer, answered) = oneshot::channel();
-        let trim = Trim { session: session.clone(), offsets, answer };
-        match self.shared.queue.push(Request::Trim(trim)) {
+        match self.shared.queue.push(Request::Chore(chore, answer)) {
             Ok(()) => answered.await.unwrap_or_else(|gone| Err(ReadError::Unavailable(Box::new(gone)))),
             Err(Refusal::Full) => Err(ReadError::Unavailable(Box::new(AppendError::Overloaded))),
             Err(Refusal::Closed) => Err(ReadError::Unavailable(Box::new(AppendError::Closed))),

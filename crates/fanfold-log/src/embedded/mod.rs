@@ -14,6 +14,7 @@
 //! | what | the caller sees | who repairs it |
 //! |---|---|---|
 //! | more appends than the disk takes | `Overloaded`, not stored | the caller, later |
+//! | records that can't be archived, up to `bytes_max` | `Overloaded`, not stored | the archiver, when its store is back |
 //! | a failed write or sync | `Unknown` for that commit, `Closed` from then on; reads go on | whoever restarts the node |
 //! | a damaged record or table | [`crate::ReadError::Damaged`], never a shorter history | archive or backup |
 //! | a damaged, cut or deleted journal | [`OpenError::Lost`] with what is lost | backup, or `accept_loss` |
@@ -30,6 +31,7 @@
 
 mod committer;
 mod config;
+mod consumer;
 mod disk;
 mod error;
 mod group;
@@ -46,6 +48,7 @@ mod unfinished;
 mod verify;
 
 pub use config::EmbeddedLogConfig;
+pub use consumer::EmbeddedConsumer;
 pub use error::{LOSS_SESSIONS_MAX, Loss, OpenError};
 pub use identity::LostRange;
 pub use log::{APPEND_ID_BYTES_MAX, EmbeddedLog};

@@ -16,7 +16,7 @@ const OVERHEAD_BYTES: usize = 256;
 #[derive(Debug)]
 pub(crate) enum Request {
     Append(Append),
-    Trim(Trim),
+    Chore(Chore, oneshot::Sender<Result<(), ReadError>>),
 }
 
 #[derive(Debug)]
@@ -28,19 +28,23 @@ pub(crate) struct Append {
     pub(crate) answer: oneshot::Sender<Result<Offset, AppendError>>,
 }
 
-/// Lets go of records that a reader has listed, so that the committer never scans.
+/// What is written beside records. A reader has listed what goes, so that the committer never scans.
 #[derive(Debug)]
-pub(crate) struct Trim {
-    pub(crate) session: SessionKey,
-    pub(crate) offsets: Vec<Offset>,
-    pub(crate) answer: oneshot::Sender<Result<(), ReadError>>,
+pub(crate) enum Chore {
+    /// Lets go of a session's records.
+    Trim { session: SessionKey, offsets: Vec<Offset> },
+    /// Lets go of what the commits that end at these offsets say of themselves, as soon as no start-up needs it.
+    Forget(Vec<Offset>),
+    /// Everything up to here is in the archive.
+    Consumed(Offset),
 }
 
 impl Request {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Append(append) => OVERHEAD_BYTES + append.record.len() + append.id.as_deref().map_or(0, str::len),
-            Self::Trim(trim) => OVERHEAD_BYTES + size_of_val(&*trim.offsets),
+            Self::Chore(Chore::Trim { offsets, .. } | Chore::Forget(offsets), _) => OVERHEAD_BYTES + size_of_val(&**offsets),
+            Self::Chore(Chore::Consumed(_), _) => OVERHEAD_BYTES,
         }
     }
 }

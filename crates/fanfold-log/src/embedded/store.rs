@@ -11,16 +11,14 @@ use super::error::{OpenError, StoreError};
 use super::group::Group;
 use super::identity::{Identity, LostRange};
 use super::layout::{
-    DamagedBytes, IDENTITY_KEY, decode_record, decode_trimmed, encode_record, encode_trimmed, group_key, offset_of, record_key,
-    trimmed_key,
+    CONSUMED_KEY, DamagedBytes, IDENTITY_KEY, decode_record, decode_upto, encode_record, encode_upto, group_key, offset_of,
+    record_key, trimmed_key,
 };
+use super::queue::Chore;
 use crate::{Page, ReadError, StoredRecord};
 
 /// Commits between two looks at how far the tables have come.
 const SETTLE_COMMITS: u64 = 64;
-
-/// Entries of settled commits that one commit lets go of. More than one, so that they don't pile up.
-const FORGET_MAX: usize = 4;
 
 /// fjall asserts that a limit of the journals is not below this.
 const JOURNAL_BYTES_MIN: u64 = 64 << 20;
@@ -37,7 +35,7 @@ pub(crate) struct Store {
 pub(crate) struct Commit<'a> {
     pub(crate) group: &'a Group,
     pub(crate) records: &'a [(SessionKey, StoredRecord)],
-    pub(crate) trims: &'a [(SessionKey, Vec<Offset>)],
+    pub(crate) chores: &'a [Chore],
 }
 
 impl Store {
@@ -94,6 +92,23 @@ impl Store {
     pub(crate) fn last_group(&self) -> Result<Option<Offset>, StoreError> {
         let Some(entry) = self.log.prefix(b"g").next_back() else { return Ok(None) };
         Ok(Some(offset_of(&entry.key()?)?))
+    }
+
+    /// Bytes ever stored before the oldest commit that is remembered, and up to the newest.
+    pub(crate) fn bytes(&self) -> Result<(u64, u64), StoreError> {
+        let mut groups = self.groups(Offset::NONE).filter_map(|group| group.map(Result::ok).transpose());
+        let before = groups.next().transpose()?.map_or(0, |group| group.bytes_before());
+        let newest = self.last_group()?.map_or(Offset::NONE, |last| Offset(last.0 - 1));
+        let upto = self.groups(newest).next().transpose()?.and_then(Result::ok).map_or(before, |group| group.bytes_total);
+        Ok((before, upto.max(before)))
+    }
+
+    /// Up to where everything is in the archive.
+    pub(crate) fn consumed(&self) -> Result<Offset, StoreError> {
+        match self.log.get(CONSUMED_KEY)? {
+            Some(value) => Ok(decode_upto(CONSUMED_KEY, &value)?),
+            None => Ok(Offset::NONE),
+        }
     }
 
     /// The session's last offset up to `visible`, trimmed or not.
@@ -154,13 +169,20 @@ impl Store {
             let (key, value) = commit.group.encode();
             batch.insert(&self.log, key, value);
         }
-        for (session, offsets) in commit.trims {
-            let Some(upto) = offsets.last() else { continue };
-            let key = trimmed_key(session);
-            let value = encode_trimmed(&key, *upto);
-            batch.insert(&self.log, key, value);
-            for offset in offsets {
-                batch.remove(&self.log, record_key(session, *offset));
+        for chore in commit.chores {
+            match chore {
+                Chore::Trim { session, offsets } => {
+                    let Some(upto) = offsets.last() else { continue };
+                    let key = trimmed_key(session);
+                    let value = encode_upto(&key, *upto);
+                    batch.insert(&self.log, key, value);
+                    for offset in offsets {
+                        batch.remove(&self.log, record_key(session, *offset));
+                    }
+                }
+                Chore::Consumed(upto) => batch.insert(&self.log, CONSUMED_KEY, encode_upto(CONSUMED_KEY, *upto)),
+                // Told by `forget`, when it is their time.
+                Chore::Forget(_) => {}
             }
         }
         for last in forget {
@@ -242,7 +264,7 @@ impl PageBuilder<'_> {
 /// Which commits are in tables. A commit that isn't is in a journal only, and must be looked for at the next start-up.
 pub(crate) struct Settling {
     window: u64,
-    /// Last offset and number of the write of each commit whose entry is kept.
+    /// Last offset and number of the write of each commit that isn't settled.
     kept: VecDeque<(Offset, u64)>,
     settled: Offset,
     settled_write: Option<u64>,
@@ -264,15 +286,14 @@ impl Settling {
         }
         self.commits += 1;
         let old = Offset(last.0.saturating_sub(self.window));
-        let settled = self.kept.iter().take_while(|(last, write)| Some(*write) <= self.settled_write && *last <= old).last();
-        self.settled = self.settled.max(settled.map_or(Offset::NONE, |(last, _)| *last));
+        while let Some((last, write)) = self.kept.front().copied()
+            && Some(write) <= self.settled_write
+            && last <= old
+        {
+            self.settled = self.settled.max(last);
+            self.kept.pop_front();
+        }
         self.settled
-    }
-
-    /// Takes entries at or below `settled`, which the mark must already say, to be removed with the next commit.
-    pub(crate) fn forget(&mut self, settled: Offset) -> Vec<Offset> {
-        let count = self.kept.iter().take(FORGET_MAX).take_while(|(last, _)| *last <= settled).count();
-        self.kept.drain(..count).map(|(last, _)| last).collect()
     }
 }
 
@@ -283,7 +304,7 @@ fn next(offset: Offset) -> Offset {
 fn trimmed(view: &impl Readable, log: &Keyspace, session: &SessionKey) -> Result<Offset, StoreError> {
     let key = trimmed_key(session);
     match view.get(log, &key)? {
-        Some(value) => Ok(decode_trimmed(&key, &value)?),
+        Some(value) => Ok(decode_upto(&key, &value)?),
         None => Ok(Offset::NONE),
     }
 }

@@ -79,8 +79,9 @@ mod tests {
     }
 
     fn group(first: u64, entries: &[(&str, u64)]) -> Group {
-        let entries = entries.iter().map(|(id, previous)| Entry { session: session(id), previous: Offset(*previous), id: None });
-        Group { first: Offset(first), entries: entries.collect() }
+        let entries =
+            entries.iter().map(|(id, previous)| Entry { session: session(id), previous: Offset(*previous), bytes: 0, id: None });
+        Group { first: Offset(first), stored_at_ms: 0, bytes_total: 0, entries: entries.collect() }
     }
 
     #[track_caller]

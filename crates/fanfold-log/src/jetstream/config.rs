@@ -22,6 +22,12 @@ pub struct JetStreamLogConfig {
     pub shard_bytes_max: i64,
     /// How long the servers remember append ids. Longer than `append_ms_max`; each id costs them some 230 bytes.
     pub duplicate_window_ms: u64,
+    /// Records of one shard that all nodes together may be archiving. More than are appended in `archive.wait_ms_max`: at this many the
+    /// archiver stalls.
+    pub archive_pending_max: i64,
+    /// How long a node may say nothing of a record that it is archiving, before another node gets it. Longer than a store may be asked
+    /// again.
+    pub archive_ack_ms_max: u64,
     /// Appends of this node under way. One more is refused as overloaded.
     pub appends_max: usize,
     /// How long an append may take, repetitions included, before its outcome is unknown. Longer than the election of a leader.
@@ -45,6 +51,8 @@ impl Default for JetStreamLogConfig {
             replicas: 3,
             shard_bytes_max: 1 << 30,
             duplicate_window_ms: 30_000,
+            archive_pending_max: 100_000,
+            archive_ack_ms_max: 120_000,
             appends_max: 4096,
             append_ms_max: 15_000,
             append_try_ms_max: 3_000,

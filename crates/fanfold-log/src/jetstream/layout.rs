@@ -34,6 +34,10 @@ impl Layout {
         }
     }
 
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The same on every node and in every release.
     pub(crate) fn shard(&self, session: &SessionKey) -> u32 {
         let tenant = crc32c::crc32c(session.tenant.as_str().as_bytes());

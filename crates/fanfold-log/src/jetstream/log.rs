@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfold_fold::{Epoch, Offset, SessionKey};
@@ -20,10 +21,17 @@ use crate::{APPEND_ID_BYTES_MAX, AppendError, EventLog, Expect, Page, ReadError,
 
 /// An [`EventLog`] on JetStream. Makes no streams: that is [`super::migrate()`]'s.
 pub struct JetStreamLog {
-    reader: Reader,
+    pub(super) reader: Reader,
+    pub(super) consumers: ConsumerLimits,
     appends: Appends,
     appends_max: u32,
     closed: AtomicBool,
+}
+
+/// What the servers hold the archiver's consumers to.
+pub(super) struct ConsumerLimits {
+    pub(super) pending_max: i64,
+    pub(super) ack_wait: Duration,
 }
 
 /// Why a log on JetStream doesn't open.
@@ -79,6 +87,10 @@ impl JetStreamLog {
                 read_max: config.read_max(),
             },
             appends: Appends { under_way: permits(appends_max), max: config.append_max(), try_max: config.append_try_max() },
+            consumers: ConsumerLimits {
+                pending_max: config.archive_pending_max,
+                ack_wait: Duration::from_millis(config.archive_ack_ms_max),
+            },
             appends_max: appends_max as u32,
             closed: AtomicBool::new(false),
         })

@@ -32,6 +32,7 @@
 
 mod append;
 mod config;
+mod consumer;
 mod inspect;
 mod layout;
 mod log;
@@ -41,6 +42,7 @@ mod shard;
 mod tail;
 
 pub use config::JetStreamLogConfig;
+pub use consumer::JetStreamConsumer;
 pub use inspect::{Finding, InspectError, Report, ServerReport, Severity, ShardReport, inspect};
 pub use layout::LayoutError;
 pub use log::{JetStreamLog, OpenError};

@@ -62,13 +62,17 @@ impl Archive for SimStore {
     async fn records(
         &self,
         _session: &SessionKey,
-        _epoch: Epoch,
         _after: Offset,
         _upto: Offset,
         _records_max: usize,
     ) -> Result<Vec<(Offset, u64, Bytes)>, StoreError> {
         self.check()?;
         Ok(Vec::new())
+    }
+
+    async fn last(&self, _session: &SessionKey) -> Result<Offset, StoreError> {
+        self.check()?;
+        Ok(Offset::NONE)
     }
 }
 

@@ -42,7 +42,7 @@ async fn fill(store: &dyn Store, session: &SessionKey, epoch: Epoch, offset: u64
 async fn is_gone(store: &dyn Store, session: &SessionKey, epoch: Epoch) -> bool {
     let query = |user| SessionQuery { tenant: session.tenant.clone(), user, before: None, rows_max: 10 };
     let snapshot = store.newest(session, epoch, FOLD, LAST).await.unwrap();
-    let records = store.records(session, epoch, Offset::NONE, LAST, 100).await.unwrap();
+    let records = store.records(session, Offset::NONE, LAST, 100).await.unwrap();
     let lists = [store.list(&query(None)).await.unwrap(), store.list(&query(Some("ann".into()))).await.unwrap()];
     let unfinished = store.unfinished(None, usize::MAX).await.unwrap();
     assert_eq!(store.row(session).await.unwrap(), Some(erasure(session).row()), "{session}");
@@ -64,7 +64,7 @@ pub async fn an_erased_session_is_not_read(store: &dyn Store) {
     store.erase(&erasure(&session)).await.unwrap();
     assert!(is_gone(store, &session, epoch).await);
     assert_eq!(store.row(&other).await.unwrap(), Some(row(&other, 8)), "others are left alone");
-    assert_eq!(store.records(&other, epoch, Offset::NONE, LAST, 100).await.unwrap().len(), 2);
+    assert_eq!(store.records(&other, Offset::NONE, LAST, 100).await.unwrap().len(), 2);
     assert!(store.newest(&other, epoch, FOLD, LAST).await.unwrap().is_some());
     store.erase_done(&session).await.unwrap();
     assert!(is_gone(store, &session, epoch).await);

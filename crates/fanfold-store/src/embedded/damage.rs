@@ -98,7 +98,7 @@ async fn a_damaged_segment_is_a_gap_unless_another_cut_has_its_records() {
         let segment = Segment::new(EPOCH, Offset(from - 1), (from..=upto).map(record).collect()).unwrap();
         store.put_segment(&session(), &segment).await.unwrap();
     };
-    let read = async |after| store.records(&session(), EPOCH, Offset(after), LAST, 100).await;
+    let read = async |after| store.records(&session(), Offset(after), LAST, 100).await;
     put(1, 4).await;
     put(5, 8).await;
     put(9, 12).await;

@@ -34,6 +34,12 @@ pub(crate) fn segment_end(session: &SessionKey, epoch: Epoch) -> Vec<u8> {
     key
 }
 
+/// The epoch of the segment with this key.
+pub(crate) fn segment_epoch(session: &SessionKey, key: &[u8]) -> Option<Epoch> {
+    let begin = 2 + session.tenant.as_str().len() + session.session.as_str().len();
+    Some(Epoch(uuid::Uuid::from_bytes(*key.get(begin..)?.first_chunk()?)))
+}
+
 /// The last offset of the segment with this key.
 pub(crate) fn segment_last(session: &SessionKey, key: &[u8]) -> Option<Offset> {
     let begin = 2 + session.tenant.as_str().len() + session.session.as_str().len() + 16;

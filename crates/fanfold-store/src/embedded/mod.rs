@@ -141,14 +141,18 @@ impl Archive for EmbeddedStore {
     async fn records(
         &self,
         session: &SessionKey,
-        epoch: Epoch,
         after: Offset,
         upto: Offset,
         records_max: usize,
     ) -> Result<Vec<Archived>, StoreError> {
         let session = session.clone();
-        let range = Range { epoch, after, upto, records_max };
+        let range = Range { after, upto, records_max };
         self.call(move |disk| disk.records(&session, &range)).await
+    }
+
+    async fn last(&self, session: &SessionKey) -> Result<Offset, StoreError> {
+        let session = session.clone();
+        self.call(move |disk| disk.last(&session)).await
     }
 }
 

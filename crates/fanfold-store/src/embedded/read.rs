@@ -6,7 +6,8 @@ use fjall::{Keyspace, Readable, UserValue};
 
 use super::disk::Disk;
 use super::layout::{
-    OPEN_RUNS_PREFIX, listing_entry, listing_key, listing_prefix, open_runs_key, segment_end, segment_last, snapshot_offset,
+    OPEN_RUNS_PREFIX, listing_entry, listing_key, listing_prefix, open_runs_key, segment_end, segment_epoch, segment_last,
+    snapshot_offset,
 };
 use crate::port::{Parked, SessionQuery, SessionRow, Snapshot, StoreError};
 use crate::stored::key::{PARKED_PREFIX, parked_key, segment_from, session_at_end, session_key, snapshot_key};
@@ -47,14 +48,11 @@ impl Disk {
 
     pub(crate) fn records(&self, session: &SessionKey, range: &Range) -> Result<Vec<Archived>, StoreError> {
         let view = self.db.snapshot();
-        let from = segment_from(session, range.epoch, Offset(range.after.0.saturating_add(1)));
         let mut page = Page::new(range);
-        for entry in view.range(&self.segments, from..segment_end(session, range.epoch)) {
+        for (last, key) in self.segment_keys(&view, session, range.after)? {
             if page.is_full() {
                 break;
             }
-            let key = entry.key().map_err(unavailable)?;
-            let Some(last) = segment_last(session, &key) else { continue };
             if !page.has_use_for(last) {
                 continue;
             }
@@ -68,6 +66,44 @@ impl Disk {
             }
         }
         page.finish()
+    }
+
+    /// Names of the segments that end after `after`, of all epochs, in the order of their last offsets.
+    fn segment_keys(
+        &self,
+        view: &impl Readable,
+        session: &SessionKey,
+        after: Offset,
+    ) -> Result<Vec<(Offset, fjall::UserKey)>, StoreError> {
+        let mut keys = Vec::new();
+        let mut from = session_key(session);
+        let end = segment_end(session, Epoch(uuid::Uuid::max()));
+        // From epoch to epoch: what an older one has below `after` is passed over.
+        while let Some(first) = view.range(&self.segments, &*from..&*end).next() {
+            let first = first.key().map_err(unavailable)?;
+            let Some(epoch) = segment_epoch(session, &first) else { break };
+            let above = segment_from(session, epoch, Offset(after.0.saturating_add(1)));
+            from = segment_end(session, epoch);
+            for entry in view.range(&self.segments, &*above..&*from) {
+                let key = entry.key().map_err(unavailable)?;
+                keys.extend(segment_last(session, &key).map(|last| (last, key)));
+            }
+        }
+        keys.sort_by_key(|(last, _)| *last);
+        Ok(keys)
+    }
+
+    pub(crate) fn last(&self, session: &SessionKey) -> Result<Offset, StoreError> {
+        let view = self.db.snapshot();
+        let mut last = Offset::NONE;
+        let mut end = segment_end(session, Epoch(uuid::Uuid::max()));
+        while let Some(newest) = view.range(&self.segments, &*session_key(session)..&*end).next_back() {
+            let newest = newest.key().map_err(unavailable)?;
+            let Some(epoch) = segment_epoch(session, &newest) else { break };
+            last = last.max(segment_last(session, &newest).unwrap_or_default());
+            end = segment_from(session, epoch, Offset::NONE);
+        }
+        Ok(last)
     }
 
     pub(crate) fn row(&self, session: &SessionKey) -> Result<Option<SessionRow>, StoreError> {

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use fanfold_fold::{Epoch, Offset, SessionKey};
 use futures::future::try_join_all;
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use scylla::value::CqlVarint;
 use uuid::Uuid;
 
@@ -16,7 +15,7 @@ use crate::stored::key::segment_key;
 use crate::stored::month::Month;
 use crate::stored::page::{Archived, Page, Range};
 use crate::stored::segment::{Unpacked, pack, unpack};
-use crate::stored::{damaged, unavailable};
+use crate::stored::{ArchiveGap, damaged, unavailable};
 
 /// Bytes of records in one cell before they are compressed. Servers warn of cells above 1 MB.
 pub(crate) const CUT_BYTES: usize = 768 << 10;
@@ -38,11 +37,12 @@ pub(crate) struct Entry {
 }
 
 impl ScyllaStore {
-    /// Large ones are cut: readers merge cuts by offset anyway.
+    /// Large ones are cut: readers merge cuts by offset anyway. One after another, so that what is last has all before it.
     pub(crate) async fn put_cuts(&self, session: &SessionKey, segment: Segment) -> Result<(), StoreError> {
         let call = self.cql.call();
-        let cuts = cut(segment).into_iter().map(|cut| self.put_cut(call, session, cut));
-        stream::iter(cuts).buffer_unordered(CELLS_AT_ONCE).try_collect::<()>().await?;
+        for cut in cut(segment) {
+            self.put_cut(call, session, cut).await?;
+        }
         // What was written behind an erasure is never read: it need not stay.
         if self.are_segments_erased(call, session).await? { self.drop_segments(call, session).await } else { Ok(()) }
     }
@@ -70,27 +70,16 @@ impl ScyllaStore {
     }
 
     pub(crate) async fn read_records(&self, session: &SessionKey, range: &Range) -> Result<Vec<Archived>, StoreError> {
-        type Row = (Option<bool>, Option<CqlVarint>, Option<CqlVarint>, Option<i64>, Option<Uuid>, Option<i32>);
         let call = self.cql.call();
+        let mut entries = Vec::new();
+        for epoch in self.segment_epochs(call, session).await? {
+            entries.extend(self.segments_after(call, session, epoch, range.after).await?);
+        }
+        entries.sort_by_key(|(entry, _)| entry.last);
+        let mut entries = entries.into_iter().peekable();
         let mut page = Page::new(range);
-        let values = (session.tenant.as_str(), session.session.as_str(), range.epoch.0, varint(range.after.0));
-        let mut rows = call.pages::<Row>(&self.statements.segment_keys, values)?;
-        while let Some(rows) = rows.next().await? {
-            if rows.first().is_some_and(|(erased, ..)| *erased == Some(true)) {
-                return Ok(Vec::new());
-            }
-            let entries = rows.into_iter().filter_map(|(_, last, first, month, digest, records)| {
-                let (last, first) = (offset(&last?)?, offset(&first?)?);
-                let records = usize::try_from(records.unwrap_or(0)).unwrap_or(0);
-                Some((Entry { epoch: range.epoch, last, first, month: month?, digest: digest? }, records))
-            });
-            let mut entries = entries.peekable();
-            while entries.peek().is_some() && !page.is_full() {
-                self.add_wave(call, session, &mut page, &mut entries).await?;
-            }
-            if page.is_full() {
-                break;
-            }
+        while entries.peek().is_some() && !page.is_full() {
+            self.add_wave(call, session, &mut page, &mut entries).await?;
         }
         page.finish()
     }
@@ -125,6 +114,70 @@ impl ScyllaStore {
             }
         }
         Ok(())
+    }
+
+    pub(crate) async fn last_archived(&self, session: &SessionKey) -> Result<Offset, StoreError> {
+        let call = self.cql.call();
+        let mut last = Offset::NONE;
+        for epoch in self.segment_epochs(call, session).await? {
+            last = last.max(self.last_of_epoch(call, session, epoch).await?);
+        }
+        Ok(last)
+    }
+
+    /// A row of the index whose records never came, as its writer died, tells of nothing.
+    async fn last_of_epoch(&self, call: Call<'_>, session: &SessionKey, epoch: Epoch) -> Result<Offset, StoreError> {
+        let (tenant, id) = (session.tenant.as_str(), session.session.as_str());
+        let rows: Vec<(CqlVarint, CqlVarint, i64, Uuid)> =
+            call.rows(&self.statements.last_segments, (tenant, id, epoch.0)).await?;
+        let some = !rows.is_empty();
+        for (last, first, month, digest) in rows {
+            let values = (tenant, id, epoch.0, month, &first, &last, digest);
+            let there: Option<(Uuid,)> = call.row(&self.statements.segment_is_there, values).await?;
+            if there.is_some() {
+                return Ok(offset(&last).unwrap_or_default());
+            }
+        }
+        if some { Err(unavailable(ArchiveGap { after: Offset::NONE })) } else { Ok(Offset::NONE) }
+    }
+
+    /// The epochs that the session has segments of. None once it is erased.
+    async fn segment_epochs(&self, call: Call<'_>, session: &SessionKey) -> Result<Vec<Epoch>, StoreError> {
+        let mut epochs = Vec::new();
+        // Below all others.
+        let mut after = Uuid::nil();
+        loop {
+            let values = (session.tenant.as_str(), session.session.as_str(), after);
+            let row: Option<(Option<bool>, Option<Uuid>)> = call.row(&self.statements.next_segment_epoch, values).await?;
+            match row {
+                Some((Some(true), _)) => return Ok(Vec::new()),
+                Some((_, Some(epoch))) => {
+                    epochs.push(Epoch(epoch));
+                    after = epoch;
+                }
+                Some((_, None)) | None => return Ok(epochs),
+            }
+        }
+    }
+
+    /// Rows of the index of one epoch that end after `after`, each with how many records it tells of: as many as a session, whose
+    /// records are limited, has segments.
+    async fn segments_after(
+        &self,
+        call: Call<'_>,
+        session: &SessionKey,
+        epoch: Epoch,
+        after: Offset,
+    ) -> Result<Vec<(Entry, usize)>, StoreError> {
+        type Row = (CqlVarint, CqlVarint, i64, Uuid, Option<i32>);
+        let values = (session.tenant.as_str(), session.session.as_str(), epoch.0, varint(after.0));
+        let rows: Vec<Row> = call.rows(&self.statements.segment_keys, values).await?;
+        let entry = |(last, first, month, digest, records): Row| {
+            let (last, first) = (offset(&last)?, offset(&first)?);
+            let records = usize::try_from(records.unwrap_or(0)).unwrap_or(0);
+            Some((Entry { epoch, last, first, month, digest }, records))
+        };
+        Ok(rows.into_iter().filter_map(entry).collect())
     }
 
     /// What the index says is there. `None` if it isn't, or is damaged.

@@ -147,12 +147,15 @@ impl Archive for ScyllaStore {
     async fn records(
         &self,
         session: &SessionKey,
-        epoch: Epoch,
         after: Offset,
         upto: Offset,
         records_max: usize,
     ) -> Result<Vec<(Offset, u64, Bytes)>, StoreError> {
-        self.read_records(session, &Range { epoch, after, upto, records_max }).await
+        self.read_records(session, &Range { after, upto, records_max }).await
+    }
+
+    async fn last(&self, session: &SessionKey) -> Result<Offset, StoreError> {
+        self.last_archived(session).await
     }
 }
 

@@ -67,8 +67,13 @@ statements! {
 
     put_segment_key: "INSERT INTO segment_index (tenant, session, epoch, last_offset, first_offset, month, digest, records) \
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-    segment_keys: "SELECT erased, last_offset, first_offset, month, digest, records FROM segment_index \
+    segment_keys: "SELECT last_offset, first_offset, month, digest, records FROM segment_index \
         WHERE tenant = ? AND session = ? AND epoch = ? AND last_offset > ?";
+    next_segment_epoch: "SELECT erased, epoch FROM segment_index WHERE tenant = ? AND session = ? AND epoch > ? LIMIT 1";
+    last_segments: "SELECT last_offset, first_offset, month, digest FROM segment_index WHERE tenant = ? AND session = ? AND epoch = ? \
+        ORDER BY epoch DESC, last_offset DESC LIMIT 100";
+    segment_is_there: "SELECT digest FROM segments \
+        WHERE tenant = ? AND session = ? AND epoch = ? AND month = ? AND first_offset = ? AND last_offset = ? AND digest = ?";
     all_segment_keys: "SELECT epoch, last_offset, first_offset, month, digest FROM segment_index WHERE tenant = ? AND session = ?";
     segments_state: "SELECT erased FROM segment_index WHERE tenant = ? AND session = ? LIMIT 1";
     hide_segments: "INSERT INTO segment_index (tenant, session, erased) VALUES (?, ?, true)";

@@ -1,7 +1,7 @@
 //! Records of overlapping segments, merged by offset into one contiguous page.
 
 use bytes::Bytes;
-use fanfold_fold::{Epoch, Offset};
+use fanfold_fold::Offset;
 
 use super::segment::Unpacked;
 use super::{ArchiveGap, unavailable};
@@ -16,7 +16,6 @@ pub(crate) type Archived = (Offset, u64, Bytes);
 
 /// Which records of the archive.
 pub(crate) struct Range {
-    pub(crate) epoch: Epoch,
     pub(crate) after: Offset,
     pub(crate) upto: Offset,
     pub(crate) records_max: usize,

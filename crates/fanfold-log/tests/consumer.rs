@@ -1,0 +1,136 @@
+//! The suite of every consumer, on the embedded log and on JetStream; and what each side promises beyond it.
+#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+#[allow(unused_imports, reason = "each test binary uses its own part")]
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
+use fanfold_log::{AppendError, Consumer, EmbeddedLog, EmbeddedLogConfig, EventLog, Expect, ReadError};
+
+fn config(dir: &Path) -> EmbeddedLogConfig {
+    EmbeddedLogConfig { dir: dir.into(), duplicate_window_records: 10, ..EmbeddedLogConfig::default() }
+}
+
+fn open(config: EmbeddedLogConfig) -> Arc<EmbeddedLog> {
+    Arc::new(EmbeddedLog::open(config, Arc::new(|| 1)).unwrap())
+}
+
+mod embedded {
+    use super::*;
+
+    async fn opened() -> (Arc<dyn EventLog>, Arc<dyn Consumer>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(config(dir.path()));
+        let consumer = log.consumer(100).unwrap();
+        (log, Arc::new(consumer), dir)
+    }
+
+    fanfold_log::consumer_conformance!(opened);
+}
+
+mod jetstream {
+    use fanfold_log::JetStreamLog;
+    use fanfold_log::jetstream::migrate;
+    use fanfold_nats::testing::Server;
+
+    use super::*;
+
+    async fn opened() -> Option<(Arc<dyn EventLog>, Arc<dyn Consumer>, Option<Server>)> {
+        let (options, server) = support::server("the consumer's suite on a NATS server")?;
+        let config = support::config(options, 1);
+        migrate(&config, Offset::NONE).await.unwrap();
+        let log = JetStreamLog::open(&config).await.unwrap();
+        let consumer = log.consumer().await.unwrap();
+        Some((Arc::new(log), Arc::new(consumer), server))
+    }
+
+    fanfold_log::consumer_conformance!(opened);
+}
+
+fn session(number: usize) -> SessionKey {
+    SessionKey::new(TenantId::default(), SessionId::new(&format!("s{number}")).unwrap())
+}
+
+async fn append(log: &EmbeddedLog, number: usize, bytes: usize) -> Result<Offset, AppendError> {
+    log.append(&session(number), Bytes::from(vec![7; bytes]), Expect::Any, None).await
+}
+
+async fn done(consumer: &dyn Consumer, count: usize) {
+    let notices = consumer.take(count, Duration::ZERO).await.unwrap();
+    assert_eq!(notices.len(), count);
+    consumer.done(notices.into_iter().map(|notice| notice.ticket).collect()).await.unwrap();
+}
+
+/// Word of commits outlasts journals and tables until it is consumed, and the trim goes on where it was.
+#[tokio::test]
+async fn a_restart_goes_on_from_the_floor() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..4_u64 {
+        let log = open(EmbeddedLogConfig { memtable_bytes_max: 64 << 10, ..config(dir.path()) });
+        for number in 0..300 {
+            append(&log, number % 3, 1000).await.unwrap();
+        }
+        let consumer = log.consumer(10_000).unwrap();
+        // Each round leaves 100 more than the one before.
+        let first = consumer.take(1, Duration::ZERO).await.unwrap();
+        assert_eq!(first[0].offset, Offset(200 * round + 1), "round {round}");
+        consumer.done(first.into_iter().map(|notice| notice.ticket).collect()).await.unwrap();
+        done(&consumer, 199).await;
+        consumer.trim(2).await.unwrap();
+        for number in 0..3 {
+            let trimmed = log.read(&session(number), Offset::NONE, 10, 10_000).await;
+            assert!(matches!(trimmed, Err(ReadError::Trimmed { .. })), "{trimmed:?}");
+        }
+        let lag = consumer.lag().await.unwrap();
+        assert_eq!(lag.records, 100 * (round + 1));
+        drop(consumer);
+        log.close().await;
+    }
+}
+
+/// I5: a log that nobody archives is full at some time, says so, and loses nothing.
+#[tokio::test]
+async fn a_full_log_refuses_until_it_is_archived() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = EmbeddedLogConfig { bytes_max: 10_000, ..config(dir.path()) };
+    let log = open(config.clone());
+    for number in 0..10 {
+        append(&log, number, 1000).await.unwrap();
+    }
+    assert!(matches!(append(&log, 0, 1).await, Err(AppendError::Overloaded)));
+    log.close().await;
+    drop(log);
+    let log = open(config);
+    assert!(matches!(append(&log, 0, 1).await, Err(AppendError::Overloaded)), "after a restart, too");
+    let consumer = log.consumer(100).unwrap();
+    assert!(consumer.lag().await.unwrap().fullness >= 1.0);
+    done(&consumer, 4).await;
+    consumer.trim(1).await.unwrap();
+    assert!(matches!(append(&log, 0, 1).await, Err(AppendError::Overloaded)), "stored at 1, so not before");
+    consumer.trim(2).await.unwrap();
+    for _ in 0..4 {
+        append(&log, 0, 1000).await.unwrap();
+    }
+    assert!(matches!(append(&log, 0, 1).await, Err(AppendError::Overloaded)));
+}
+
+/// I5: no more under way than may be.
+#[tokio::test]
+async fn notices_under_way_are_limited() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(config(dir.path()));
+    for number in 0..10 {
+        append(&log, number, 10).await.unwrap();
+    }
+    let consumer = log.consumer(4).unwrap();
+    let taken = consumer.take(10, Duration::ZERO).await.unwrap();
+    assert_eq!(taken.len(), 4);
+    assert_eq!(consumer.take(10, Duration::ZERO).await.unwrap(), []);
+    consumer.done(vec![taken[2].ticket.clone()]).await.unwrap();
+    assert_eq!(consumer.take(10, Duration::ZERO).await.unwrap().len(), 1);
+}

@@ -1,0 +1,209 @@
+//! One session, from where its archive ends to where its log ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfold_fold::{Event, Offset, Record, SessionKey};
+use fanfold_log::{EventLog, ReadError, StoredRecord};
+use fanfold_session::{HostError, Sessions};
+use fanfold_store::{Segment, SessionRow, StoreError};
+
+use super::config::ArchiveConfig;
+use super::gather::Pile;
+use crate::backend::Store;
+
+/// Records read from the log at a time.
+const PAGE_RECORDS_MAX: usize = 1024;
+
+/// Bytes read from the log at a time.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// How long a session may take to keep its row.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a session is not archived.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Store, log or node are away or have too much to do: it is the same for all.
+    Away(Cause),
+    /// Something about this session.
+    Session(Cause),
+    /// Another one had failed.
+    NotTried,
+}
+
+pub(crate) struct Writer {
+    log: Arc<dyn EventLog>,
+    store: Arc<dyn Store>,
+    sessions: Sessions,
+    records_max: usize,
+    bytes_max: usize,
+}
+
+/// What was archived of a session.
+#[derive(Default)]
+struct Written {
+    last: Offset,
+    last_at_ms: u64,
+    first_at_ms: u64,
+    /// A run was asked for in it.
+    requested: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<dyn Store>, sessions: Sessions, config: &ArchiveConfig) -> Self {
+        Self { log, store, sessions, records_max: config.segment_records, bytes_max: config.segment_bytes }
+    }
+
+    /// Archives what the session has that isn't archived, and sees that nothing hangs on the log alone.
+    pub(crate) async fn write(&self, pile: &Pile) -> Result<(), Failure> {
+        let session = &pile.session;
+        let row = self.store.row(session).await.map_err(store_failure)?;
+        if row.as_ref().is_some_and(|row| row.status == "erased") {
+            return Ok(());
+        }
+        let after = self.store.last(session).await.map_err(store_failure)?;
+        if after >= pile.last {
+            // It came again, or another node was faster.
+            return Ok(());
+        }
+        let written = self.segments(session, after).await?;
+        match row {
+            None => self.first_row(session, &written).await,
+            // Whoever keeps the row sees to the runs that it tells of.
+            Some(row) if row.offset >= written.last && row.open_runs == 0 => Ok(()),
+            Some(_) if written.requested => self.offer_runs(session).await,
+            Some(_) => Ok(()),
+        }
+    }
+
+    async fn segments(&self, session: &SessionKey, after: Offset) -> Result<Written, Failure> {
+        let mut cut = Cut { writer: self, session, previous: after, records: Vec::new(), bytes: 0 };
+        let mut written = Written::default();
+        let (mut upto, mut end) = (after, false);
+        while !end {
+            let page = match self.log.read(session, upto, PAGE_RECORDS_MAX, PAGE_BYTES_MAX).await {
+                Ok(page) => page,
+                Err(ReadError::Trimmed { first, certain }) => {
+                    let before = Offset(first.0.saturating_sub(1));
+                    if certain {
+                        // Nothing but what is archived is trimmed: the archive has lost it. Its readers are told by the gap.
+                        tracing::error!(%session, after = upto.0, first = first.0, "records have left the log and aren't in the archive");
+                        metrics::counter!("fanfold_archive_gaps_total").increment(1);
+                        cut.previous = before;
+                    }
+                    upto = before;
+                    continue;
+                }
+                Err(error @ ReadError::Damaged { .. }) => return Err(Failure::Session(Box::new(error))),
+                Err(error @ ReadError::Unavailable(_)) => return Err(Failure::Away(Box::new(error))),
+            };
+            end = page.end;
+            for stored in page.records {
+                upto = stored.offset;
+                if written.last == Offset::NONE {
+                    written.first_at_ms = stored.stored_at_ms;
+                }
+                (written.last, written.last_at_ms) = (stored.offset, stored.stored_at_ms);
+                written.requested |= asks_for_a_run(&stored.record);
+                cut.add(stored).await?;
+            }
+        }
+        cut.end().await?;
+        Ok(written)
+    }
+
+    /// A session without a row would be taken for new once it has left the log. Its own fold writes the row; bringing it into memory
+    /// also offers its runs.
+    async fn first_row(&self, session: &SessionKey, written: &Written) -> Result<(), Failure> {
+        let settled = tokio::time::timeout(SETTLE_MAX, self.sessions.settle(session, written.last)).await;
+        match settled {
+            Ok(Ok(())) => {}
+            Ok(Err(HostError::Parked | HostError::Missing { .. })) => return self.bare_row(session, written).await,
+            Ok(Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_)))) => {
+                return Err(Failure::Away(Box::new(error)));
+            }
+            Err(late) => return Err(Failure::Away(Box::new(late))),
+        }
+        match self.store.row(session).await.map_err(store_failure)? {
+            Some(_) => Ok(()),
+            None => self.bare_row(session, written).await,
+        }
+    }
+
+    /// Of a session that can't be folded, or that nobody has opened: that it is there.
+    async fn bare_row(&self, session: &SessionKey, written: &Written) -> Result<(), Failure> {
+        let row = SessionRow {
+            key: session.clone(),
+            user: None,
+            title: None,
+            status: "open".into(),
+            opened_at_ms: written.first_at_ms,
+            active_at_ms: written.last_at_ms,
+            open_runs: 0,
+            offset: written.last,
+        };
+        self.store.put_row(&row).await.map_err(store_failure)
+    }
+
+    /// In memory, its open runs are offered to workers; a hint too many costs its taker a look.
+    async fn offer_runs(&self, session: &SessionKey) -> Result<(), Failure> {
+        match self.sessions.look(session, Offset::NONE, 0).await {
+            Ok(_) => Ok(()),
+            // An operator looks after it, and with it after its runs.
+            Err(HostError::Parked | HostError::Missing { .. }) => Ok(()),
+            Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => {
+                Err(Failure::Away(Box::new(error)))
+            }
+        }
+    }
+}
+
+/// Records on their way into segments.
+struct Cut<'a> {
+    writer: &'a Writer,
+    session: &'a SessionKey,
+    /// The session's last record before these.
+    previous: Offset,
+    records: Vec<(Offset, u64, Bytes)>,
+    bytes: usize,
+}
+
+impl Cut<'_> {
+    async fn add(&mut self, stored: StoredRecord) -> Result<(), Failure> {
+        let full = self.records.len() >= self.writer.records_max || self.bytes + stored.record.len() > self.writer.bytes_max;
+        if full && !self.records.is_empty() {
+            self.end().await?;
+        }
+        self.bytes += stored.record.len();
+        self.records.push((stored.offset, stored.stored_at_ms, stored.record));
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<(), Failure> {
+        let epoch = self.writer.log.epoch(self.session);
+        let (records, bytes) = (std::mem::take(&mut self.records), std::mem::take(&mut self.bytes));
+        let Some(segment) = Segment::new(epoch, self.previous, records) else { return Ok(()) };
+        self.writer.store.put_segment(self.session, &segment).await.map_err(store_failure)?;
+        self.previous = segment.key.last;
+        metrics::counter!("fanfold_archive_segments_total").increment(1);
+        metrics::counter!("fanfold_archive_records_total").increment(segment.records.len() as u64);
+        metrics::counter!("fanfold_archive_bytes_total").increment(bytes as u64);
+        Ok(())
+    }
+}
+
+/// A record that can't be read asks for nothing; the fold passes over it, too.
+fn asks_for_a_run(record: &[u8]) -> bool {
+    Record::decode(record).is_ok_and(|record| record.events.iter().any(|event| matches!(event, Event::RunRequested(_))))
+}
+
+fn store_failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::TooLarge { .. } => Failure::Session(Box::new(error)),
+        StoreError::Unavailable(_) | StoreError::Overloaded => Failure::Away(Box::new(error)),
+    }
+}
