@@ -28,7 +28,7 @@ export function Code({ code, language, open }: Props) {
         <span>{name || "text"}</span>
         <CopyButton text={code} what="code" />
       </figcaption>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable */}
+      {/* a region that scrolls must be reachable */}
       <pre tabIndex={0}>
         <code>{content}</code>
       </pre>

@@ -87,7 +87,7 @@ function table(token: Tokens.Table): ReactNode {
   const side = (align: "center" | "left" | "right" | null) => (align ? `align-${align}` : undefined);
   return (
     // Wide tables scroll by themselves, also by the keyboard.
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable
+    // a region that scrolls must be reachable
     <section className="table" aria-label="Table" tabIndex={0}>
       <table>
         <thead>

@@ -70,7 +70,7 @@ export function Conversation({ session, state, path, actions, sought, onChoose, 
   const editingAt = editing === null ? -1 : path.findIndex((step) => step.id === editing);
   return (
     <div className="conversation">
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable */}
+      {/* a region that scrolls must be reachable */}
       <section className="scroller" aria-label="Conversation" ref={scroller} tabIndex={0} onScroll={older}>
         <div className="column" ref={content}>
           {onOlder && (

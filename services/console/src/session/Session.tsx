@@ -51,7 +51,7 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
   const acting = ended || route.at !== null ? null : actions;
 
   const [choices, setChoices] = useState<Choices>({});
-  // biome-ignore lint/correctness/useExhaustiveDependencies: which messages there are, not what they say
+  // which messages there are, not what they say
   const tree = useMemo(() => treeOf(shown.messages), [shown.messages.shape]);
   const path = useMemo(() => pathOf(tree, choices), [tree, choices]);
   const choose = useCallback((message: string) => setChoices((now) => leadTo(tree, now, message)), [tree]);
@@ -112,7 +112,7 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
 
 function useSeen(id: string): void {
   const { rows } = useStore(list);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: whenever the list was asked for anew
+  // whenever the list was asked for anew
   useEffect(() => {
     const look = () => {
       if (document.visibilityState === "visible") markSeen(id);

@@ -50,7 +50,7 @@ export function Menu({ label, icon, children }: { label: string; icon: ReactNode
         {icon}
       </button>
       {open && (
-        // biome-ignore lint/a11y/useKeyWithClickEvents: its items are buttons
+        // its items are buttons
         <div role="menu" id={id} tabIndex={-1} aria-label={label} onClick={() => setOpen(false)}>
           {children}
         </div>
