@@ -48,13 +48,13 @@ test.describe("with an answer under way", () => {
     const call = (call: string) => [
       { tool_call: { call, name: "delete_files", needs_approval: true } },
       { tool_arguments: { call, text: '{"path":' } },
-      { tool_arguments: { call, text: '"/tmp/x"}' } },
+      { tool_arguments: { call, text: '"/notes/x"}' } },
       { tool_ready: { call } },
     ];
     worker.say(...call("one"), ...call("two"));
     const tools = page.getByRole("region", { name: "Tool delete_files" });
     await expect(tools).toHaveCount(2);
-    await expect(tools.first()).toContainText('"path": "/tmp/x"');
+    await expect(tools.first()).toContainText('"path": "/notes/x"');
     await tools.first().getByRole("textbox", { name: "Reason" }).fill("I know that folder");
     await tools.first().getByRole("button", { name: "Allow" }).click();
     await tools.last().getByRole("button", { name: "Refuse" }).click();
