@@ -188,6 +188,8 @@ test.describe("with answers that are done", () => {
     await page.getByRole("button", { name: "More about this session" }).click();
     await page.getByRole("menuitem", { name: "Erase its content" }).click();
     await page.getByRole("button", { name: "Erase it" }).click();
+    // The page leaves the session by itself once it is erased.
+    await expect(page).not.toHaveURL(/s1/);
     await page.goto("/#/s/s1");
     await expect(page.getByText(/erased|removed this session/).first()).toBeVisible();
   });
