@@ -255,6 +255,16 @@ async fn people_see_each_other() {
         }
     };
     assert_eq!(present, [v1::Present { who: "dev".into(), doing: "typing".into() }]);
+    // What can't be shown doesn't look like the end of what is read.
+    watcher.send(In::Presence(v1::PresenceSet { session: "s".into(), doing: "x".repeat(65) })).await;
+    let error = loop {
+        if let Ok(Out::Error(error)) = watcher.next().await {
+            break error;
+        }
+    };
+    assert_eq!((error.code.as_str(), error.session.as_str(), error.command.as_str()), ("field_limit", "s", "presence"));
+    send(&node.client(), "after", "s").await;
+    watcher.until(|socket| !socket.views["s"].1.messages.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,6 +28,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// A token's end is looked at again after this: it may be further away than a clock can count.
 const TOKEN_LOOK_S: u64 = 24 * 60 * 60;
 
+/// Stands for a command's id where an error is about presence.
+const PRESENCE: &str = "presence";
+
 /// Bytes of what somebody says they are doing.
 const DOING_BYTES_MAX: usize = 64;
 
@@ -282,7 +285,8 @@ impl Talk {
 
     async fn presence(&mut self, caller: &Caller, presence: &v1::PresenceSet, out: &mut Vec<u8>) {
         if let Err(failure) = self.edge.appear(caller, &presence.session, &presence.doing).await {
-            self.framing.write(&Out::Error(failure.frame(&presence.session, "")).into(), out);
+            // It names a command, so that no client takes it for the end of what it reads.
+            self.framing.write(&Out::Error(failure.frame(&presence.session, PRESENCE)).into(), out);
         }
     }
 

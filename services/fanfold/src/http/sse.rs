@@ -14,11 +14,12 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::asked::Asked;
+use super::bearer;
 use super::problem::Problem;
-use super::{bearer, origin_allowed};
+use super::rest::body;
 use crate::edge::{Edge, Failure, Framing, Talk};
 
-/// What may be asked of a stream.
+/// What may be asked of a stream, in the query or in the body of a POST: some fields don't fit an address.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Ask {
@@ -43,6 +44,30 @@ pub(super) async fn one(
     Asked(ask): Asked<Ask>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    follow_one(edge, session, &ask, &headers).await
+}
+
+/// `POST /v1/sessions/{session}/stream`
+pub(super) async fn one_posted(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    follow_one(edge, session, &body(&bytes)?, &headers).await
+}
+
+/// `GET /v1/stream?sessions=a,b`
+pub(super) async fn many(State(edge): State<Arc<Edge>>, Asked(ask): Asked<Ask>, headers: HeaderMap) -> Result<Response, Problem> {
+    follow_many(edge, &ask, &headers).await
+}
+
+/// `POST /v1/stream`
+pub(super) async fn many_posted(State(edge): State<Arc<Edge>>, headers: HeaderMap, bytes: Bytes) -> Result<Response, Problem> {
+    follow_many(edge, &body(&bytes)?, &headers).await
+}
+
+async fn follow_one(edge: Arc<Edge>, session: String, ask: &Ask, headers: &HeaderMap) -> Result<Response, Problem> {
     let framing = match (ask.view.as_deref(), ask.mode.as_deref()) {
         (None, _) => Framing::Sse,
         (Some("simple"), None | Some("deltas")) => Framing::SseSimple,
@@ -50,16 +75,15 @@ pub(super) async fn one(
         (Some("simple"), Some(_)) => return Err(bad("mode")),
         (Some(_), _) => return Err(bad("view")),
     };
-    stream(edge, vec![session], framing, &ask, &headers).await
+    stream(edge, vec![session], framing, ask, headers).await
 }
 
-/// `GET /v1/stream?sessions=a,b`
-pub(super) async fn many(State(edge): State<Arc<Edge>>, Asked(ask): Asked<Ask>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn follow_many(edge: Arc<Edge>, ask: &Ask, headers: &HeaderMap) -> Result<Response, Problem> {
     let sessions: Vec<String> = ask.sessions.split(',').filter(|session| !session.is_empty()).map(str::to_owned).collect();
     if sessions.is_empty() {
         return Err(bad("sessions"));
     }
-    stream(edge, sessions, Framing::SseMany, &ask, &headers).await
+    stream(edge, sessions, Framing::SseMany, ask, headers).await
 }
 
 async fn stream(
@@ -69,17 +93,23 @@ async fn stream(
     ask: &Ask,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    if !origin_allowed(&edge.origins, headers) {
-        return Err(ErrorCode::OriginDenied.into());
-    }
+    let mode = match ask.mode.as_deref() {
+        None | Some("deltas") => v1::Mode::Deltas,
+        Some("full") => v1::Mode::Full,
+        Some(_) => return Err(bad("mode")),
+    };
     let caller = edge.caller(bearer(headers).as_deref())?;
     let cursors = cursors(ask, headers, &sessions)?;
     let permit = edge.connection()?;
     let mut talk = Talk::new(Arc::clone(&edge), framing, Some(caller.clone()));
     let mut first = format!("retry: {}\n\n", retry_ms()).into_bytes();
-    for session in &sessions {
-        let request = request(session, ask, cursors.get(session).cloned());
-        talk.subscribe(&caller, &request, &mut first).await?;
+    for (at, session) in sessions.iter().enumerate() {
+        let cursor = cursors.get(session).cloned();
+        let request =
+            v1::Subscribe { session: session.clone(), cursor, mode: mode.into(), window: ask.window, replay: ask.replay };
+        let subscribed = talk.subscribe(&caller, &request, &mut first).await;
+        // None of the others has begun: whoever asks must know which one to leave out.
+        subscribed.map_err(|failure| if sessions.len() > 1 { failure.at(format!("sessions[{at}]")) } else { failure })?;
     }
     // One buffer waits while another is on its way to the socket: the reader sets the pace.
     let (sender, receiver) = mpsc::channel(1);
@@ -103,11 +133,6 @@ fn cursors(ask: &Ask, headers: &HeaderMap, sessions: &[String]) -> Result<BTreeM
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let Some(id) = header.or(ask.cursor.as_deref()) else { return Ok(BTreeMap::new()) };
     Ok(sse::parse_id(id, sessions).ok_or(ErrorCode::CursorMalformed)?)
-}
-
-fn request(session: &str, ask: &Ask, cursor: Option<String>) -> v1::Subscribe {
-    let mode = if ask.mode.as_deref() == Some("full") { v1::Mode::Full } else { v1::Mode::Deltas };
-    v1::Subscribe { session: session.to_owned(), cursor, mode: mode.into(), window: ask.window, replay: ask.replay }
 }
 
 /// Spreads the return of a node's readers over three seconds.

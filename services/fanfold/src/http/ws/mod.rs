@@ -18,15 +18,11 @@ use tungstenite::handshake::derive_accept_key;
 
 use self::receive::{ReceiveError, Received, Receiver};
 use self::send::{SendError, Sender};
-use super::origin_allowed;
 use super::problem::Problem;
 use crate::edge::{Edge, End, Event, Framing, Talk};
 
 /// The upgrade. Who it is comes in the first message, never in the address.
 pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request) -> Result<Response, Problem> {
-    if !origin_allowed(&edge.origins, request.headers()) {
-        return Err(ErrorCode::OriginDenied.into());
-    }
     let format = offered(request.headers())?;
     let accept = accept_key(request.headers()).ok_or(ErrorCode::BadRequest)?;
     let permit = edge.connection()?;
