@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Who may name whom within the workspace.
-const TABLE: [(&str, &[&str]); 11] = [
+const TABLE: [(&str, &[&str]); 12] = [
     ("fanfold-fold", &[]),
     ("fanfold-wire", &["fanfold-fold"]),
+    ("fanfold-fjall", &[]),
     ("fanfold-nats", &[]),
-    ("fanfold-log", &["fanfold-fold", "fanfold-nats"]),
-    ("fanfold-store", &["fanfold-fold"]),
+    ("fanfold-log", &["fanfold-fjall", "fanfold-fold", "fanfold-nats"]),
+    ("fanfold-store", &["fanfold-fjall", "fanfold-fold"]),
     ("fanfold-runs", &["fanfold-fold", "fanfold-nats"]),
     ("fanfold-models", &["fanfold-fold"]),
     ("fanfold-session", &["fanfold-fold", "fanfold-log", "fanfold-store"]),

@@ -6,25 +6,20 @@
 //!
 //! `FANFOLD_DAMAGE_CASES` sets the number of random cases, `FANFOLD_SEED` replays them.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that panics is a test that fails")]
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fanfold_fjall::damage::{self, Case, cut, files};
 use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
 use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog, Expect, Loss, LostRange, OpenError, ReadError};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 const SESSIONS: usize = 5;
 const CASES: usize = 400;
-
-/// What a process says that dies of damage: of an absurd length, or of a panic in the driver while it cleans up after one.
-const ABORTS: [&str; 2] = ["memory allocation of", "panic in a destructor during cleanup"];
 
 const CHILD_DIR: &str = "FANFOLD_DAMAGE_CHILD_DIR";
 const CHILD_RECORDS: &str = "FANFOLD_DAMAGE_CHILD_RECORDS";
@@ -70,16 +65,6 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
-    }
-    files.sort();
-    files
-}
-
 fn tables(dir: &Path) -> usize {
     files(dir).iter().filter(|path| path.to_str().unwrap().contains("/1/tables/")).count()
 }
@@ -110,34 +95,29 @@ impl Template {
 
     /// A copy of it, damaged by `damage`.
     fn damaged(&self, damage: impl FnOnce(&Path)) -> tempfile::TempDir {
-        let copy = tempfile::tempdir().unwrap();
-        for file in files(self.dir.path()) {
-            let to = copy.path().join(file.strip_prefix(self.dir.path()).unwrap());
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::copy(&file, to).unwrap();
-        }
+        let copy = damage::copy(self.dir.path());
         damage(copy.path());
         copy
     }
 
-    /// Applies the rule to one case, in a process of its own.
-    fn check(&self, what: &str, damage: impl FnOnce(&Path), tally: &mut Tally) {
-        let dir = self.damaged(damage);
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--ignored", "--nocapture"])
-            .env(CHILD_DIR, dir.path())
-            .env(CHILD_RECORDS, self.acknowledged.0.len().to_string())
-            .output()
-            .unwrap();
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        match out.lines().find_map(|line| line.strip_prefix("outcome ")) {
-            Some("unharmed") => tally.unharmed += 1,
-            Some("damaged") => tally.damaged_on_read += 1,
-            Some("lost") => tally.refused_as_lost += 1,
-            Some("refused") => tally.refused_otherwise += 1,
-            Some(_) | None if ABORTS.iter().any(|abort| err.contains(abort)) => tally.aborted += 1,
-            Some(_) | None => panic!("{what}\n{out}\n{err}"),
+    /// Applies the rule to each case, in a process of its own.
+    fn check(&self, cases: &[Case]) -> Tally {
+        let mut tally = Tally::default();
+        for case in cases {
+            let dir = case.copy_of(self.dir.path());
+            let records = self.acknowledged.0.len().to_string();
+            let child = [(CHILD_DIR, dir.path().to_str().unwrap()), (CHILD_RECORDS, &records)];
+            match damage::outcome(&case.to_string(), &child).as_deref() {
+                Some("unharmed") => tally.unharmed += 1,
+                Some("damaged") => tally.damaged_on_read += 1,
+                Some("lost") => tally.refused_as_lost += 1,
+                Some("refused") => tally.refused_otherwise += 1,
+                Some(other) => panic!("{case}: {other}"),
+                None => tally.aborted += 1,
+            }
         }
+        println!("{tally:?}");
+        tally
     }
 }
 
@@ -231,58 +211,19 @@ impl Acknowledged {
     }
 }
 
-fn flip(path: &Path, at: usize, bits: u8) {
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes[at] ^= bits;
-    std::fs::write(path, bytes).unwrap();
-}
-
-fn cut(path: &Path, length: u64) {
-    OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
-}
-
 /// Each file deleted, emptied, halved, cut by one byte, and with its first, middle and last byte changed.
 #[test]
 fn no_file_is_lost_or_cut_in_silence() {
     let template = Template::new(2);
-    let mut tally = Tally::default();
-    for file in files(template.dir.path()) {
-        let name = file.strip_prefix(template.dir.path()).unwrap();
-        let length = file.metadata().unwrap().len();
-        template.check(&format!("{} deleted", name.display()), |dir| std::fs::remove_file(dir.join(name)).unwrap(), &mut tally);
-        for length in std::collections::BTreeSet::from([0, length / 2, length.saturating_sub(1)]) {
-            template.check(&format!("{} cut to {length}", name.display()), |dir| cut(&dir.join(name), length), &mut tally);
-        }
-        for at in
-            std::collections::BTreeSet::from([0, length / 2, length.saturating_sub(1)]).into_iter().filter(|at| *at < length)
-        {
-            let what = format!("{} byte {at} of {length} flipped", name.display());
-            template.check(&what, |dir| flip(&dir.join(name), at as usize, 0xff), &mut tally);
-        }
-    }
-    println!("{tally:?}");
+    let tally = template.check(&damage::of_every_file(template.dir.path()));
     assert!(tally.refused_as_lost > 0 && tally.refused_otherwise > 0 && tally.damaged_on_read > 0, "{tally:?}");
 }
 
 /// Bytes anywhere: headers, lengths, checksums, payloads; in journal, tables, manifests and mark.
 #[test]
 fn no_flipped_byte_loses_anything_in_silence() {
-    let cases = std::env::var("FANFOLD_DAMAGE_CASES").map_or(CASES, |text| text.parse().unwrap());
-    let seed = std::env::var("FANFOLD_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
-    println!("FANFOLD_SEED={seed} cases={cases}");
-    let mut random = StdRng::seed_from_u64(seed);
     let template = Template::new(1);
-    let files = files(template.dir.path()).into_iter().filter(|file| file.metadata().unwrap().len() > 0).collect::<Vec<_>>();
-    let mut tally = Tally::default();
-    for _ in 0..cases {
-        let file = &files[random.random_range(0..files.len())];
-        let name = file.strip_prefix(template.dir.path()).unwrap();
-        let length = file.metadata().unwrap().len() as usize;
-        let (at, bits) = (random.random_range(0..length), random.random_range(1..=255));
-        let what = format!("{} byte {at} of {length} ^ {bits:#x}", name.display());
-        template.check(&what, |dir| flip(&dir.join(name), at, bits), &mut tally);
-    }
-    println!("{tally:?}");
+    let tally = template.check(&damage::anywhere(template.dir.path(), CASES));
     assert!(tally.refused_otherwise > 0 && tally.damaged_on_read > 0, "{tally:?}");
 }
 

@@ -9,27 +9,22 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that panics is a test that fails")]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fanfold_fjall::damage::{self, Case, files};
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
 use fanfold_store::{
     Archive, EmbeddedStore, EmbeddedStoreConfig, OpenError, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot,
     SnapshotStore, StoreError,
 };
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 const SESSIONS: usize = 4;
 const CASES: usize = 100;
 const EPOCH: Epoch = Epoch(uuid::Uuid::from_u128(9));
 const FOLD: FoldVersion = FoldVersion(1);
 const LAST: Offset = Offset(u64::MAX);
-
-/// What a process says that dies of damage: of an absurd length, or of a panic in the driver while it cleans up after one.
-const ABORTS: [&str; 2] = ["memory allocation of", "panic in a destructor during cleanup"];
 
 const CHILD_DIR: &str = "FANFOLD_DAMAGE_CHILD_DIR";
 const CHILD_UPTO: &str = "FANFOLD_DAMAGE_CHILD_UPTO";
@@ -88,16 +83,6 @@ fn row(number: usize, offset: u64) -> SessionRow {
     }
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
-    }
-    files.sort();
-    files
-}
-
 fn is_journal(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "jnl")
 }
@@ -122,31 +107,24 @@ impl Template {
         Self { dir, upto: upto + 5 }
     }
 
-    /// Applies the rule to one case, in a process of its own.
-    fn check(&self, what: &str, file: &Path, damage: impl FnOnce(&Path), tally: &mut Tally) {
-        let copy = tempfile::tempdir().unwrap();
-        for file in files(self.dir.path()) {
-            let to = copy.path().join(file.strip_prefix(self.dir.path()).unwrap());
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::copy(&file, to).unwrap();
+    /// Applies the rule to each case, in a process of its own.
+    fn check(&self, cases: &[Case]) -> Tally {
+        let mut tally = Tally::default();
+        for case in cases {
+            let dir = case.copy_of(self.dir.path());
+            let (upto, journal) = (self.upto.to_string(), is_journal(&case.file).to_string());
+            let child = [(CHILD_DIR, dir.path().to_str().unwrap()), (CHILD_UPTO, &upto), (CHILD_JOURNAL, &journal)];
+            match damage::outcome(&case.to_string(), &child).as_deref() {
+                Some("refused") => tally.refused += 1,
+                Some("errors") => tally.errors += 1,
+                Some("unharmed") => tally.unharmed += 1,
+                Some("older") => tally.older += 1,
+                Some(other) => panic!("{case}: {other}"),
+                None => tally.aborted += 1,
+            }
         }
-        damage(&copy.path().join(file));
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--ignored", "--nocapture"])
-            .env(CHILD_DIR, copy.path())
-            .env(CHILD_UPTO, self.upto.to_string())
-            .env(CHILD_JOURNAL, is_journal(file).to_string())
-            .output()
-            .unwrap();
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        match out.lines().find_map(|line| line.strip_prefix("outcome ")) {
-            Some("refused") => tally.refused += 1,
-            Some("errors") => tally.errors += 1,
-            Some("unharmed") => tally.unharmed += 1,
-            Some("older") => tally.older += 1,
-            Some(_) | None if ABORTS.iter().any(|abort| err.contains(abort)) => tally.aborted += 1,
-            Some(_) | None => panic!("{what}\n{out}\n{err}"),
-        }
+        println!("{tally:?}");
+        tally
     }
 }
 
@@ -252,52 +230,18 @@ impl Seen {
     }
 }
 
-fn flip(path: &Path, at: usize, bits: u8) {
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes[at] ^= bits;
-    std::fs::write(path, bytes).unwrap();
-}
-
 /// Each file deleted, emptied, halved, cut by one byte, and with its first, middle and last byte changed.
 #[test]
 fn no_file_is_lost_or_cut_in_silence() {
     let template = Template::new();
-    let mut tally = Tally::default();
-    for file in files(template.dir.path()) {
-        let name = file.strip_prefix(template.dir.path()).unwrap();
-        let length = file.metadata().unwrap().len();
-        template.check(&format!("{} deleted", name.display()), name, |file| std::fs::remove_file(file).unwrap(), &mut tally);
-        for to in BTreeSet::from([0, length / 2, length.saturating_sub(1)]) {
-            let cut = |file: &Path| std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(to).unwrap();
-            template.check(&format!("{} cut from {length} to {to}", name.display()), name, cut, &mut tally);
-        }
-        for at in BTreeSet::from([0, length / 2, length.saturating_sub(1)]).into_iter().filter(|at| *at < length) {
-            let what = format!("{} byte {at} of {length} flipped", name.display());
-            template.check(&what, name, |file| flip(file, at as usize, 0xff), &mut tally);
-        }
-    }
-    println!("{tally:?}");
+    let tally = template.check(&damage::of_every_file(template.dir.path()));
     assert!(tally.refused > 0 && tally.errors > 0 && tally.older > 0, "{tally:?}");
 }
 
 /// Bytes anywhere: headers, lengths, checksums, values; in journal, tables, blobs and manifests.
 #[test]
 fn no_flipped_byte_changes_anything_in_silence() {
-    let cases = std::env::var("FANFOLD_DAMAGE_CASES").map_or(CASES, |text| text.parse().unwrap());
-    let seed = std::env::var("FANFOLD_SEED").map_or_else(|_| rand::random(), |text| text.parse().unwrap());
-    println!("FANFOLD_SEED={seed} cases={cases}");
-    let mut random = StdRng::seed_from_u64(seed);
     let template = Template::new();
-    let files = files(template.dir.path()).into_iter().filter(|file| file.metadata().unwrap().len() > 0).collect::<Vec<_>>();
-    let mut tally = Tally::default();
-    for _ in 0..cases {
-        let file = &files[random.random_range(0..files.len())];
-        let name = file.strip_prefix(template.dir.path()).unwrap();
-        let length = file.metadata().unwrap().len() as usize;
-        let (at, bits) = (random.random_range(0..length), random.random_range(1..=255));
-        let what = format!("{} byte {at} of {length} ^ {bits:#x}", name.display());
-        template.check(&what, name, |file| flip(file, at, bits), &mut tally);
-    }
-    println!("{tally:?}");
+    let tally = template.check(&damage::anywhere(template.dir.path(), CASES));
     assert!(tally.errors > 0, "{tally:?}");
 }

@@ -15,7 +15,6 @@ use super::ledger::Ledger;
 use super::mark::{Mark, MarkError, MarkFile};
 use super::queue::Chore;
 use super::store::{Commit, Settling, Store};
-use super::unfinished;
 use super::verify::verify;
 use crate::metric;
 
@@ -56,7 +55,7 @@ pub(crate) fn open(config: &EmbeddedLogConfig) -> Result<Opened, OpenError> {
     std::fs::create_dir_all(&paths.dir).map_err(OpenError::Directory)?;
     // The mark is made after the store and before the first append.
     if !paths.mark.try_exists().map_err(OpenError::Directory)? {
-        unfinished::remove(&paths.store).map_err(OpenError::Directory)?;
+        fanfold_fjall::remove_unfinished(&paths.store).map_err(OpenError::Directory)?;
     }
     let store_was_there = paths.store.try_exists().map_err(OpenError::Directory)?;
     if let (false, Some(mark)) = (store_was_there, open_mark(&paths)?) {
@@ -75,31 +74,20 @@ pub(crate) fn open(config: &EmbeddedLogConfig) -> Result<Opened, OpenError> {
     account(store, mark, identity, config)
 }
 
-/// Runs what touches files that may be damaged. A driver that panics on them is told like one that refuses them.
+/// Runs what touches files that may be damaged.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(OpenError::Store(format!("the driver panicked: {}", text.unwrap_or("without a text")).into()))
-    })
+    fanfold_fjall::guarded(work).unwrap_or_else(|panicked| Err(OpenError::Store(Box::new(panicked))))
 }
 
-/// fjall takes a keyspace without this file for one whose making was interrupted, and deletes it with all its tables. Ours was
-/// made before the mark was.
+/// Looks whether the store has lost a part. Ours was finished before the mark was made.
 pub(crate) fn whole(paths: &Paths) -> Result<(), OpenError> {
     if !paths.mark.try_exists().map_err(OpenError::Directory)? {
         return Ok(());
     }
-    let keyspaces = match std::fs::read_dir(paths.store.join("keyspaces")) {
-        Ok(keyspaces) => keyspaces,
-        Err(error) => return Err(OpenError::Store(Box::new(error))),
-    };
-    for keyspace in keyspaces {
-        let current = keyspace.map_err(OpenError::Directory)?.path().join("current");
-        if !current.try_exists().map_err(OpenError::Directory)? {
-            return Err(OpenError::Store(format!("{} is missing", current.display()).into()));
-        }
+    match fanfold_fjall::missing_part(&paths.store).map_err(OpenError::Directory)? {
+        Some(part) => Err(OpenError::Store(format!("{} is missing", part.display()).into())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks for loss, and hands over what the committer goes on from.

@@ -44,7 +44,6 @@ mod mark;
 mod queue;
 mod store;
 mod tails;
-mod unfinished;
 mod verify;
 
 pub use config::EmbeddedLogConfig;

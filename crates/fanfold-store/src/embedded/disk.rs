@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use fanfold_fjall::{guarded, missing_part, remove_unfinished};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
 use super::config::EmbeddedStoreConfig;
 use super::error::OpenError;
-use super::unfinished;
 
 /// What the file says. Another layout says something else.
 const FORMAT: &[u8] = b"fanfold store 1\n";
@@ -38,20 +37,18 @@ impl Disk {
         if known {
             complete(&db)?;
         } else {
-            unfinished::remove(&db).map_err(OpenError::Directory)?;
+            remove_unfinished(&db).map_err(OpenError::Directory)?;
         }
-        let disk = catch_unwind(AssertUnwindSafe(|| Self::open_database(&db, config, known))).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(OpenError::Store(format!("the driver panicked: {}", text.unwrap_or("without a text")).into()))
-        })?;
+        let disk = guarded(|| Self::open_database(&db, config, known))
+            .unwrap_or_else(|panicked| Err(OpenError::Store(Box::new(panicked))))?;
         if known {
             // What can't be read now can't be read later either, and is told to whoever asks for it.
-            match catch_unwind(AssertUnwindSafe(|| disk.mend())) {
+            match guarded(|| disk.mend()) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "rows and lists could not be compared")
                 }
-                Err(_panic) => tracing::error!("rows and lists could not be compared: the driver panicked"),
+                Err(panicked) => tracing::error!(%panicked, "rows and lists could not be compared"),
             }
         } else {
             disk.db.persist(PersistMode::SyncAll).map_err(|error| OpenError::Store(Box::new(error)))?;
@@ -101,18 +98,11 @@ fn is_known(format: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// fjall makes a database that isn't there, and takes a keyspace without this file for one whose making was interrupted, and
-/// deletes it with all its tables.
 fn complete(db: &Path) -> Result<(), OpenError> {
-    let folder = db.join("keyspaces");
-    let keyspaces = std::fs::read_dir(&folder).map_err(|_| OpenError::Missing(folder))?;
-    for keyspace in keyspaces {
-        let current = keyspace.map_err(OpenError::Directory)?.path().join("current");
-        if !current.try_exists().map_err(OpenError::Directory)? {
-            return Err(OpenError::Missing(current));
-        }
+    match missing_part(db).map_err(OpenError::Directory)? {
+        Some(part) => Err(OpenError::Missing(part)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Written under another name first: half of it would be a format that nobody knows.

@@ -12,7 +12,6 @@ mod layout;
 mod mend;
 mod notes;
 mod read;
-mod unfinished;
 mod writer;
 
 use std::path::PathBuf;

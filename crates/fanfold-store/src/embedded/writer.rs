@@ -1,10 +1,10 @@
 //! The one thread that writes: writes that arrive while a sync is under way share the next one.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use fanfold_fjall::guarded;
 use fjall::PersistMode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -121,7 +121,7 @@ impl Group<'_> {
             Durable::Written => {}
         }
         // A driver that panics on damaged files takes no other write with it: this one's caller sees its answer dropped.
-        if let Ok(answer) = catch_unwind(AssertUnwindSafe(|| (queued.job)(self.disk))) {
+        if let Ok(answer) = guarded(|| (queued.job)(self.disk)) {
             self.answers.push(answer);
         }
     }

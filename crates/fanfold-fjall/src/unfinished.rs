@@ -1,4 +1,4 @@
-//! A store whose making was cut short: a kill at the very first start leaves one that the driver neither opens nor makes anew.
+//! A database whose making was cut short: a kill at the very first start leaves one that the driver neither opens nor makes anew.
 
 use std::fs::File;
 use std::io;
@@ -7,9 +7,9 @@ use std::path::Path;
 /// Bytes of the driver's version marker, which it writes last.
 const VERSION_BYTES: u64 = 4;
 
-/// Removes a store that was never finished. Nothing was ever in it: it has no keyspace, and its marker is missing or cut.
+/// Removes a database that was never finished. Nothing was ever in it: it has no keyspace, and its marker is missing or cut.
 /// One that another process is making at this moment is left alone.
-pub(crate) fn remove(store: &Path) -> io::Result<()> {
+pub fn remove_unfinished(store: &Path) -> io::Result<()> {
     let finished = std::fs::metadata(store.join("version")).is_ok_and(|marker| marker.len() >= VERSION_BYTES);
     let has_keyspaces = std::fs::read_dir(store.join("keyspaces")).is_ok_and(|mut keyspaces| keyspaces.next().is_some());
     if finished || has_keyspaces || !store.try_exists()? {
@@ -47,7 +47,7 @@ mod tests {
                     None => std::fs::write(store.join(file), b"FJL\x03").unwrap(),
                 }
             }
-            remove(&store).unwrap();
+            remove_unfinished(&store).unwrap();
             assert_eq!(!store.exists(), removed, "{files:?}");
         }
     }
