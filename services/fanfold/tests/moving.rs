@@ -274,16 +274,29 @@ fn commands(events: &str) -> Vec<String> {
     events.lines().filter_map(|line| serde_json::from_str::<v1::Record>(line).unwrap().command).collect()
 }
 
+/// A run that fails for good, in a session of its own.
+async fn give_up(node: &Node) {
+    let client = node.client();
+    open(&client, "dead").await;
+    let run = send(&client, "ask", "dead").await.run;
+    let taken = client.take_run(v1::TakeRunRequest { wait_ms: 30_000 }).await.unwrap().lease.unwrap();
+    assert_eq!(taken.run, run);
+    let start = v1::AppendStart { session: "dead".into(), run, worker: "w".into(), ..v1::AppendStart::default() };
+    let mut writing = client.append(start).await.unwrap();
+    let failed = v1::Failed { code: "no_such_luck".into(), message: "It did not work.".into(), retryable: false };
+    writing.say(vec![v1::Said { said: Some(v1::said::Said::Failed(failed)) }]).await.unwrap();
+    writing.finish().await.unwrap();
+    let deadline = tokio::time::Instant::now() + support::DEADLINE;
+    while asked(node, &["dead-letters"]).is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "the run is a dead letter");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 /// Under load a backup is taken, more is written, everything is lost, and the backup is put back into `fresh`.
 async fn drill(place: Place, fresh: impl FnOnce(Place) -> Place) {
-    let mut node = place.node(0, &[("RUNS__QUEUED_MS_MAX", "200")]);
-    open(&node.client(), "dead").await;
-    send(&node.client(), "ask", "dead").await;
-    let mut dead = follow(&node.client(), "dead", Transport::WebSocket);
-    until(&mut dead, |view| all_ended(view, 1)).await;
-    drop(dead);
-    node.kill();
     let node = place.node(0, &EAGER);
+    give_up(&node).await;
     let (acked, stop) = (Acked::default(), Arc::new(AtomicBool::new(false)));
     open(&node.client(), "queued").await;
     let run = send(&node.client(), "ask", "queued").await.run;
