@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -403,4 +404,93 @@ async fn a_backup_of_servers_is_put_back() {
     place.migrate();
     let fresh = Place::servers("fresh servers").unwrap();
     drill(place, |lost| fresh.beside(lost)).await;
+}
+
+/// Nothing is archived; states are kept all the time.
+const NEVER: [(&str, &str); 4] = [
+    ("ARCHIVE__QUIET_MS", "3600000"),
+    ("ARCHIVE__WAIT_MS_MAX", "3600000"),
+    ("SESSION__SNAPSHOT_RECORDS", "1"),
+    ("SESSION__SNAPSHOT_INTERVAL_MS", "1"),
+];
+
+/// Waits until the archive has everything.
+async fn archived(node: &Node) {
+    let deadline = tokio::time::Instant::now() + support::DEADLINE;
+    loop {
+        let page = reqwest::get(format!("{}/metrics", node.http)).await.unwrap().text().await.unwrap();
+        if page.lines().any(|line| line == "fanfold_archive_lag_records 0") {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "everything is archived");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Has the server delete a stream, as a loss of its disk would.
+fn lose_stream(stream: &str) {
+    let url = std::env::var("FANFOLD_TEST_NATS").unwrap();
+    let mut server = std::net::TcpStream::connect(url.trim_start_matches("nats://")).unwrap();
+    let request = format!("CONNECT {{\"verbose\":false}}\r\nSUB lost 1\r\nPUB $JS.API.STREAM.DELETE.{stream} lost 0\r\n\r\n");
+    server.write_all(request.as_bytes()).unwrap();
+    let answer = BufReader::new(server).lines().map(Result::unwrap).find(|line| line.contains("success")).unwrap();
+    assert!(answer.contains("true"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_lost_their_streams_go_on_with_what_the_archive_has() {
+    let Some(place) = Place::servers("a new epoch after a loss") else { return };
+    place.migrate();
+    let mut node = place.node(1, &EAGER);
+    live(&node, "s").await;
+    archived(&node).await;
+    let kept = (asked(&node, &["state", "s", "--json"]), asked(&node, &["events", "s", "--json"]));
+    let (_, early) = read(&node, "s", None).await;
+    let refused = place.tool(&["epoch", "new", "--yes"]);
+    assert!(!refused.status.success() && stderr(&refused).contains("nodes are running"), "{}", stderr(&refused));
+    node.kill();
+    // States of what the log alone has: the last of them is kept at the end.
+    let mut node = place.node(0, &NEVER);
+    for n in 0..10 {
+        fact(&node.client(), &format!("lost{n}"), "s", 100).await;
+    }
+    let (_, ahead) = read(&node, "s", None).await;
+    assert!(node.terminate().success());
+    for shard in 0..2 {
+        lose_stream(&format!("{}-log-{shard}", place.prefix()));
+    }
+    place.migrate();
+    let refused = place.tool(&["state", "s"]);
+    assert!(!refused.status.success() && stderr(&refused).contains("fanfold epoch new"), "{}", stderr(&refused));
+    let asked_first = place.tool(&["epoch", "new"]);
+    assert!(!asked_first.status.success() && stderr(&asked_first).contains("the store knows"), "{}", stderr(&asked_first));
+    let begun: serde_json::Value = serde_json::from_str(&place.does(&["epoch", "new", "--yes", "--json"])).unwrap();
+    let node = place.node(0, &EAGER);
+    assert_eq!(without_cursor(&asked(&node, &["state", "s", "--json"])), without_cursor(&kept.0), "no state of what is lost");
+    assert_eq!(asked(&node, &["events", "s", "--json"]), kept.1);
+    for held in [early, ahead] {
+        let (subscribed, held) = read(&node, "s", Some(held)).await;
+        assert_eq!((subscribed.how(), subscribed.reset_reason()), (How::Snapshot, ResetReason::EpochChanged));
+        assert_eq!(held.view, state(&node.client(), "s").await);
+    }
+    fact(&node.client(), "more", "s", 10).await;
+    let now = offsets(&asked(&node, &["events", "s", "--json"]));
+    let (more, before) = now.split_last().unwrap();
+    assert_eq!(before, offsets(&kept.1));
+    assert!(*more >= begun["first_offset"].as_u64().unwrap() && more > &(before.last().unwrap() + 10), "above all that was issued");
+}
+
+/// Nothing was lost: what only the log had is archived before the log lets go of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_epoch_of_whole_streams_loses_nothing() {
+    let Some(place) = Place::servers("a new epoch without a loss") else { return };
+    place.migrate();
+    let mut node = place.node(1, &NEVER);
+    live(&node, "s").await;
+    let kept = (asked(&node, &["state", "s", "--json"]), asked(&node, &["events", "s", "--json"]));
+    assert!(node.terminate().success());
+    place.does(&["epoch", "new", "--yes"]);
+    let node = place.node(0, &EAGER);
+    assert_eq!(without_cursor(&asked(&node, &["state", "s", "--json"])), without_cursor(&kept.0));
+    assert_eq!(asked(&node, &["events", "s", "--json"]), kept.1);
 }
