@@ -6,9 +6,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fanfold_client::Transport;
 use fanfold_fold::{FOLD_VERSION, Offset, RunStatus, SessionKey, TenantId};
@@ -16,9 +17,11 @@ use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog as _};
 use fanfold_store::{EmbeddedStore, SnapshotStore as _};
 use fanfold_wire::v1;
 use fanfold_wire::v1::{How, ResetReason};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use support::place::{Place, stderr};
 use support::wire::{Held, Wire};
-use support::{Node, all_ended, fact, follow, open, send, state, until};
+use support::{Node, all_ended, fact, follow, open, seed, send, state, until};
 
 /// Everything is archived at once and leaves the log at once.
 const EAGER: [(&str, &str); 6] = [
@@ -252,6 +255,46 @@ async fn a_damaged_or_cut_export_is_refused_before_anything_is_written() {
     assert_eq!(missing.status.code(), Some(3), "{}", stderr(&missing));
 }
 
+/// Killed wherever it is, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_killed_is_finished_by_another() {
+    let mut rng = StdRng::seed_from_u64(seed());
+    let (from, to) = (Place::folder(), Place::folder());
+    let node = from.node(0, &EAGER);
+    let names: Vec<_> = (0..20).map(|n| format!("s{n}")).chain(["last".to_owned()]).collect();
+    for name in &names {
+        open(&node.client(), name).await;
+        for n in 0..5 {
+            fact(&node.client(), &format!("f{n}"), name, 5000).await;
+        }
+    }
+    drop(node);
+    // The one whose offsets are highest has the epoch begin above all.
+    let file = from.aside("export");
+    from.export("last", &file);
+    let import = ["import", file.to_str().unwrap(), "--json"];
+    to.does(&import);
+    from.export("--all", &file);
+    for _ in 0..6 {
+        let mut killed = to.prepared(&import).stdout(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(rng.random_range(20..200))).await;
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+    }
+    let told: serde_json::Value = serde_json::from_str(&to.does(&import)).unwrap();
+    assert_eq!(
+        (told["imported"].as_u64().unwrap() + told["already"].as_u64().unwrap(), &told["refused"]),
+        (21, &serde_json::json!([]))
+    );
+    let again: serde_json::Value = serde_json::from_str(&to.does(&import)).unwrap();
+    assert_eq!(again["already"], 21, "{again}");
+    for name in &names[..3] {
+        assert_eq!(to.does(&["events", name, "--json"]), from.does(&["events", name, "--json"]), "{name}");
+    }
+    let node = to.node(0, &[]);
+    assert_eq!(asked(&node, &["sessions"]).lines().count(), 21);
+}
+
 /// What somebody was told is stored.
 type Acked = Arc<Mutex<Vec<(String, String)>>>;
 
@@ -290,7 +333,7 @@ async fn give_up(node: &Node) {
     let deadline = tokio::time::Instant::now() + support::DEADLINE;
     while asked(node, &["dead-letters"]).is_empty() {
         assert!(tokio::time::Instant::now() < deadline, "the run is a dead letter");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -423,7 +466,7 @@ async fn archived(node: &Node) {
             return;
         }
         assert!(tokio::time::Instant::now() < deadline, "everything is archived");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -477,7 +520,10 @@ async fn servers_that_lost_their_streams_go_on_with_what_the_archive_has() {
     let now = offsets(&asked(&node, &["events", "s", "--json"]));
     let (more, before) = now.split_last().unwrap();
     assert_eq!(before, offsets(&kept.1));
-    assert!(*more >= begun["first_offset"].as_u64().unwrap() && more > &(before.last().unwrap() + 10), "above all that was issued");
+    assert!(
+        *more >= begun["first_offset"].as_u64().unwrap() && more > &(before.last().unwrap() + 10),
+        "above all that was issued"
+    );
 }
 
 /// Nothing was lost: what only the log had is archived before the log lets go of it.

@@ -183,6 +183,8 @@ struct Incoming {
     epoch: Epoch,
     active_at_ms: Option<u64>,
     fate: Fate,
+    /// No list shows it yet: what is there may be from an import that was cut short at its very end.
+    is_unlisted: bool,
     /// What is there of it.
     there: There,
     /// Records that don't make a segment yet, and the record before them.
@@ -229,6 +231,19 @@ impl There {
             self.after = self.page.back().map_or(self.after, |(offset, _)| *offset);
         }
         Ok(self.page.pop_front())
+    }
+}
+
+impl Incoming {
+    fn fold(&mut self, record: &[u8], stored_at_ms: u64) {
+        if !self.is_unlisted {
+            return;
+        }
+        self.last_at_ms = stored_at_ms;
+        // One that can't be read is passed over, as by every node.
+        if let Ok(record) = Record::decode(record) {
+            self.state.apply(&record);
+        }
     }
 }
 
@@ -293,6 +308,7 @@ impl Importer<'_> {
         let (store, log) = (&self.source.store, &self.source.log);
         let mut there = There { archived_only: false, after: Offset::NONE, page: VecDeque::new(), end: false };
         let row = store.row(&key).await?;
+        let is_unlisted = row.is_none();
         let fate = if checked.left_out.contains_key(&key) {
             Fate::LeftOut
         } else if let Some(row) = row {
@@ -312,6 +328,7 @@ impl Importer<'_> {
             epoch: head.epoch,
             active_at_ms: head.active_at_ms,
             fate,
+            is_unlisted,
             there,
             previous: Offset::NONE,
             records: Vec::new(),
@@ -340,6 +357,7 @@ impl Importer<'_> {
                 }
                 (Fate::Refused(_) | Fate::LeftOut, None) => {}
             }
+            incoming.fold(&record, stored_at_ms);
             if incoming.fate == Fate::New {
                 self.record(incoming, offset, stored_at_ms, record.into()).await?;
             }
@@ -353,11 +371,6 @@ impl Importer<'_> {
         if full {
             self.segment(incoming).await?;
         }
-        // One that can't be read is passed over, as by every node.
-        if let Ok(record) = Record::decode(&record) {
-            incoming.state.apply(&record);
-        }
-        incoming.last_at_ms = stored_at_ms;
         incoming.bytes += record.len();
         incoming.records.push((offset, stored_at_ms, record));
         Ok(())
@@ -381,7 +394,7 @@ impl Importer<'_> {
             Fate::Same => {
                 self.done.sessions += 1;
                 self.done.already += 1;
-                return Ok(());
+                return if incoming.is_unlisted { self.list(&incoming, tail.last).await } else { Ok(()) };
             }
             Fate::Refused(why) => {
                 self.done.sessions += 1;
@@ -391,23 +404,29 @@ impl Importer<'_> {
             Fate::LeftOut => return Ok(()),
         }
         self.segment(&mut incoming).await?;
-        let Incoming { key, state, active_at_ms, last_at_ms, .. } = incoming;
-        let encoded = state.encode();
+        let (key, encoded) = (&incoming.key, incoming.state.encode());
         let is_same = Sha256::digest(&encoded)[..] == tail.state[..];
         anyhow::ensure!(is_same || !self.fold_is_ours, "session {key} folds to another state here than where it was exported");
-        self.source.inventory.adopt(&key, tail.last).await?;
-        let epoch = self.source.log.epoch(&key);
+        self.source.inventory.adopt(key, tail.last).await?;
+        let epoch = self.source.log.epoch(key);
         let snapshot = Snapshot { epoch, offset: tail.last, fold: FOLD_VERSION, state: encoded.into() };
-        self.source.store.put(&key, &snapshot).await?;
-        self.source.store.put_row(&row(&key, &state, tail.last, active_at_ms.unwrap_or(last_at_ms))).await?;
+        self.source.store.put(key, &snapshot).await?;
+        self.list(&incoming, tail.last).await?;
+        self.done.sessions += 1;
+        self.done.imported += 1;
+        self.done.records += tail.records;
+        Ok(())
+    }
+
+    /// From here on it is there, and its runs want workers.
+    async fn list(&self, incoming: &Incoming, last: Offset) -> anyhow::Result<()> {
+        let Incoming { key, state, active_at_ms, last_at_ms, .. } = incoming;
+        self.source.store.put_row(&row(key, state, last, active_at_ms.unwrap_or(*last_at_ms))).await?;
         if let Some(queue) = &self.queue {
             for run in state.view().open_runs() {
                 queue.offer(&Hint::new(key.clone(), run.id.clone())).await?;
             }
         }
-        self.done.sessions += 1;
-        self.done.imported += 1;
-        self.done.records += tail.records;
         Ok(())
     }
 }

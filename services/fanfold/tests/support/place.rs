@@ -86,6 +86,11 @@ impl Place {
 
     /// A command on log and store themselves.
     pub fn tool(&self, arguments: &[&str]) -> Output {
+        self.prepared(arguments).output().unwrap()
+    }
+
+    /// The same, not run yet.
+    pub fn prepared(&self, arguments: &[&str]) -> Command {
         let (name, rest) = arguments.split_first().unwrap();
         let mut command = self.command(name);
         command.args(rest);
@@ -93,7 +98,7 @@ impl Place {
             Some(config) => command.arg("--config").arg(config),
             None => command.arg("--data").arg(&self.data),
         };
-        command.output().unwrap()
+        command
     }
 
     /// The same, which succeeds; what it says.
