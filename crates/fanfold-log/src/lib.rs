@@ -6,8 +6,8 @@
 //!
 //! # Contract
 //!
-//! [`EventLog`] is the port, [`Consumer`] carries what it stores into the archive, and `conformance` (feature `conformance`) has the suites
-//! that every log passes. [`EmbeddedLog`] is the log of one node, in a local directory; `JetStreamLog` (feature `jetstream`) that of many,
+//! [`EventLog`] is the port, [`Consumer`] carries what it stores into the archive, [`Inventory`] is for tools that move all of it, and
+//! `conformance` (feature `conformance`) has the suites that every log passes. [`EmbeddedLog`] is the log of one node, in a local directory; `JetStreamLog` (feature `jetstream`) that of many,
 //! on NATS servers.
 //!
 //! # Invariants
@@ -52,6 +52,7 @@
 pub mod conformance;
 mod consumer;
 mod embedded;
+mod inventory;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
 mod metric;
@@ -60,9 +61,10 @@ mod tail;
 
 pub use consumer::{Consumer, Lag, Notice, Ticket};
 pub use embedded::{
-    APPEND_ID_BYTES_MAX, AcceptedLoss, EmbeddedConsumer, EmbeddedLog, EmbeddedLogConfig, LOSS_SESSIONS_MAX, Loss, LostRange,
-    OpenError,
+    APPEND_ID_BYTES_MAX, AcceptedLoss, BegunEpoch, EmbeddedConsumer, EmbeddedLog, EmbeddedLogConfig, LOSS_SESSIONS_MAX, Loss,
+    LostRange, OpenError,
 };
+pub use inventory::Inventory;
 #[cfg(feature = "jetstream")]
 pub use jetstream::{JetStreamLog, JetStreamLogConfig};
 pub use metric::describe_metrics;

@@ -194,7 +194,7 @@ async fn an_older_copy_of_the_stream_is_refused_until_a_new_epoch() {
     late.must_have(&session("s"), Offset(5)).await.unwrap_err();
     late.append(&session("s"), "late".into(), Expect::Any, None).await.unwrap_err();
 
-    let fresh = new_epoch(&config, Offset(5)).await.unwrap();
+    let fresh = new_epoch(&config, Offset(5)).await.unwrap().epoch;
     assert_ne!(fresh, epoch);
     let log = JetStreamLog::open(&config).await.unwrap();
     assert_eq!(log.epoch(&session("s")), fresh);

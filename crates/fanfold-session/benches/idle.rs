@@ -62,6 +62,7 @@ async fn main() {
         log: Arc::new(EmbeddedLog::open(config, clock.clone()).unwrap()),
         snapshots: store.clone(),
         archive: store.clone(),
+        contents: store.clone(),
         index: store.clone(),
         parking: store,
         codecs: vec![Arc::new(NoCodec)],

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use fanfold_fold::{Delta, FOLD_VERSION, Offset, Record, SessionKey, State, Verdict};
+use fanfold_fold::{Delta, Epoch, FOLD_VERSION, Offset, Record, SessionKey, State, Verdict};
 use fanfold_log::{ReadError, StoredRecord, Tail, Wake};
+use fanfold_store::SegmentKey;
 
 use crate::error::HostError;
 use crate::message::Step;
@@ -15,6 +16,9 @@ const PAGE_RECORDS_MAX: usize = 512;
 
 /// Bytes read from the log at a time.
 const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Snapshots looked at where the log's epoch has none. More than are kept of a session.
+const EARLIER_SNAPSHOTS_MAX: usize = 16;
 
 /// Archived records read at a time.
 const ARCHIVE_RECORDS_MAX: usize = 2048;
@@ -94,13 +98,25 @@ pub(crate) async fn state_at(node: &Node, key: &SessionKey, at: Offset) -> Resul
 
 /// The newest snapshot at or below `upto`; the empty state if there is none.
 async fn newest(node: &Node, key: &SessionKey, upto: Offset) -> Result<Folded, HostError> {
-    let epoch = node.epoch(key);
+    if let Some(folded) = newest_of(node, key, node.epoch(key), upto).await? {
+        return Ok(folded);
+    }
+    for (epoch, upto) in earlier_epochs(node, key, upto).await? {
+        if let Some(folded) = newest_of(node, key, epoch, upto).await? {
+            return Ok(folded);
+        }
+    }
+    Ok(Folded::default())
+}
+
+/// The newest snapshot of one epoch that can be read.
+async fn newest_of(node: &Node, key: &SessionKey, epoch: Epoch, upto: Offset) -> Result<Option<Folded>, HostError> {
     let mut upto = upto;
     loop {
         let snapshot = node.ports.snapshots.newest(key, epoch, FOLD_VERSION, upto).await.map_err(unavailable)?;
-        let Some(snapshot) = snapshot else { return Ok(Folded::default()) };
+        let Some(snapshot) = snapshot else { return Ok(None) };
         match State::decode(&snapshot.state) {
-            Ok(state) => return Ok(Folded { state, offset: snapshot.offset, degraded: None }),
+            Ok(state) => return Ok(Some(Folded { state, offset: snapshot.offset, degraded: None })),
             Err(error) => {
                 // The recovery ladder: the next older one.
                 tracing::warn!(session = %key, offset = snapshot.offset.0, error = &error as &dyn std::error::Error, "snapshot skipped");
@@ -109,6 +125,29 @@ async fn newest(node: &Node, key: &SessionKey, upto: Offset) -> Result<Folded, H
             }
         }
     }
+}
+
+/// Epochs that ended, each with the offset up to which its snapshots count, the newest first.
+///
+/// A log may have ended an epoch because it lost records that a snapshot includes. So one counts only up to where the archive has its epoch's
+/// records: those are the session's history, whatever became of the log.
+async fn earlier_epochs(node: &Node, key: &SessionKey, upto: Offset) -> Result<Vec<(Epoch, Offset)>, HostError> {
+    let (contents, now) = (&node.ports.contents, node.epoch(key));
+    let mut epochs = Vec::<(Epoch, Offset)>::new();
+    for kept in contents.snapshots(key, EARLIER_SNAPSHOTS_MAX).await.map_err(unavailable)? {
+        let is_known = kept.epoch == now || epochs.iter().any(|(epoch, _)| *epoch == kept.epoch);
+        if is_known || kept.fold != FOLD_VERSION || kept.offset > upto {
+            continue;
+        }
+        // Whatever ends at or above it; segments are named in the order of epoch, last and first offset.
+        let below = Offset(kept.offset.0.saturating_sub(1));
+        let below = SegmentKey { epoch: kept.epoch, last: below, first: Offset(u64::MAX) };
+        let next = contents.segments(key, Some(&below), 1).await.map_err(unavailable)?;
+        if next.first().is_some_and(|segment| segment.epoch == kept.epoch) {
+            epochs.push((kept.epoch, kept.offset));
+        }
+    }
+    Ok(epochs)
 }
 
 /// Folds what follows, to the end of the log or up to and including `until`.

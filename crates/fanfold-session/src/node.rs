@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fanfold_fold::{Cursor, Epoch, FOLD_VERSION, Offset, Run, RunId, SessionKey};
 use fanfold_log::EventLog;
-use fanfold_store::{Archive, Parking, SessionIndex, SnapshotStore};
+use fanfold_store::{Archive, Contents, Parking, SessionIndex, SnapshotStore};
 use tokio::sync::Semaphore;
 
 use crate::codec::{FormatId, FrameCodec};
@@ -31,6 +31,8 @@ pub struct Ports {
     pub snapshots: Arc<dyn SnapshotStore>,
     /// Records that have left the log.
     pub archive: Arc<dyn Archive>,
+    /// Which of these there are.
+    pub contents: Arc<dyn Contents>,
     /// What sessions there are.
     pub index: Arc<dyn SessionIndex>,
     /// What must not be hydrated.

@@ -6,12 +6,14 @@ mod support;
 
 use std::time::Duration;
 
-use fanfold_fold::{Cursor, Epoch, FOLD_VERSION, FoldVersion, Offset, Output, SessionKey, Settled, Verdict};
+use fanfold_fold::{
+    Action, Cursor, Epoch, FOLD_VERSION, FoldVersion, Offset, Output, SessionKey, SessionOpened, Settled, State, Verdict,
+};
 use fanfold_session::{
     Ended, Filled, FormatId, HostError, How, Mode, Reset, SessionConfig, Sessions, Start, SubmitError, Subscribe, SubscribeError,
     Subscribed,
 };
-use fanfold_store::Parking as _;
+use fanfold_store::{Parking as _, SegmentKey, Snapshot, SnapshotStore as _};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::log::Faults;
@@ -189,6 +191,41 @@ async fn a_node_restarted_resumes_from_snapshot_and_tail() {
     let (truth, last) = world.truth(&key);
     reader.until(last).await;
     assert_eq!(&reader.view, truth.view());
+}
+
+/// An epoch may have ended because the log lost records: what its snapshots include counts only as far as its records are archived.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_of_an_earlier_epoch_counts_as_far_as_the_archive_has_its_records() {
+    let (world, node, key) = written().await;
+    let (truth, _) = world.truth(&key);
+    let offsets: Vec<_> = world.log.records(&key).iter().map(|stored| stored.offset).collect();
+    assert!(node.drain(tokio::time::Instant::now() + Duration::from_secs(5)).await, "drained in time");
+    // Two states that no record leads to, so that it shows where a session was folded from.
+    let (ended, lost) = (Epoch(uuid::Uuid::from_u128(7)), offsets[9]);
+    let of = |text: &str| {
+        let mut state = State::default();
+        let action = Action::Open(SessionOpened { title: Some(text.to_owned()), user: None });
+        let command = fanfold_fold::Command { id: "open".parse().unwrap(), at_ms: 1, by: None, action };
+        state.apply(&state.decide(&command).unwrap());
+        state
+    };
+    let put = async |text: &str, offset: Offset| {
+        let snapshot = Snapshot { epoch: ended, offset, fold: FOLD_VERSION, state: of(text).encode().into() };
+        world.store.put(&key, &snapshot).await.unwrap();
+    };
+    let title = async || {
+        let node = world.node(SessionConfig::default()).await;
+        node.look(&key, Offset::NONE, 100).await.unwrap().view.session.title
+    };
+    world.store.snapshots.lock().unwrap().clear();
+    put("archived", offsets[4]).await;
+    put("lost", lost).await;
+    assert_eq!(title().await, truth.view().session.title, "nothing is archived: both may include what is lost");
+    let segment = |last: Offset| SegmentKey { epoch: ended, first: offsets[0], last };
+    world.store.segments.lock().unwrap().push(segment(Offset(lost.0 - 1)));
+    assert_eq!(title().await.as_deref(), Some("archived"), "the archive has what this one includes, and not what the other does");
+    world.store.segments.lock().unwrap().push(segment(lost));
+    assert_eq!(title().await.as_deref(), Some("lost"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -266,6 +266,10 @@ pub struct KeptSnapshot {
 /// [`Archive::records`].
 #[async_trait::async_trait]
 pub trait Contents: Send + Sync + 'static {
+    /// A page of the sessions that have a row, of all tenants, erased ones included, in an order of the store's own that doesn't change,
+    /// from after the given one on. One whose row is put while pages are read may be missed.
+    async fn sessions(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError>;
+
     /// The newest snapshots, of whatever epoch and fold, by offset descending.
     async fn snapshots(&self, session: &SessionKey, rows_max: usize) -> Result<Vec<KeptSnapshot>, StoreError>;
 

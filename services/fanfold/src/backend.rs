@@ -4,22 +4,26 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fanfold_fold::{Epoch, Offset};
-use fanfold_log::{Consumer, EmbeddedLog, EmbeddedLogConfig, EventLog, JetStreamLog, JetStreamLogConfig};
+use fanfold_log::{Consumer, EmbeddedLog, EmbeddedLogConfig, EventLog, Inventory, JetStreamLog, JetStreamLogConfig};
 use fanfold_runs::{EmbeddedRunQueue, EmbeddedRunQueueConfig, JetStreamRunQueue, JetStreamRunQueueConfig, RunQueue};
-use fanfold_store::{Archive, EmbeddedStore, Eraser, LogEpoch, Notes, Parking, ScyllaStore, SessionIndex, SnapshotStore};
+use fanfold_store::{
+    Archive, Contents, EmbeddedStore, Eraser, LogEpoch, Notes, Parking, ScyllaStore, SessionIndex, SnapshotStore,
+};
 
 use crate::clock;
 use crate::config::{Config, LogBackend};
 
 /// All the ports of one store.
-pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes {}
+pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes + Contents {}
 
-impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes> Store for T {}
+impl<T: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes + Contents> Store for T {}
 
 /// Log and store, open and sound.
 pub struct Backend {
     /// The log of every session.
     pub log: Arc<dyn EventLog>,
+    /// The same log, for whoever takes all of it along.
+    pub inventory: Arc<dyn Inventory>,
     /// What carries its records into the archive.
     pub consumer: Arc<dyn Consumer>,
     /// Everything else that lasts.
@@ -42,35 +46,39 @@ impl Backend {
 
 fn embedded(config: &Config) -> anyhow::Result<Backend> {
     let data = &config.node.data;
-    let bytes_max = config.archive.log_bytes_max;
-    let log = EmbeddedLogConfig { dir: data.join("log"), bytes_max, ..EmbeddedLogConfig::default() };
-    let log = Arc::new(EmbeddedLog::open(log, Arc::new(clock::now_ms)).context("the log does not open")?);
+    let log = EmbeddedLog::open(embedded_log(config), Arc::new(clock::now_ms)).context("the log does not open")?;
+    let log = Arc::new(log);
     let consumer = log.consumer(config.archive.waiting_records_max).context("the log does not say how far the archive is")?;
     let store = EmbeddedStore::open(data.join("store")).context("the store does not open")?;
     // Empty: every session that comes into memory offers its open runs.
     let queue = EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms));
-    Ok(Backend { log, consumer: Arc::new(consumer), store: Arc::new(store), queue: Arc::new(queue), queue_is_new: true })
+    Ok(Backend {
+        log: log.clone(),
+        inventory: log,
+        consumer: Arc::new(consumer),
+        store: Arc::new(store),
+        queue: Arc::new(queue),
+        queue_is_new: true,
+    })
+}
+
+/// The embedded log of a configuration.
+pub(crate) fn embedded_log(config: &Config) -> EmbeddedLogConfig {
+    let bytes_max = config.archive.log_bytes_max;
+    EmbeddedLogConfig { dir: config.node.data.join("log"), bytes_max, ..EmbeddedLogConfig::default() }
 }
 
 async fn shared(config: &Config) -> anyhow::Result<Backend> {
     let log = JetStreamLog::open(&config.log.jetstream).await.context("the log does not open")?;
     let store = ScyllaStore::open(&config.store.scylla).await.context("the store does not open")?;
-    for (shard, epoch) in (0..).zip(log.epochs()) {
-        let known = store.epochs(shard).await.context("the store can't be asked for epochs")?;
-        // A log put back from a backup, or another one's store: its offsets would mean something else.
-        let newest = known.first().map(|known| known.epoch);
-        anyhow::ensure!(
-            newest == Some(epoch),
-            "shard {shard} of the log has epoch {epoch}, the store knows {}: run `fanfold migrate` for a new deployment, \
-             `fanfold epoch new` after a restore",
-            newest.map_or("none".to_owned(), |newest| newest.to_string())
-        );
-    }
+    same_epochs(&log, &store).await?;
     let consumer = log.consumer().await.context("the log has no consumer")?;
     let queue = JetStreamRunQueue::open(&queue_config(config), Arc::new(clock::now_ms)).await;
     let queue = queue.context("the run queue does not open")?;
+    let log = Arc::new(log);
     Ok(Backend {
-        log: Arc::new(log),
+        log: log.clone(),
+        inventory: log,
         consumer: Arc::new(consumer),
         store: Arc::new(store),
         queue: Arc::new(queue),
@@ -78,8 +86,23 @@ async fn shared(config: &Config) -> anyhow::Result<Backend> {
     })
 }
 
+/// A log put back from a backup, or another one's store: its offsets would mean something else.
+pub(crate) async fn same_epochs(log: &JetStreamLog, store: &ScyllaStore) -> anyhow::Result<()> {
+    for (shard, epoch) in (0..).zip(log.epochs()) {
+        let known = store.epochs(shard).await.context("the store can't be asked for epochs")?;
+        let newest = known.first().map(|known| known.epoch);
+        anyhow::ensure!(
+            newest == Some(epoch),
+            "shard {shard} of the log has epoch {epoch}, the store knows {}: run `fanfold migrate` for a new deployment, \
+             `fanfold epoch new` after a loss",
+            newest.map_or("none".to_owned(), |newest| newest.to_string())
+        );
+    }
+    Ok(())
+}
+
 /// The queue is where the log is.
-fn queue_config(config: &Config) -> JetStreamRunQueueConfig {
+pub(crate) fn queue_config(config: &Config) -> JetStreamRunQueueConfig {
     let JetStreamLogConfig { nats, prefix, replicas, .. } = config.log.jetstream.clone();
     JetStreamRunQueueConfig { nats, prefix, replicas, ..config.runs.queue.to_jetstream() }
 }

@@ -9,5 +9,6 @@ pub mod config;
 pub mod edge;
 pub mod grpc;
 pub mod http;
+mod moving;
 pub mod node;
 pub mod run;

@@ -18,8 +18,9 @@ use crate::archive::Archiver;
 use crate::auth::{Authenticator, JwtKeys};
 use crate::backend::Backend;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, LogBackend};
 use crate::edge::{Edge, Framing};
+use crate::moving::{self, Exporter};
 use crate::run::Patience;
 use crate::run::budget::Budget;
 use crate::run::desk::Desk;
@@ -45,6 +46,7 @@ pub struct Node {
     keeper: Arc<Keeper>,
     teller: Option<Teller>,
     archiver: Archiver,
+    control: Option<Exporter>,
     model: Arc<dyn Model>,
     metrics: PrometheusHandle,
     drain: watch::Sender<bool>,
@@ -63,7 +65,7 @@ impl Node {
         fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
         fanfold_models::describe_metrics();
-        let Backend { log, consumer, store, queue, queue_is_new } = Backend::open(&config).await?;
+        let Backend { log, inventory, consumer, store, queue, queue_is_new } = Backend::open(&config).await?;
         let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
         let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));
         graves.restore().await.context("dead letters can't be read")?;
@@ -75,6 +77,7 @@ impl Node {
             log: log.clone(),
             snapshots: store.clone(),
             archive: store.clone(),
+            contents: store.clone(),
             index: store.clone(),
             parking: store.clone(),
             codecs: Framing::ALL.iter().map(|framing| Arc::new(*framing) as Arc<dyn FrameCodec>).collect(),
@@ -83,6 +86,11 @@ impl Node {
         };
         let sessions = Sessions::start(ports, config.session.to_session()).await.context("sessions")?;
         let archiver = Archiver::new(consumer, log.clone(), store.clone(), sessions.clone(), config.archive.clone());
+        // Where many nodes share log and store, a tool asks those.
+        let control = (config.log.backend == LogBackend::Embedded).then(|| {
+            let (sessions, queue) = (sessions.clone(), Arc::clone(&queue));
+            Exporter { log: log.clone(), inventory, store: store.clone(), sessions, queue }
+        });
         let (drain, draining) = watch::channel(false);
         let desk = Desk::new(config.node.name.clone(), sessions.clone(), queue, Arc::clone(&keeper));
         let edge = Arc::new(Edge {
@@ -102,7 +110,7 @@ impl Node {
         });
         let http = bind(config.listen.http).await?;
         let grpc = bind(config.listen.grpc).await?;
-        Ok(Self { config, edge, log, keeper, teller, archiver, model, metrics, drain, http, grpc })
+        Ok(Self { config, edge, log, keeper, teller, archiver, control, model, metrics, drain, http, grpc })
     }
 
     /// Where HTTP and gRPC are listened on.
@@ -112,7 +120,7 @@ impl Node {
 
     /// Serves until `stop`, then drains within the configured time.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, edge, log, keeper, teller, archiver, model, metrics, drain, http, grpc } = self;
+        let Self { config, edge, log, keeper, teller, archiver, control, model, metrics, drain, http, grpc } = self;
         let sessions = edge.sessions.clone();
         tokio::spawn(Arc::clone(&keeper).tell());
         tokio::spawn(keeper.watch(sessions.clone()));
@@ -122,6 +130,10 @@ impl Node {
             tokio::spawn(teller.tell(sessions.clone()));
         }
         tokio::spawn(archiver.run(drain.subscribe()));
+        if let Some(exporter) = control {
+            let data = config.node.data.clone();
+            tokio::spawn(async move { moving::serve(&data, exporter).await });
+        }
         tokio::spawn(recover(Arc::clone(&edge), clock::now_ms()));
         let (phase, phases) = watch::channel(Phase::Working);
         let name = local::name_in(&edge.node);

@@ -12,7 +12,7 @@
 //! at all, and the commit's own entry is evidence of its records. Numbers are big-endian. Neither '/' nor 00 is in an id.
 
 use bytes::Bytes;
-use fanfold_fold::{Offset, SessionKey};
+use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
 
 use crate::StoredRecord;
 
@@ -53,6 +53,18 @@ pub(crate) fn record_key(session: &SessionKey, offset: Offset) -> Vec<u8> {
     key.push(0);
     key.extend_from_slice(&offset.0.to_be_bytes());
     key
+}
+
+/// What the keys of all records lie between.
+pub(crate) const RECORDS: [u8; 1] = [b'r'];
+pub(crate) const RECORDS_END: [u8; 1] = [b'r' + 1];
+
+/// Whose record is under a key.
+pub(crate) fn session_of(key: &[u8]) -> Result<SessionKey, DamagedBytes> {
+    let names = key.strip_prefix(&RECORDS).and_then(|key| key.get(..key.len().checked_sub(9)?)).ok_or(DamagedBytes)?;
+    let names = std::str::from_utf8(names).ok().and_then(|names| names.split_once('/')).ok_or(DamagedBytes)?;
+    let tenant = TenantId::new(names.0).map_err(|_| DamagedBytes)?;
+    Ok(SessionKey::new(tenant, SessionId::new(names.1).map_err(|_| DamagedBytes)?))
 }
 
 /// Where it says up to where a session is trimmed.
@@ -182,8 +194,6 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use fanfold_fold::{SessionId, TenantId};
-
     use super::*;
 
     fn session(id: &str) -> SessionKey {
@@ -201,6 +211,7 @@ mod tests {
     fn golden_record() {
         let (key, stored) = example();
         assert_eq!(key, b"rdefault/s\x00\0\0\0\0\0\0\0\x09");
+        assert_eq!(session_of(&key), Ok(session("s")));
         let value = encode_record(&key, &stored);
         let crc = crc32c::crc32c(&[&key[..], &value[..29], b"hi"].concat()).to_be_bytes();
         let expected = [&b"\x01\0\0\0\0\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\x03\xe8"[..], &crc, b"hi"].concat();

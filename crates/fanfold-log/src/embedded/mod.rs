@@ -5,7 +5,8 @@
 //! What [`EventLog`] says, and:
 //!
 //! - I9: an acknowledged append survives the death of the process and the loss of power, as far as the disk keeps what it has synced.
-//! - One epoch per directory, minted when the directory is made; a new one by [`EmbeddedLog::accept_loss`] only.
+//! - One epoch per directory, minted when the directory is made; a new one by [`EmbeddedLog::accept_loss`] and
+//!   [`EmbeddedLog::new_epoch`] only.
 //! - A repetition of an append id is found among the last `duplicate_window_records` records, also after a restart.
 //! - After a full trim a session keeps its last offset.
 //!
@@ -33,6 +34,7 @@ mod committer;
 mod config;
 mod consumer;
 mod disk;
+mod epoch;
 mod error;
 mod group;
 mod identity;
@@ -48,6 +50,7 @@ mod verify;
 
 pub use config::EmbeddedLogConfig;
 pub use consumer::EmbeddedConsumer;
+pub use epoch::BegunEpoch;
 pub use error::{LOSS_SESSIONS_MAX, Loss, OpenError};
 pub use identity::LostRange;
 pub use log::{APPEND_ID_BYTES_MAX, EmbeddedLog};

@@ -11,8 +11,8 @@ use super::error::{OpenError, StoreError};
 use super::group::Group;
 use super::identity::{Identity, LostRange};
 use super::layout::{
-    CONSUMED_KEY, DamagedBytes, IDENTITY_KEY, decode_record, decode_upto, encode_record, encode_upto, group_key, offset_of,
-    record_key, trimmed_key,
+    CONSUMED_KEY, DamagedBytes, IDENTITY_KEY, RECORDS, RECORDS_END, decode_record, decode_upto, encode_record, encode_upto,
+    group_key, offset_of, record_key, session_of, trimmed_key,
 };
 use super::queue::Chore;
 use crate::{Page, ReadError, StoredRecord};
@@ -119,6 +119,19 @@ impl Store {
             Some(entry) => Ok(offset_of(&entry.key()?)?),
             None => Ok(trimmed(&view, &self.log, session)?),
         }
+    }
+
+    /// Sessions that have records, found by leaping from one's first key to the next one's.
+    pub(crate) fn sessions(&self) -> Result<Vec<SessionKey>, StoreError> {
+        let mut sessions = Vec::new();
+        let mut from = RECORDS.to_vec();
+        while let Some(entry) = self.log.range(&*from..&RECORDS_END[..]).next() {
+            let session = session_of(&entry.key()?)?;
+            from = record_key(&session, Offset(u64::MAX));
+            from.push(0);
+            sessions.push(session);
+        }
+        Ok(sessions)
     }
 
     /// Offsets of the session's records up to `upto`, the first `max` of them.

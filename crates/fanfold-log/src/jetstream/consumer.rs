@@ -263,12 +263,12 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> ReadErr
 
 impl Layout {
     /// The durable consumers' name.
-    fn consumer(&self) -> String {
+    pub(super) fn consumer(&self) -> String {
         format!("{}-archive", self.prefix())
     }
 
     /// The shard and the session whose records are stored under a subject.
-    fn session(&self, subject: &str) -> Option<(u32, SessionKey)> {
+    pub(super) fn session(&self, subject: &str) -> Option<(u32, SessionKey)> {
         let mut tokens = subject.strip_prefix(self.prefix())?.strip_prefix(".log.")?.split('.');
         let shard = tokens.next()?.parse().ok()?;
         let key = SessionKey::new(TenantId::new(tokens.next()?).ok()?, SessionId::new(tokens.next()?).ok()?);

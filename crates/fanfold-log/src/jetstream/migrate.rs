@@ -137,29 +137,44 @@ pub async fn migrate(config: &JetStreamLogConfig, above: Offset) -> Result<Migra
     Ok(migrated)
 }
 
+/// What [`new_epoch`] began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BegunEpochs {
+    /// The new incarnation of all shards.
+    pub epoch: Epoch,
+    /// Each shard's first offset, in order.
+    pub first: Vec<Offset>,
+}
+
 /// Gives all shards a new epoch, whose offsets lie above `above` and above all that the streams have issued.
 ///
-/// For a stream that has lost records. **What the streams still have goes**, so it must be in the archive; nodes are stopped before and
-/// started again after. Safe to repeat when it was interrupted: a stream without its records, but with the old epoch, has lost nothing more.
-pub async fn new_epoch(config: &JetStreamLogConfig, above: Offset) -> Result<Epoch, MigrateError> {
+/// For a stream that has lost records, or has none. **What the streams still have goes**, so it must be in the archive; nodes are stopped
+/// before and started again after. Safe to repeat when it was interrupted: a stream without its records, but with the old epoch, has
+/// lost nothing more.
+pub async fn new_epoch(config: &JetStreamLogConfig, above: Offset) -> Result<BegunEpochs, MigrateError> {
     let layout = Layout::new(&config.prefix, config.shards)?;
     let nats = Nats::connect(&config.nats, LIMITS).await?;
-    let epoch = Epoch(Uuid::new_v4());
+    let mut begun = BegunEpochs { epoch: Epoch(Uuid::new_v4()), first: Vec::new() };
     for shard in 0..config.shards {
         let stream = layout.stream(shard);
         let failed = |source| MigrateError::Stream { stream: stream.clone(), source };
         let info = stream_info(&nats, &stream).await.map_err(failed)?;
         let info = info.ok_or_else(|| MigrateError::Missing { stream: stream.clone() })?;
         Identity::of(&info, &layout)?;
-        let keep = above.0.max(info.state.last_sequence) + 1;
-        // A purge beyond the end moves the end there, too.
-        let purged = nats.api::<serde_json::Value>(&format!("STREAM.PURGE.{stream}"), &json!({ "seq": keep })).await;
-        purged.map_err(failed)?;
+        let first = above.0.max(info.state.last_sequence) + 1;
+        raise(&nats, &stream, first).await.map_err(failed)?;
         let mut update = info.config;
-        update.metadata.insert(EPOCH.to_owned(), epoch.to_string());
+        update.metadata.insert(EPOCH.to_owned(), begun.epoch.to_string());
         nats.api::<Info>(&format!("STREAM.UPDATE.{stream}"), &update).await.map_err(failed)?;
+        begun.first.push(Offset(first));
     }
-    Ok(epoch)
+    Ok(begun)
+}
+
+/// Lets go of everything; what is stored next is at `first`.
+pub(crate) async fn raise(nats: &Nats, stream: &str, first: u64) -> Result<(), RequestError> {
+    // A purge beyond the end moves the end there, too.
+    nats.api::<serde_json::Value>(&format!("STREAM.PURGE.{stream}"), &json!({ "seq": first })).await.map(drop)
 }
 
 /// A shard's stream as it should be.

@@ -34,6 +34,7 @@ mod append;
 mod config;
 mod consumer;
 mod inspect;
+mod inventory;
 mod layout;
 mod log;
 mod migrate;
@@ -44,9 +45,10 @@ mod tail;
 pub use config::JetStreamLogConfig;
 pub use consumer::JetStreamConsumer;
 pub use inspect::{Finding, InspectError, Report, ServerReport, Severity, ShardReport, inspect};
+pub use inventory::ClosedShard;
 pub use layout::LayoutError;
 pub use log::{JetStreamLog, OpenError};
-pub use migrate::{IdentityError, MigrateError, Migrated, migrate, new_epoch};
+pub use migrate::{BegunEpochs, IdentityError, MigrateError, Migrated, migrate, new_epoch};
 
 #[cfg(doc)]
 use crate::EventLog;

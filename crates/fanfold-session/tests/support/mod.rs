@@ -92,6 +92,7 @@ impl World {
             log: self.log.clone(),
             snapshots: self.store.clone(),
             archive: self.store.clone(),
+            contents: self.store.clone(),
             index: self.store.clone(),
             parking: self.store.clone(),
             codecs: vec![Arc::new(SimCodec(self.frames.clone()))],

@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
 use fanfold_store::{
-    Archive, Begun, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError,
+    Archive, Begun, Contents, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery, SessionRow,
+    Snapshot, SnapshotStore, StoreError,
 };
 
 #[derive(Default)]
 pub struct SimStore {
     pub away: AtomicBool,
     pub snapshots: Mutex<BTreeMap<(SessionKey, Offset), Snapshot>>,
+    /// Names only: what this store archives is in the log, too.
+    pub segments: Mutex<Vec<SegmentKey>>,
     pub rows: Mutex<BTreeMap<SessionKey, SessionRow>>,
     pub attempts: Mutex<BTreeMap<SessionKey, u32>>,
     pub parked: Mutex<BTreeMap<SessionKey, Parked>>,
@@ -55,7 +58,8 @@ impl SnapshotStore for SimStore {
 
 #[async_trait::async_trait]
 impl Archive for SimStore {
-    async fn put_segment(&self, _session: &SessionKey, _segment: &Segment) -> Result<(), StoreError> {
+    async fn put_segment(&self, _session: &SessionKey, segment: &Segment) -> Result<(), StoreError> {
+        self.segments.lock().unwrap().push(segment.key.clone());
         self.check()
     }
 
@@ -73,6 +77,38 @@ impl Archive for SimStore {
     async fn last(&self, _session: &SessionKey) -> Result<Offset, StoreError> {
         self.check()?;
         Ok(Offset::NONE)
+    }
+}
+
+#[async_trait::async_trait]
+impl Contents for SimStore {
+    async fn sessions(&self, _after: Option<&SessionKey>, _rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {
+        self.check()?;
+        Ok(Vec::new())
+    }
+
+    async fn snapshots(&self, session: &SessionKey, rows_max: usize) -> Result<Vec<KeptSnapshot>, StoreError> {
+        self.check()?;
+        let snapshots = self.snapshots.lock().unwrap();
+        let of_session = snapshots.iter().rev().filter(|((key, _), _)| key == session);
+        let kept = of_session.map(|(_, Snapshot { epoch, offset, fold, .. })| (*epoch, *offset, *fold));
+        Ok(kept.map(|(epoch, offset, fold)| KeptSnapshot { epoch, offset, fold }).take(rows_max).collect())
+    }
+
+    async fn segments(
+        &self,
+        _session: &SessionKey,
+        after: Option<&SegmentKey>,
+        rows_max: usize,
+    ) -> Result<Vec<SegmentKey>, StoreError> {
+        self.check()?;
+        let segments = self.segments.lock().unwrap();
+        let order = |name: &SegmentKey| (name.epoch.0, name.last, name.first);
+        let mut names =
+            segments.iter().filter(|name| after.is_none_or(|after| order(name) > order(after))).cloned().collect::<Vec<_>>();
+        names.sort_by_key(order);
+        names.truncate(rows_max);
+        Ok(names)
     }
 }
 

@@ -76,6 +76,7 @@ macro_rules! conformance {
             an_erased_session_is_not_read,
             late_writers_do_not_bring_an_erased_session_back,
             erasures_are_listed_until_they_are_done,
+            sessions_of_all_tenants_are_named,
             snapshots_are_named,
             segments_are_named,
             notes_are_kept_in_pages_of_their_kind,

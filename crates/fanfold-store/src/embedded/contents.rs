@@ -3,12 +3,35 @@
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
 
 use super::disk::Disk;
+use super::layout::{ERASED_PREFIX, erased_key};
 use super::read::snapshot_keys;
 use crate::port::{KeptSnapshot, SegmentKey, StoreError};
-use crate::stored::key::session_key;
+use crate::stored::key::{session_at_end, session_key};
 use crate::stored::unavailable;
 
 impl Disk {
+    /// Those with a row, and those of which only that they were erased is left.
+    pub(crate) fn sessions(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {
+        let above = |key: Vec<u8>| [&*key, &[0]].concat();
+        let rows = self.rows.range(after.map_or(Vec::new(), |session| above(session_key(session)))..).take(rows_max);
+        let erased = self.parking.range(after.map_or(ERASED_PREFIX.to_vec(), |session| above(erased_key(session)))..);
+        let erased = erased.take(rows_max);
+        let mut keys = Vec::new();
+        for entry in rows {
+            keys.push(entry.key().map_err(unavailable)?.to_vec());
+        }
+        for entry in erased {
+            match entry.key().map_err(unavailable)?.strip_prefix(&ERASED_PREFIX) {
+                Some(key) => keys.push(key.to_vec()),
+                None => break,
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        keys.truncate(rows_max);
+        Ok(keys.iter().filter_map(|key| session_at_end(key)).collect())
+    }
+
     pub(crate) fn kept_snapshots(&self, session: &SessionKey, rows_max: usize) -> Result<Vec<KeptSnapshot>, StoreError> {
         let begin = session_key(session).len();
         let snapshot = |key: fjall::UserKey| {

@@ -85,6 +85,8 @@ pub(crate) fn attempts_key(session: &SessionKey) -> Vec<u8> {
     [&[ATTEMPTS], &*session_key(session)].concat()
 }
 
+pub(crate) const ERASED_PREFIX: [u8; 1] = [ERASED];
+
 pub(crate) fn erased_key(session: &SessionKey) -> Vec<u8> {
     [&[ERASED], &*session_key(session)].concat()
 }

@@ -208,6 +208,11 @@ impl Parking for EmbeddedStore {
 
 #[async_trait::async_trait]
 impl Contents for EmbeddedStore {
+    async fn sessions(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {
+        let after = after.cloned();
+        self.call(move |disk| disk.sessions(after.as_ref(), rows_max)).await
+    }
+
     async fn snapshots(&self, session: &SessionKey, rows_max: usize) -> Result<Vec<KeptSnapshot>, StoreError> {
         let session = session.clone();
         self.call(move |disk| disk.kept_snapshots(&session, rows_max)).await

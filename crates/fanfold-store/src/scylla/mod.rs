@@ -206,6 +206,10 @@ impl Parking for ScyllaStore {
 
 #[async_trait::async_trait]
 impl Contents for ScyllaStore {
+    async fn sessions(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {
+        self.session_page(after, rows_max).await
+    }
+
     async fn snapshots(&self, session: &SessionKey, rows_max: usize) -> Result<Vec<KeptSnapshot>, StoreError> {
         self.kept_snapshots(session, rows_max).await
     }

@@ -35,6 +35,8 @@ macro_rules! statements {
 }
 
 statements! {
+    all_sessions: "SELECT DISTINCT tenant, session FROM sessions";
+    sessions_from: "SELECT DISTINCT tenant, session FROM sessions WHERE token(tenant, session) >= token(?, ?)";
     put_row: "INSERT INTO sessions (tenant, session, at_offset, active_at_ms, content) VALUES (?, ?, ?, ?, ?)";
     row: "SELECT erased, content FROM sessions WHERE tenant = ? AND session = ? LIMIT 1";
     hide_row: "INSERT INTO sessions (tenant, session, erased) VALUES (?, ?, ?)";

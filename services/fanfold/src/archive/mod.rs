@@ -29,7 +29,9 @@ pub use config::{ArchiveConfig, ArchiveError};
 use crate::backend::Store;
 use crate::clock;
 use gather::{Gather, Pile};
-use write::{Failure, Writer};
+pub(crate) use write::{Carrier, Failure};
+
+use write::Writer;
 
 /// Notices taken at a time.
 const NOTICES_MAX: usize = 4096;

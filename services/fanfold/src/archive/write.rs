@@ -36,9 +36,14 @@ pub(crate) enum Failure {
 }
 
 pub(crate) struct Writer {
+    carrier: Carrier,
+    sessions: Sessions,
+}
+
+/// From a log into an archive, without looking at what it carries.
+pub(crate) struct Carrier {
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
-    sessions: Sessions,
     records_max: usize,
     bytes_max: usize,
 }
@@ -55,22 +60,22 @@ struct Written {
 
 impl Writer {
     pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<dyn Store>, sessions: Sessions, config: &ArchiveConfig) -> Self {
-        Self { log, store, sessions, records_max: config.segment_records, bytes_max: config.segment_bytes }
+        Self { carrier: Carrier::new(log, store, config), sessions }
     }
 
     /// Archives what the session has that isn't archived, and sees that nothing hangs on the log alone.
     pub(crate) async fn write(&self, pile: &Pile) -> Result<(), Failure> {
-        let session = &pile.session;
-        let row = self.store.row(session).await.map_err(store_failure)?;
+        let (session, store) = (&pile.session, &self.carrier.store);
+        let row = store.row(session).await.map_err(store_failure)?;
         if row.as_ref().is_some_and(|row| row.status == "erased") {
             return Ok(());
         }
-        let after = self.store.last(session).await.map_err(store_failure)?;
+        let after = store.last(session).await.map_err(store_failure)?;
         if after >= pile.last {
             // It came again, or another node was faster.
             return Ok(());
         }
-        let written = self.segments(session, after).await?;
+        let written = self.carrier.segments(session, after).await?;
         match row {
             None => self.first_row(session, &written).await,
             // Whoever keeps the row sees to the runs that it tells of.
@@ -80,8 +85,58 @@ impl Writer {
         }
     }
 
+    /// A session without a row would be taken for new once it has left the log. Its own fold writes the row; bringing it into memory
+    /// also offers its runs.
+    async fn first_row(&self, session: &SessionKey, written: &Written) -> Result<(), Failure> {
+        let settled = tokio::time::timeout(SETTLE_MAX, self.sessions.settle(session, written.last)).await;
+        match settled {
+            Ok(Ok(())) => {}
+            Ok(Err(HostError::Parked | HostError::Missing { .. })) => return self.carrier.bare_row(session, written).await,
+            Ok(Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_)))) => {
+                return Err(Failure::Away(Box::new(error)));
+            }
+            Err(late) => return Err(Failure::Away(Box::new(late))),
+        }
+        match self.carrier.store.row(session).await.map_err(store_failure)? {
+            Some(_) => Ok(()),
+            None => self.carrier.bare_row(session, written).await,
+        }
+    }
+
+    /// In memory, its open runs are offered to workers; a hint too many costs its taker a look.
+    async fn offer_runs(&self, session: &SessionKey) -> Result<(), Failure> {
+        match self.sessions.look(session, Offset::NONE, 0).await {
+            Ok(_) => Ok(()),
+            // An operator looks after it, and with it after its runs.
+            Err(HostError::Parked | HostError::Missing { .. }) => Ok(()),
+            Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => {
+                Err(Failure::Away(Box::new(error)))
+            }
+        }
+    }
+}
+
+impl Carrier {
+    pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<dyn Store>, config: &ArchiveConfig) -> Self {
+        Self { log, store, records_max: config.segment_records, bytes_max: config.segment_bytes }
+    }
+
+    /// Archives what the session has that isn't archived, for a log that is to let go of all it has.
+    pub(crate) async fn carry(&self, session: &SessionKey) -> Result<(), Failure> {
+        let row = self.store.row(session).await.map_err(store_failure)?;
+        if row.as_ref().is_some_and(|row| row.status == "erased") {
+            return Ok(());
+        }
+        let after = self.store.last(session).await.map_err(store_failure)?;
+        let written = self.segments(session, after).await?;
+        match row {
+            None if written.last > Offset::NONE => self.bare_row(session, &written).await,
+            None | Some(_) => Ok(()),
+        }
+    }
+
     async fn segments(&self, session: &SessionKey, after: Offset) -> Result<Written, Failure> {
-        let mut cut = Cut { writer: self, session, previous: after, records: Vec::new(), bytes: 0 };
+        let mut cut = Cut { carrier: self, session, previous: after, records: Vec::new(), bytes: 0 };
         let mut written = Written::default();
         let (mut upto, mut end) = (after, false);
         while !end {
@@ -116,24 +171,6 @@ impl Writer {
         Ok(written)
     }
 
-    /// A session without a row would be taken for new once it has left the log. Its own fold writes the row; bringing it into memory
-    /// also offers its runs.
-    async fn first_row(&self, session: &SessionKey, written: &Written) -> Result<(), Failure> {
-        let settled = tokio::time::timeout(SETTLE_MAX, self.sessions.settle(session, written.last)).await;
-        match settled {
-            Ok(Ok(())) => {}
-            Ok(Err(HostError::Parked | HostError::Missing { .. })) => return self.bare_row(session, written).await,
-            Ok(Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_)))) => {
-                return Err(Failure::Away(Box::new(error)));
-            }
-            Err(late) => return Err(Failure::Away(Box::new(late))),
-        }
-        match self.store.row(session).await.map_err(store_failure)? {
-            Some(_) => Ok(()),
-            None => self.bare_row(session, written).await,
-        }
-    }
-
     /// Of a session that can't be folded, or that nobody has opened: that it is there.
     async fn bare_row(&self, session: &SessionKey, written: &Written) -> Result<(), Failure> {
         let row = SessionRow {
@@ -148,23 +185,11 @@ impl Writer {
         };
         self.store.put_row(&row).await.map_err(store_failure)
     }
-
-    /// In memory, its open runs are offered to workers; a hint too many costs its taker a look.
-    async fn offer_runs(&self, session: &SessionKey) -> Result<(), Failure> {
-        match self.sessions.look(session, Offset::NONE, 0).await {
-            Ok(_) => Ok(()),
-            // An operator looks after it, and with it after its runs.
-            Err(HostError::Parked | HostError::Missing { .. }) => Ok(()),
-            Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => {
-                Err(Failure::Away(Box::new(error)))
-            }
-        }
-    }
 }
 
 /// Records on their way into segments.
 struct Cut<'a> {
-    writer: &'a Writer,
+    carrier: &'a Carrier,
     session: &'a SessionKey,
     /// The session's last record before these.
     previous: Offset,
@@ -174,7 +199,7 @@ struct Cut<'a> {
 
 impl Cut<'_> {
     async fn add(&mut self, stored: StoredRecord) -> Result<(), Failure> {
-        let full = self.records.len() >= self.writer.records_max || self.bytes + stored.record.len() > self.writer.bytes_max;
+        let full = self.records.len() >= self.carrier.records_max || self.bytes + stored.record.len() > self.carrier.bytes_max;
         if full && !self.records.is_empty() {
             self.end().await?;
         }
@@ -184,10 +209,10 @@ impl Cut<'_> {
     }
 
     async fn end(&mut self) -> Result<(), Failure> {
-        let epoch = self.writer.log.epoch(self.session);
+        let epoch = self.carrier.log.epoch(self.session);
         let (records, bytes) = (std::mem::take(&mut self.records), std::mem::take(&mut self.bytes));
         let Some(segment) = Segment::new(epoch, self.previous, records) else { return Ok(()) };
-        self.writer.store.put_segment(self.session, &segment).await.map_err(store_failure)?;
+        self.carrier.store.put_segment(self.session, &segment).await.map_err(store_failure)?;
         self.previous = segment.key.last;
         metrics::counter!("fanfold_archive_segments_total").increment(1);
         metrics::counter!("fanfold_archive_records_total").increment(segment.records.len() as u64);

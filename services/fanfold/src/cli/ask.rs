@@ -138,11 +138,15 @@ pub(super) async fn state(client: &Client, output: Output, state: StateOf) -> Do
     let request = v1::GetStateRequest { session: state.session, at: state.at, at_least: None, window: state.window };
     match client.state(request).await {
         Ok(snapshot) => {
-            output.line(&snapshot, || text_of(&snapshot))?;
+            print_state(output, &snapshot)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => failed(error),
     }
+}
+
+pub(super) fn print_state(output: Output, snapshot: &v1::Snapshot) -> anyhow::Result<()> {
+    output.line(snapshot, || text_of(snapshot))
 }
 
 /// A conversation for people.
@@ -186,13 +190,17 @@ pub(super) async fn events(client: &Client, output: Output, events: EventsOf) ->
         };
         for record in &reply.records {
             after = record.offset;
-            output.line(record, || {
-                let events = record.events.iter().map(|event| serde_json::to_string(event).unwrap_or_default());
-                format!("{}\t{}\t{}", record.offset, record.by.as_deref().unwrap_or("-"), events.collect::<Vec<_>>().join(" "))
-            })?;
+            print_record(output, record)?;
         }
         if reply.end {
             return Ok(ExitCode::SUCCESS);
         }
     }
+}
+
+pub(super) fn print_record(output: Output, record: &v1::Record) -> anyhow::Result<()> {
+    output.line(record, || {
+        let events = record.events.iter().map(|event| serde_json::to_string(event).unwrap_or_default());
+        format!("{}\t{}\t{}", record.offset, record.by.as_deref().unwrap_or("-"), events.collect::<Vec<_>>().join(" "))
+    })
 }

@@ -1,4 +1,4 @@
-//! `epoch new`: the way on after a log has lost records, or was put back from a backup.
+//! `epoch new`: the way on after a log has lost records, or was put back from a copy.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,17 +8,18 @@ use clap::Subcommand;
 use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, OpenError};
 use serde::Serialize;
 
-use super::Output;
+use super::{Output, Where};
 use crate::clock;
+use crate::config::{Config, LogBackend};
+use crate::moving::{self, Renewed};
 
 /// Options of `epoch`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Epoch {
-    /// Begin a new epoch of the embedded log, giving up what it has lost. No node may run on it meanwhile.
+    /// Begin a new epoch of the log, giving up what it has lost. No node may run on it meanwhile.
     New {
-        /// The folder of log and store.
-        #[arg(long, default_value = "data")]
-        data: PathBuf,
+        #[command(flatten)]
+        place: Where,
         /// Do it. Without this, only what would be given up is told.
         #[arg(long)]
         yes: bool,
@@ -33,8 +34,17 @@ struct Begun {
     set_aside: Option<PathBuf>,
 }
 
-pub(super) fn epoch(output: Output, epoch: Epoch) -> anyhow::Result<ExitCode> {
-    let Epoch::New { data, yes } = epoch;
+pub(super) async fn epoch(output: Output, epoch: Epoch) -> anyhow::Result<ExitCode> {
+    let Epoch::New { place, yes } = epoch;
+    let config = place.load()?;
+    match config.log.backend {
+        LogBackend::Embedded => embedded(output, &config, yes),
+        LogBackend::Jetstream => shared(output, &config, yes).await,
+    }
+}
+
+fn embedded(output: Output, config: &Config, yes: bool) -> anyhow::Result<ExitCode> {
+    let data = &config.node.data;
     let config = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
     anyhow::ensure!(config.dir.is_dir(), "there is no log in {}", data.display());
     if !yes {
@@ -60,4 +70,24 @@ fn what_is(config: EmbeddedLogConfig) -> anyhow::Result<String> {
         Err(error @ (OpenError::Busy | OpenError::Directory(_) | OpenError::Thread(_))) => Err(error.into()),
         Err(error) => Ok(error.to_string()),
     }
+}
+
+/// What the streams have lost nobody knows: what they have goes into the archive, which then has all there is.
+async fn shared(output: Output, config: &Config, yes: bool) -> anyhow::Result<ExitCode> {
+    if !yes {
+        for line in moving::what_is(config).await? {
+            eprintln!("fanfold: {line}");
+        }
+        eprintln!(
+            "fanfold: a new epoch carries what the streams have into the archive and empties them; what they have lost is given up \
+             for good, and readers get a snapshot. To begin it: --yes"
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    let renewed = moving::renew(config).await?;
+    output.line(&renewed, || {
+        let Renewed { epoch, first_offset, carried_sessions } = &renewed;
+        format!("epoch {epoch}\nfrom  {first_offset}\nsessions carried into the archive  {carried_sessions}")
+    })?;
+    Ok(ExitCode::SUCCESS)
 }

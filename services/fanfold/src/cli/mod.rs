@@ -4,7 +4,9 @@ mod append;
 mod ask;
 mod doctor;
 mod epoch;
+mod moving;
 mod node;
+mod offline;
 mod tail;
 mod worker;
 
@@ -17,7 +19,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use fanfold_client::{Client, ClientConfig};
 use fanfold_models::{DialectName, EndpointConfig};
 
-use crate::config::Config;
+use crate::config::{Config, LogBackend, StoreBackend};
 
 /// The session or the node said no.
 const REFUSED: u8 = 3;
@@ -101,6 +103,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Write sessions into a file on standard output.
+    Export(moving::Export),
+    /// Take in what `export` wrote. Safe to run again; a session that is there with another history is refused and stays as it is.
+    Import(moving::Import),
+    /// Copy everything into a new folder, also while nodes run.
+    Backup(moving::Backup),
+    /// Put a backup back where nothing is, in a new epoch.
+    Restore(moving::Backup),
     /// What to do when the log has lost records.
     #[command(subcommand)]
     Epoch(epoch::Epoch),
@@ -185,6 +195,8 @@ pub(crate) struct StateOf {
     /// Messages at most, the newest.
     #[arg(long, default_value_t = 1_000_000)]
     window: u32,
+    #[command(flatten)]
+    place: Where,
 }
 
 /// Options of `events`.
@@ -197,6 +209,39 @@ pub(crate) struct EventsOf {
     /// Up to and including this offset.
     #[arg(long)]
     to: Option<u64>,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Log and store, where no node is asked.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Where {
+    /// The folder of a node's embedded log and store.
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// A node's configuration file. Nodes may run where it names servers.
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    config: Option<PathBuf>,
+}
+
+impl Where {
+    fn is_given(&self) -> bool {
+        self.data.is_some() || self.config.is_some()
+    }
+
+    /// Without either, the defaults and the environment.
+    fn load(&self) -> anyhow::Result<Config> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(data) = &self.data {
+            config.node.data.clone_from(data);
+            config.log.backend = LogBackend::Embedded;
+            config.store.backend = StoreBackend::Embedded;
+        }
+        config.check()?;
+        // What is told is what the command is for.
+        node::start_log_from(config.node.log_format, "warn");
+        Ok(config)
+    }
 }
 
 /// Options of `cancel`.
@@ -359,12 +404,18 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Open(open) => ask::open(&client()?, output, open).await,
         Command::Send(send) => ask::send(&client()?, output, send).await,
         Command::Tail(tail) => tail::tail(&client()?, output, tail).await,
+        Command::State(state) if state.place.is_given() => offline::state(output, state).await,
         Command::State(state) => ask::state(&client()?, output, state).await,
+        Command::Events(events) if events.place.is_given() => offline::events(output, events).await,
         Command::Events(events) => ask::events(&client()?, output, events).await,
         Command::Cancel(cancel) => ask::cancel(&client()?, output, cancel).await,
         Command::Doctor { config } => doctor::doctor(output, config).await,
         Command::Migrate { config } => node::migrate(output, config).await,
-        Command::Epoch(epoch) => epoch::epoch(output, epoch),
+        Command::Export(export) => moving::export(output, export).await,
+        Command::Import(import) => moving::import(output, import).await,
+        Command::Backup(backup) => moving::backup(output, backup).await,
+        Command::Restore(restore) => moving::restore(output, restore).await,
+        Command::Epoch(epoch) => epoch::epoch(output, epoch).await,
         Command::Parked => ask::parked(&client()?, output).await,
         Command::Unpark { session } => ask::unpark(&client()?, &session).await,
         Command::DeadLetters { what } => ask::dead_letters(&client()?, output, what).await,

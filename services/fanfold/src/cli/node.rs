@@ -66,7 +66,12 @@ pub(super) fn write(text: &str) -> std::io::Result<()> {
 }
 
 pub(super) fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("FANFOLD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    start_log_from(format, "info");
+}
+
+/// Lines from a level on, unless the environment says otherwise.
+pub(super) fn start_log_from(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_from_env("FANFOLD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.init(),

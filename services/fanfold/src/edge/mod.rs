@@ -98,7 +98,7 @@ impl Edge {
         if looked.offset == Offset::NONE && request.at.is_none() {
             return Err(ErrorCode::SessionNotFound.into());
         }
-        Ok(frame::snapshot(&key.session, looked.cursor, &looked.view, looked.older))
+        Ok(snapshot(&key, &looked))
     }
 
     /// Stored records.
@@ -169,7 +169,13 @@ pub(crate) fn least(key: &SessionKey, cursor: Option<&str>) -> Result<Offset, Fa
     Ok(cursor.offset)
 }
 
-fn record(stored: &fanfold_session::StoredRecord) -> v1::Record {
+/// A state as it is told.
+pub(crate) fn snapshot(key: &SessionKey, looked: &fanfold_session::Looked) -> v1::Snapshot {
+    frame::snapshot(&key.session, looked.cursor, &looked.view, looked.older)
+}
+
+/// A record as it is told.
+pub(crate) fn record(stored: &fanfold_session::StoredRecord) -> v1::Record {
     let shell = v1::Record { offset: stored.offset.0, stored_at_ms: stored.stored_at_ms, ..v1::Record::default() };
     match fanfold_fold::Record::decode(&stored.record) {
         Ok(record) => v1::Record {

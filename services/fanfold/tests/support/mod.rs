@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod model;
+pub mod place;
 pub mod recording;
 pub mod wire;
 pub mod worker;

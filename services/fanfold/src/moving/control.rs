@@ -1,0 +1,92 @@
+//! How a tool on the same machine gets an export out of a node that has its folder open: by a socket in that folder. Whoever may open the
+//! socket may read the folder's files, which hold the same.
+
+use std::fs::{File, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::Path;
+
+use anyhow::Context as _;
+use fanfold_fold::{Offset, SessionKey};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, BufWriter};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::export::{Exporter, Wanted};
+use super::format::Decoder;
+use super::import::{Checked, check};
+
+/// What the socket is called.
+pub(crate) const CONTROL: &str = "control.sock";
+
+/// Bytes of a request.
+const REQUEST_BYTES_MAX: u64 = 1 << 20;
+
+/// How long a tool may say nothing.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Serves one tool after another until the process ends. A folder whose path is too long for a socket has none.
+pub(crate) async fn serve(data: &Path, exporter: Exporter) {
+    let path = data.join(CONTROL);
+    // Of a node that died: nobody else has the folder open.
+    let _ = std::fs::remove_file(&path);
+    let listener = match UnixListener::bind(&path) {
+        Ok(listener) => listener,
+        Err(error) => {
+            return tracing::warn!(%error, path = %path.display(), "no backup while the node runs: it has no control socket");
+        }
+    };
+    if let Err(error) = std::fs::set_permissions(&path, Permissions::from_mode(0o600)) {
+        tracing::warn!(%error, "the control socket has the folder's permissions");
+    }
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        match answer(stream, &exporter).await {
+            Ok(summary) => tracing::info!(sessions = summary.sessions, records = summary.records, "exported"),
+            // The tool sees a file that is cut.
+            Err(error) => tracing::warn!(error = &*error as &dyn std::error::Error, "not exported"),
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, exporter: &Exporter) -> anyhow::Result<super::export::Summary> {
+    let (read, write) = stream.into_split();
+    let mut line = String::new();
+    let mut request = BufReader::new(read.take(REQUEST_BYTES_MAX));
+    tokio::time::timeout(PATIENCE, request.read_line(&mut line)).await.context("no request in time")??;
+    let wanted: Wanted = serde_json::from_str(&line).context("the request can't be read")?;
+    Ok(exporter.export(&wanted, &mut BufWriter::new(write), |_| {}).await?)
+}
+
+/// Has the node export into a file, and checks what comes while it is written. `None`: no node listens.
+pub(crate) async fn export_from_node(
+    data: &Path,
+    wanted: &Wanted,
+    out: File,
+    each: impl FnMut(&SessionKey, Offset) + Send + 'static,
+) -> anyhow::Result<Option<Checked>> {
+    let (path, request) = (data.join(CONTROL), serde_json::to_string(wanted)?);
+    let exported = tokio::task::spawn_blocking(move || {
+        let Ok(mut stream) = StdStream::connect(&path) else { return Ok(None) };
+        stream.write_all(format!("{request}\n").as_bytes())?;
+        let mut out = Tee { from: stream, to: out };
+        let checked = check(Decoder::open(&mut out)?, each)?;
+        out.to.flush()?;
+        Ok(Some(checked))
+    });
+    exported.await?
+}
+
+/// Writes what is read.
+struct Tee {
+    from: StdStream,
+    to: File,
+}
+
+impl Read for Tee {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.from.read(buffer)?;
+        self.to.write_all(&buffer[..got])?;
+        Ok(got)
+    }
+}
