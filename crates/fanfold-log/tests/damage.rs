@@ -308,6 +308,23 @@ fn a_single_missing_record_breaks_the_chain() {
     assert!(matches!(read, Err(ReadError::Damaged { offset: at }) if at.0 == offset), "{read:?}");
 }
 
+/// A damaged table may lie unread for long, until the driver compacts it in the background, and from then on takes no more writes.
+#[test]
+fn a_table_that_no_compaction_gets_over_is_set_aside_when_the_loss_is_accepted() {
+    let template = Template::new(6);
+    let dir = template.damaged(|dir| {
+        let table = files(dir).into_iter().find(|path| path.to_str().unwrap().contains("/1/tables/")).unwrap();
+        let mut bytes = std::fs::read(&table).unwrap();
+        bytes[300] ^= 0xff;
+        std::fs::write(table, bytes).unwrap();
+    });
+    let accepted = EmbeddedLog::accept_loss(&config(dir.path())).unwrap();
+    assert!(accepted.set_aside.is_some(), "{accepted:?}");
+    assert_eq!(accepted.loss.ranges, [LostRange { from: Offset(1), upto: Offset(template.acknowledged.last()) }]);
+    let offset = runtime().block_on(open(dir.path()).unwrap().append(&session(0), Bytes::from_static(b"new"), Expect::Any, None));
+    assert_eq!(offset.unwrap(), accepted.first);
+}
+
 /// Whole parts gone, or of another log.
 #[test]
 fn a_missing_or_foreign_part_is_named() {

@@ -99,6 +99,8 @@ fn examine(paths: &Paths, config: &EmbeddedLogConfig, mark: Option<&Mark>) -> Re
     }
     whole(paths)?;
     let store = Store::open(&paths.store, config)?;
+    // A damaged table that nothing has read yet would stop the log again, as soon as the driver compacts it.
+    store.compact().map_err(broken)?;
     let Some(identity) = store.identity().map_err(broken)? else { return Ok(None) };
     let last = store.last_group().map_err(broken)?.unwrap_or(Offset::NONE);
     let lost = match mark {

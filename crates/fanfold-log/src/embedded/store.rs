@@ -94,6 +94,11 @@ impl Store {
         Ok(Some(offset_of(&entry.key()?)?))
     }
 
+    /// Reads and writes every table anew, as the driver does by itself at some time: an error now is one that would stop the log then.
+    pub(crate) fn compact(&self) -> Result<(), StoreError> {
+        Ok(self.log.major_compact()?)
+    }
+
     /// Bytes ever stored before the oldest commit that is remembered, and up to the newest.
     pub(crate) fn bytes(&self) -> Result<(u64, u64), StoreError> {
         let mut groups = self.groups(Offset::NONE).filter_map(|group| group.map(Result::ok).transpose());
