@@ -2,6 +2,7 @@
 
 mod cql;
 mod nats;
+mod nginx;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,8 +15,11 @@ struct Kind {
     provide: fn(root: &Path) -> Result<Provided, String>,
 }
 
-const KINDS: [Kind; 2] =
-    [Kind { name: "nats-server", provide: nats::provide }, Kind { name: "CQL server", provide: cql::provide }];
+const KINDS: [Kind; 3] = [
+    Kind { name: "nats-server", provide: nats::provide },
+    Kind { name: "CQL server", provide: cql::provide },
+    Kind { name: "nginx", provide: nginx::provide },
+];
 
 /// A kind of server that tests can use.
 struct Provided {
