@@ -9,6 +9,7 @@ use fanfold_client::{Client, Transport};
 use fanfold_fold::RunStatus;
 use fanfold_wire::v1;
 use fanfold_wire::v1::How;
+use fanfold_wire::v1::server_frame::Frame as Out;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::cluster::Cluster;
@@ -111,6 +112,49 @@ async fn a_run_is_answered_by_any_node_and_survives_the_one_that_answers() {
     let run = &truth.runs[0];
     assert_eq!((run.status, run.attempts), (RunStatus::Completed, 2), "another node's worker began it anew");
     assert_eq!(reader.view(), &truth);
+}
+
+/// The next list of who is there.
+async fn shown(wire: &mut Wire) -> Vec<String> {
+    loop {
+        if let Out::Presence(presence) = wire.next().await {
+            return presence.present.into_iter().map(|one| format!("{}:{}", one.who, one.doing)).collect();
+        }
+    }
+}
+
+async fn appear(node: &Node, doing: &str) {
+    let body = serde_json::json!({ "doing": doing }).to_string();
+    let asked = reqwest::Client::new().post(format!("{}/v1/sessions/s/presence", node.http)).body(body);
+    assert!(asked.send().await.unwrap().status().is_success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_on_one_node_are_seen_on_the_others_and_go_with_it() {
+    let Some(cluster) = Cluster::make_with("presence", &[("SESSION__PRESENCE_TTL_MS", "5000")]) else { return };
+    let (mut first, second) = (cluster.node("0"), cluster.node("0"));
+    open(&first.client(), "s").await;
+    let mut watchers = Vec::new();
+    for node in [&first, &second] {
+        let mut wire = Wire::open(node, Transport::WebSocket, vec![ask(None)], BTreeMap::new()).await;
+        wire.caught_up(1).await;
+        watchers.push(wire);
+    }
+    // Each word is one frame to each: a node doesn't hear itself.
+    for (node, doing) in [(&first, "typing"), (&second, "present"), (&first, "typing")] {
+        appear(node, doing).await;
+        for wire in &mut watchers {
+            assert_eq!(shown(wire).await, [format!("dev:{doing}")]);
+        }
+    }
+    // Who comes later asks.
+    let third = cluster.node("0");
+    let mut late = Wire::open(&third, Transport::Sse, vec![ask(None)], BTreeMap::new()).await;
+    assert_eq!(shown(&mut late).await, ["dev:typing"]);
+    first.kill();
+    for wire in [&mut watchers[1], &mut late] {
+        assert_eq!(shown(wire).await, Vec::<String>::new(), "their node is gone, and they say no more");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,11 +14,16 @@ pub struct Cluster {
 impl Cluster {
     /// On the servers that all tests share.
     pub fn make(what: &str) -> Option<Self> {
-        let (nats, cql) = (told("FANFOLD_TEST_NATS", what)?, told("FANFOLD_TEST_CQL", what)?);
-        Some(Self::on(&nats, &cql, &[]))
+        Self::make_with(what, &[])
     }
 
-    /// On these servers, with settings of the configuration, named as in the environment.
+    /// The same with settings of the configuration, named as in the environment.
+    pub fn make_with(what: &str, settings: &[(&str, &str)]) -> Option<Self> {
+        let (nats, cql) = (told("FANFOLD_TEST_NATS", what)?, told("FANFOLD_TEST_CQL", what)?);
+        Some(Self::on(&nats, &cql, settings))
+    }
+
+    /// On these servers.
     pub fn on(nats: &str, cql: &str, settings: &[(&str, &str)]) -> Self {
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let (urls, nodes) = (format!("[\"{nats}\"]"), format!("[\"{cql}\"]"));
