@@ -7,17 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanfold_client::{Client, Transport};
+use fanfold_client::Transport;
 use fanfold_fold::View;
 use fanfold_wire::v1;
-use fanfold_wire::v1::command::Action;
 use fanfold_wire::v1::{How, ResetReason};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::cluster::{Cluster, free_port};
 use support::nginx::Nginx;
+use support::numbers::{count, number};
 use support::wire::{Held, Wire};
-use support::{DEADLINE, Node, command, follow, open, seed, state, until};
+use support::{DEADLINE, Node, follow, open, seed, state, until};
 use tokio::time::Instant;
 
 const TRANSPORTS: [Transport; 3] = [Transport::WebSocket, Transport::Sse, Transport::Grpc];
@@ -48,31 +48,6 @@ fn ask(cursor: Option<&str>) -> v1::Subscribe {
     v1::Subscribe { session: "s".into(), cursor: cursor.map(str::to_owned), window: u32::MAX, ..v1::Subscribe::default() }
 }
 
-/// Says the next number until it is told to stop, each until it is acknowledged. Returns how many.
-async fn count(client: Client, stop: Arc<AtomicBool>) -> usize {
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let payload = number.to_string().into_bytes();
-        let custom = v1::Custom { kind: "number".into(), content_type: "text/plain".into(), payload };
-        let said = command(&format!("number{number}"), "s", Action::Custom(custom));
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            match client.submit(said.clone()).await {
-                Ok(receipt) => break assert_eq!(receipt.refusal, ""),
-                // Nobody knows what became of it; the same id is safe to repeat.
-                Err(error) => assert!(Instant::now() < deadline, "{error}"),
-            }
-        }
-        number += 1;
-    }
-    number
-}
-
-/// The last number that a reader has seen.
-fn number(view: &View) -> usize {
-    view.custom.get("number").map_or(0, |value| str::from_utf8(&value.payload).unwrap().parse().unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_on_different_nodes_see_the_same_frames() {
     let Some(fleet) = Fleet::start("readers behind nginx") else { return };
@@ -90,7 +65,7 @@ async fn readers_on_different_nodes_see_the_same_frames() {
     hosts.dedup();
     assert!(hosts.len() > 1, "nginx spreads them: {hosts:?}");
     let stop = Arc::new(AtomicBool::new(false));
-    let counting = tokio::spawn(count(nginx.client(), Arc::clone(&stop)));
+    let counting = tokio::spawn(count(nginx.client(), 0, Arc::clone(&stop)));
     // What each cursor stands for, as the first reader to come by it has seen it.
     let mut known: BTreeMap<String, View> = BTreeMap::new();
     let mut same = 0;
@@ -109,7 +84,7 @@ async fn readers_on_different_nodes_see_the_same_frames() {
     }
     assert!(same > 100, "readers meet at the same cursors: {same}");
     stop.store(true, Ordering::Relaxed);
-    let last = counting.await.unwrap() - 1;
+    let last = counting.await.unwrap();
     let truth = state(&nginx.client(), "s").await;
     for wire in &mut readers {
         wire.until(|wire| number(&wire.held["s"].view) == last).await;
@@ -163,7 +138,7 @@ async fn nodes_are_killed_and_drained_under_readers_who_miss_nothing() {
         until(follow, |view| view.session.opened_at_ms > 0).await;
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let counting = tokio::spawn(count(client.clone(), Arc::clone(&stop)));
+    let counting = tokio::spawn(count(client.clone(), 0, Arc::clone(&stop)));
     let mut hopper = Hopper { rng: StdRng::seed_from_u64(seed()), held: BTreeMap::new(), hops: 0, resumed: 0 };
     let hops = async |hopper: &mut Hopper, more: usize| {
         let (upto, deadline) = (hopper.hops + more, Instant::now() + DEADLINE);
@@ -183,7 +158,7 @@ async fn nodes_are_killed_and_drained_under_readers_who_miss_nothing() {
     fleet.start_again(1);
     hops(&mut hopper, 8).await;
     stop.store(true, Ordering::Relaxed);
-    let last = counting.await.unwrap() - 1;
+    let last = counting.await.unwrap();
     eprintln!("{} hops, {} of them resumed, {last} numbers", hopper.hops, hopper.resumed);
     assert!(hopper.resumed > hopper.hops / 2);
     let truth = state(&fleet.nodes[0].client(), "s").await;

@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod cluster;
+pub mod cql;
 pub mod model;
 pub mod nginx;
+pub mod numbers;
 pub mod place;
 pub mod recording;
 pub mod wire;
