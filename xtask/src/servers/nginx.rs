@@ -6,21 +6,24 @@ use std::process::{Command, Stdio};
 use super::Provided;
 
 pub(super) fn provide(root: &Path) -> Result<Provided, String> {
+    let (path, version) = binary(root)?;
+    let version = format!("{version} ({})", path.display());
+    Ok(Provided { version, environment: vec![("FANFOLD_NGINX", path.into())], processes: Vec::new() })
+}
+
+/// Where it is, and its version.
+pub(super) fn binary(root: &Path) -> Result<(PathBuf, String), String> {
     let told = std::env::var_os("FANFOLD_NGINX").map(PathBuf::from);
     let unpacked = root.join("target/tools/nginx");
     let cached = unpacked.join("usr/sbin/nginx");
     let mut candidates = told.into_iter().chain(["nginx".into(), "/usr/sbin/nginx".into(), cached.clone()]);
-    let found = candidates.find_map(|path| version(&path).map(|version| (path, version)));
-    let (path, version) = match found {
-        Some(found) => found,
-        None if unpack(&unpacked) => {
-            let version = version(&cached).ok_or("the nginx of Debian's package doesn't run")?;
-            (cached, version)
-        }
-        None => return Err("it is neither on the path nor could Debian's package be fetched".into()),
-    };
-    let version = format!("{version} ({})", path.display());
-    Ok(Provided { version, environment: vec![("FANFOLD_NGINX", path.into())], processes: Vec::new() })
+    if let Some(found) = candidates.find_map(|path| version(&path).map(|version| (path, version))) {
+        return Ok(found);
+    }
+    if !unpack(&unpacked) {
+        return Err("it is neither on the path nor could Debian's package be fetched".into());
+    }
+    version(&cached).map(|version| (cached, version)).ok_or_else(|| "the nginx of Debian's package doesn't run".into())
 }
 
 /// What it says it is, if it runs.

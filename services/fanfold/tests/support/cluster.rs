@@ -7,6 +7,8 @@ use super::{Node, told};
 
 /// Streams and a keyspace that nobody else uses.
 pub struct Cluster {
+    /// Of streams' names, and the keyspace.
+    pub name: String,
     settings: Vec<(String, String)>,
     data: tempfile::TempDir,
 }
@@ -47,7 +49,8 @@ impl Cluster {
             ("STORE__SCYLLA__CONNECT_MS_MAX", "60000"),
         ];
         let settings = all.iter().chain(settings).map(|(key, value)| (format!("FANFOLD_{key}"), (*value).to_owned()));
-        let cluster = Self { settings: settings.collect(), data: tempfile::tempdir().unwrap() };
+        let settings = settings.collect();
+        let cluster = Self { name, settings, data: tempfile::tempdir().unwrap() };
         // By two at once, as two nodes that are rolled out together.
         let migrating: Vec<_> = (0..2).map(|_| cluster.command("migrate").spawn().unwrap()).collect();
         for mut child in migrating {
@@ -67,6 +70,14 @@ impl Cluster {
     pub fn node(&self, worker_slots: &str) -> Node {
         let mut serve = self.command("serve");
         serve.env("FANFOLD_RUNS__WORKER_SLOTS", worker_slots);
+        Node::spawn(serve)
+    }
+
+    /// A node without a worker, with settings of its own.
+    pub fn node_with(&self, settings: &[(&str, &str)]) -> Node {
+        let mut serve = self.command("serve");
+        serve.env("FANFOLD_RUNS__WORKER_SLOTS", "0");
+        serve.envs(settings.iter().map(|(key, value)| (format!("FANFOLD_{key}"), value)));
         Node::spawn(serve)
     }
 

@@ -1,6 +1,7 @@
 //! A real node as a process of its own, and what the tests say to it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod archive;
 pub mod cluster;
 pub mod cql;
 pub mod model;
