@@ -1,6 +1,8 @@
-//! What the project does to itself: `cargo xtask test` runs every check, `cargo xtask bench` prints every figure.
+//! What the project does to itself: `cargo xtask test` runs every check, `cargo xtask bench` prints every figure, `cargo xtask cluster`
+//! starts many nodes to try.
 
 mod client;
+mod cluster;
 mod console;
 mod servers;
 
@@ -33,10 +35,11 @@ fn main() -> ExitCode {
     let steps: &[Step] = match std::env::args().nth(1).as_deref() {
         Some("test") => &TEST,
         Some("bench") => &BENCH,
+        Some("cluster") => return cluster::run(&root()),
         Some("client") => return client::check(&root()),
         Some("console") => return console::check(&root()),
         Some(_) | None => {
-            eprintln!("usage: cargo xtask test | bench | client | console");
+            eprintln!("usage: cargo xtask test | bench | cluster | client | console");
             return ExitCode::from(2);
         }
     };

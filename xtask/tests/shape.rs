@@ -23,6 +23,7 @@ const TABLE: [(&str, &[&str]); 12] = [
             "fanfold-fold",
             "fanfold-log",
             "fanfold-models",
+            "fanfold-nats",
             "fanfold-runs",
             "fanfold-session",
             "fanfold-store",

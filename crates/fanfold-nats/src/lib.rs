@@ -1,8 +1,8 @@
 //! One connection to NATS, and questions to JetStream whose failures say what became of them.
 //!
-//! log, runs → **nats** → server
+//! log, runs, the node's presence → **nats** → server
 //!
-//! What the log and the queue of runs share, and nothing else: neither streams nor subjects are known here.
+//! What they share, and nothing else: neither streams nor subjects are known here.
 //!
 //! # Contract
 //!
@@ -19,6 +19,7 @@ mod ask;
 mod connect;
 mod metric;
 mod options;
+mod passing;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -26,3 +27,4 @@ pub use ask::{ApiError, Gathered, RequestError};
 pub use connect::{ConnectError, Limits, Nats, VERSION_MIN};
 pub use metric::describe_metrics;
 pub use options::{NatsOptions, OptionsError, TlsOptions};
+pub use passing::Hearing;

@@ -119,6 +119,12 @@ impl Server {
         }
     }
 
+    /// Such as `-STOP` and `-CONT`, to pause it.
+    pub fn signal(&self, signal: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
     /// What it has said so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.config.with_extension("log")).unwrap()

@@ -9,7 +9,7 @@ use fanfold_fold::{
     Action, Command, Offset, Parent, Part, Role, Run, RunId, Send, SessionId, SessionKey, SessionOpened, TenantId,
 };
 use fanfold_log::{EmbeddedLog, EmbeddedLogConfig};
-use fanfold_session::{DeltaFrame, FrameCodec, Observer, Ports, Present, SessionConfig, Sessions, SnapshotFrame};
+use fanfold_session::{Alone, DeltaFrame, FrameCodec, Observer, Ports, Present, SessionConfig, Sessions, SnapshotFrame};
 use fanfold_store::EmbeddedStore;
 use futures::StreamExt as _;
 
@@ -66,6 +66,7 @@ async fn main() {
         index: store.clone(),
         parking: store,
         codecs: vec![Arc::new(NoCodec)],
+        neighbours: Arc::new(Alone),
         observer: Arc::new(Nobody),
         clock,
     };

@@ -1,15 +1,16 @@
 //! What a session's actor shares with its readers: encoded deltas, the head, who is present.
 //! Readers take from it at their own pace; nothing is queued per reader.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use fanfold_fold::Offset;
+use fanfold_fold::{Offset, SessionKey};
 use tokio::time::Instant;
 
 use crate::codec::{FormatId, Present};
 use crate::inbox::Signal;
+use crate::neighbours::{Heard, Neighbour, Neighbours};
+use crate::presence::{Full, Presence, PresenceLimits};
 use crate::readers::Readers;
 use crate::ring::{Reach, Ring};
 
@@ -31,6 +32,8 @@ pub(crate) struct Feed {
     signals: Readers,
     /// Of `Shared::presence`, to look at without the lock.
     presence_version: AtomicU64,
+    /// The other nodes that host the session.
+    neighbour: OnceLock<Box<dyn Neighbour>>,
     /// Estimated bytes that the session holds in memory.
     pub(crate) bytes: AtomicU64,
     readers: AtomicUsize,
@@ -46,13 +49,6 @@ struct Shared {
     rings: Vec<Option<Ring<Box<[u8]>>>>,
     ended: Option<Ended>,
     presence: Presence,
-}
-
-#[derive(Default)]
-struct Presence {
-    version: u64,
-    who: BTreeMap<String, (String, Instant)>,
-    encoded: BTreeMap<usize, Arc<[u8]>>,
 }
 
 /// What a reader found.
@@ -74,13 +70,14 @@ pub(crate) enum Taken {
 }
 
 impl Feed {
-    pub(crate) fn new(formats: usize) -> Self {
+    pub(crate) fn new(formats: usize, presence: PresenceLimits) -> Self {
         let rings = (0..formats).map(|_| None).collect();
-        let shared = Shared { head: Offset::NONE, rings, ended: None, presence: Presence::default() };
+        let shared = Shared { head: Offset::NONE, rings, ended: None, presence: Presence::new(presence) };
         Self {
             shared: Mutex::new(shared),
             signals: Readers::default(),
             presence_version: AtomicU64::new(0),
+            neighbour: OnceLock::new(),
             bytes: AtomicU64::new(0),
             readers: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -186,42 +183,56 @@ impl Feed {
         Taken::Upto { offset: upto, more: upto != shared.head || shared.ended.is_some() }
     }
 
-    /// Notes that `who` is here until `until`. Says false when the list is full.
-    pub(crate) fn set_presence(&self, who: &str, doing: &str, until: Option<Instant>, entries_max: usize) -> bool {
-        let mut shared = self.lock();
-        let presence = &mut shared.presence;
-        let changed = match until {
-            Some(until) => {
-                if presence.who.len() >= entries_max && !presence.who.contains_key(who) {
-                    return false;
-                }
-                let old = presence.who.insert(who.to_owned(), (doing.to_owned(), until));
-                old.is_none_or(|(old, _)| old != doing)
+    /// From now on other nodes are told who is present here, and heard.
+    pub(crate) fn join(self: &Arc<Self>, session: &SessionKey, neighbours: &dyn Neighbours) {
+        let feed = Arc::downgrade(self);
+        let hear = move |heard| {
+            if let Some(feed) = feed.upgrade() {
+                feed.hear_presence(heard);
             }
-            None => presence.who.remove(who).is_some(),
         };
-        if changed {
-            self.presence_changed(shared);
-        }
-        true
+        // A feed is joined once.
+        let _ = self.neighbour.set(neighbours.join(session, Arc::new(hear)));
     }
 
-    /// Forgets who was not refreshed in time.
-    pub(crate) fn expire_presence(&self, now: Instant) {
+    /// Notes that `who` is here, or by an empty word that they leave.
+    pub(crate) fn set_presence(&self, who: &str, doing: &str) -> Result<(), Full> {
+        let now = Instant::now();
         let mut shared = self.lock();
-        let before = shared.presence.who.len();
-        shared.presence.who.retain(|_, (_, until)| *until > now);
-        if shared.presence.who.len() != before {
-            self.presence_changed(shared);
-        }
+        let changed = shared.presence.say(who, doing, now)?;
+        self.presence_noted(shared, changed, now);
+        Ok(())
     }
 
-    fn presence_changed(&self, mut shared: MutexGuard<'_, Shared>) {
-        shared.presence.version += 1;
-        shared.presence.encoded.clear();
-        self.presence_version.store(shared.presence.version, Ordering::Release);
+    fn hear_presence(&self, heard: Heard) {
+        let now = Instant::now();
+        let mut shared = self.lock();
+        let changed = shared.presence.hear(heard, now);
+        self.presence_noted(shared, changed, now);
+    }
+
+    /// Forgets who has not said again that they are here, and tells other nodes what they don't know yet.
+    pub(crate) fn tend_presence(&self, now: Instant) {
+        let mut shared = self.lock();
+        let changed = shared.presence.expire(now);
+        self.presence_noted(shared, changed, now);
+    }
+
+    /// Wakes the readers of a list that has changed, and tells other nodes what is due.
+    fn presence_noted(&self, mut shared: MutexGuard<'_, Shared>, changed: bool, now: Instant) {
+        // Until it has joined them, what was said waits.
+        let neighbour = self.neighbour.get();
+        let news = neighbour.map(|_| shared.presence.news(now)).unwrap_or_default();
+        if changed {
+            self.presence_version.store(shared.presence.version, Ordering::Release);
+        }
         drop(shared);
-        self.signals.raise();
+        if changed {
+            self.signals.raise();
+        }
+        if let Some(neighbour) = neighbour.filter(|_| !news.is_empty()) {
+            neighbour.tell(&news);
+        }
     }
 
     /// The presence frame, if it is newer than version `seen`; encoded once per format and version.
@@ -235,12 +246,7 @@ impl Feed {
             return None;
         }
         let mut shared = self.lock();
-        let presence = &mut shared.presence;
-        let who = &presence.who;
-        let frame = presence.encoded.entry(format.0).or_insert_with(|| {
-            let list: Vec<_> = who.iter().map(|(who, (doing, _))| Present { who: who.clone(), doing: doing.clone() }).collect();
-            Arc::from(encode(&list))
-        });
-        Some((presence.version, Arc::clone(frame)))
+        let frame = shared.presence.frame(format.0, encode);
+        Some((shared.presence.version, frame))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fanfold_fold::{Delta, Epoch, FOLD_VERSION, Offset, Record, SessionKey, State, Verdict};
 use fanfold_log::{ReadError, StoredRecord, Tail, Wake};
-use fanfold_store::SegmentKey;
+use fanfold_store::{ArchiveGap, SegmentKey, StoreError};
 
 use crate::error::HostError;
 use crate::message::Step;
@@ -197,7 +197,11 @@ pub(crate) async fn history(
 /// Only archived records are ever trimmed, so what lies between `after` and the log's first offset must be there.
 async fn archived(node: &Node, key: &SessionKey, after: Offset, first: Offset) -> Result<Vec<StoredRecord>, HostError> {
     let upto = Offset(first.0.saturating_sub(1));
-    let rows = node.ports.archive.records(key, after, upto, ARCHIVE_RECORDS_MAX).await.map_err(unavailable)?;
+    let rows = node.ports.archive.records(key, after, upto, ARCHIVE_RECORDS_MAX).await.map_err(|error| match error {
+        // The last rung of the ladder: no other time will it be there.
+        StoreError::Unavailable(cause) if cause.is::<ArchiveGap>() => HostError::Missing { after },
+        error => unavailable(error),
+    })?;
     let mut previous = after;
     let chain = |(offset, stored_at_ms, record)| {
         let stored = StoredRecord { offset, previous, stored_at_ms, record };

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::codec::{FormatId, FrameCodec};
 use crate::config::SessionConfig;
+use crate::neighbours::Neighbours;
 
 /// Told of what this node folds. Called on the session's actor: must return at once and never call back.
 pub trait Observer: Send + Sync + 'static {
@@ -39,6 +40,8 @@ pub struct Ports {
     pub parking: Arc<dyn Parking>,
     /// Encodings for readers; [`FormatId`] is the position here.
     pub codecs: Vec<Arc<dyn FrameCodec>>,
+    /// Other nodes, for what is never logged.
+    pub neighbours: Arc<dyn Neighbours>,
     /// Told of runs.
     pub observer: Arc<dyn Observer>,
     /// For what people see; never for the fold.

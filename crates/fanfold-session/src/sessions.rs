@@ -19,6 +19,7 @@ use crate::hydrate::{Folded, history, state_at};
 use crate::inbox::{Inbox, Signal};
 use crate::message::{Answer, Attach, Look, Looked, Msg, Produce, Receipt, Start, Submit, WatchRun, tokens};
 use crate::node::{Node, Ports};
+use crate::presence::PresenceLimits;
 use crate::subscription::{Subscribe, Subscribed, Subscription};
 use crate::supervisor::Supervisor;
 
@@ -236,12 +237,10 @@ impl Sessions {
     }
 
     /// Says that somebody is here and what they do, until it is said again or the time is up. `None`: they have left.
-    /// Shown to readers, never logged. False when the session's list is full.
+    /// Shown to readers on every node, never logged. False when the session's list is full.
     pub async fn set_presence(&self, key: &SessionKey, who: &str, doing: Option<&str>) -> Result<bool, HostError> {
         let slot = self.slot(key).await?;
-        let config = &self.node().config;
-        let until = doing.map(|_| Instant::now() + config.presence_ttl);
-        Ok(slot.feed.set_presence(who, doing.unwrap_or_default(), until, config.presence_max))
+        Ok(slot.feed.set_presence(who, doing.unwrap_or_default()).is_ok())
     }
 
     /// Waits until the session's row tells of everything up to `upto`.
@@ -343,13 +342,15 @@ impl Sessions {
         if directory.len() >= node.config.sessions_max {
             return Err(HostError::Busy);
         }
-        let feed = Arc::new(Feed::new(node.ports.codecs.len()));
+        let presence = PresenceLimits { entries_max: node.config.presence_max, ttl: node.config.presence_ttl };
+        let feed = Arc::new(Feed::new(node.ports.codecs.len(), presence));
         let birth = Birth { key: key.clone(), node: Arc::clone(node), feed: Arc::clone(&feed), directory: Arc::clone(directory) };
         let supervisor = supervisors[shard(key)].get_cell();
         let (actor, _) = Actor::spawn_linked(None, SessionActor, birth, supervisor)
             .await
             .map_err(|error| HostError::Unavailable(Arc::new(error)))?;
-        if directory.claim(key, actor.clone(), feed) {
+        if directory.claim(key, actor.clone(), Arc::clone(&feed)) {
+            feed.join(key, &*node.ports.neighbours);
             return Ok(directory.get(key));
         }
         // The old actor still has the slot.
@@ -385,7 +386,7 @@ fn sweep_once(inner: &Inner) {
     let mut bytes = 0;
     for slot in &slots {
         bytes += slot.feed.bytes.load(Ordering::Relaxed);
-        slot.feed.expire_presence(now);
+        slot.feed.tend_presence(now);
         if slot.feed.waiting.load(Ordering::Relaxed) > 0 {
             let _ = slot.actor.send_message(Msg::Sweep);
         }

@@ -77,6 +77,7 @@ pub use scylla::{
     LogEpoch, Migrated, ScyllaCompression, ScyllaConfig, ScyllaConsistency, ScyllaError, ScyllaFinding, ScyllaReport,
     ScyllaServer, ScyllaStore, ScyllaTls,
 };
+pub use stored::ArchiveGap;
 pub use stored::segment::SEGMENT_BYTES_MAX;
 
 /// Bytes of one snapshot's state. More is refused as [`StoreError::TooLarge`]: the session is then folded from an older one.

@@ -197,7 +197,8 @@ pub trait Archive: Send + Sync + 'static {
     /// that what an older one stored stays the session's history.
     ///
     /// A page may be shorter than there are records, but it is empty only where the archive ends. It never passes over a
-    /// missing or damaged record (I2): it ends before it, and from there the answer is [`StoreError::Unavailable`].
+    /// missing or damaged record (I2): it ends before it, and from there the answer is [`StoreError::Unavailable`] for the cause of an
+    /// [`ArchiveGap`](crate::ArchiveGap).
     async fn records(
         &self,
         session: &SessionKey,

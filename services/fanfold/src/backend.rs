@@ -6,12 +6,14 @@ use anyhow::Context as _;
 use fanfold_fold::{Epoch, Offset};
 use fanfold_log::{Consumer, EmbeddedLog, EmbeddedLogConfig, EventLog, Inventory, JetStreamLog, JetStreamLogConfig};
 use fanfold_runs::{EmbeddedRunQueue, EmbeddedRunQueueConfig, JetStreamRunQueue, JetStreamRunQueueConfig, RunQueue};
+use fanfold_session::{Alone, Neighbours};
 use fanfold_store::{
     Archive, Contents, EmbeddedStore, Eraser, LogEpoch, Notes, Parking, ScyllaStore, SessionIndex, SnapshotStore,
 };
 
 use crate::clock;
 use crate::config::{Config, LogBackend};
+use crate::presence::NatsNeighbours;
 
 /// All the ports of one store.
 pub trait Store: SnapshotStore + Archive + SessionIndex + Parking + Eraser + Notes + Contents {}
@@ -30,6 +32,8 @@ pub struct Backend {
     pub store: Arc<dyn Store>,
     /// Hints of work.
     pub queue: Arc<dyn RunQueue>,
+    /// Other nodes, for what is never stored.
+    pub neighbours: Arc<dyn Neighbours>,
     /// Whether the queue is this process's memory, and empty now.
     pub queue_is_new: bool,
 }
@@ -58,6 +62,7 @@ fn embedded(config: &Config) -> anyhow::Result<Backend> {
         consumer: Arc::new(consumer),
         store: Arc::new(store),
         queue: Arc::new(queue),
+        neighbours: Arc::new(Alone),
         queue_is_new: true,
     })
 }
@@ -76,12 +81,14 @@ async fn shared(config: &Config) -> anyhow::Result<Backend> {
     let queue = JetStreamRunQueue::open(&queue_config(config), Arc::new(clock::now_ms)).await;
     let queue = queue.context("the run queue does not open")?;
     let log = Arc::new(log);
+    let neighbours = NatsNeighbours::open(&config.log.jetstream).await.context("other nodes can't be reached")?;
     Ok(Backend {
         log: log.clone(),
         inventory: log,
         consumer: Arc::new(consumer),
         store: Arc::new(store),
         queue: Arc::new(queue),
+        neighbours: Arc::new(neighbours),
         queue_is_new: false,
     })
 }

@@ -11,4 +11,5 @@ pub mod grpc;
 pub mod http;
 mod moving;
 pub mod node;
+pub mod presence;
 pub mod run;

@@ -65,7 +65,7 @@ impl Node {
         fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
         fanfold_models::describe_metrics();
-        let Backend { log, inventory, consumer, store, queue, queue_is_new } = Backend::open(&config).await?;
+        let Backend { log, inventory, consumer, store, queue, neighbours, queue_is_new } = Backend::open(&config).await?;
         let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
         let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));
         graves.restore().await.context("dead letters can't be read")?;
@@ -81,6 +81,7 @@ impl Node {
             index: store.clone(),
             parking: store.clone(),
             codecs: Framing::ALL.iter().map(|framing| Arc::new(*framing) as Arc<dyn FrameCodec>).collect(),
+            neighbours,
             observer: keeper.clone(),
             clock: Arc::new(clock::now_ms),
         };

@@ -4,70 +4,19 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use fanfold_client::{Client, Transport};
 use fanfold_fold::RunStatus;
 use fanfold_wire::v1;
 use fanfold_wire::v1::How;
+use fanfold_wire::v1::server_frame::Frame as Out;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use support::cluster::Cluster;
 use support::wire::{Held, Wire};
-use support::{Node, all_ended, fact, follow, last, open, seed, send, state, text, told, until};
+use support::{Node, all_ended, fact, follow, last, open, seed, send, state, text, until};
 
 const TRANSPORTS: [Transport; 3] = [Transport::WebSocket, Transport::Sse, Transport::Grpc];
-
-/// A deployment of its own on the servers that the environment tells of.
-struct Cluster {
-    settings: Vec<(&'static str, String)>,
-    data: tempfile::TempDir,
-}
-
-impl Cluster {
-    fn make(what: &str) -> Option<Self> {
-        let (nats, cql) = (told("FANFOLD_TEST_NATS", what)?, told("FANFOLD_TEST_CQL", what)?);
-        let name = format!("t{}", uuid::Uuid::new_v4().simple());
-        let settings = vec![
-            ("FANFOLD_LISTEN__HTTP", "127.0.0.1:0".into()),
-            ("FANFOLD_LISTEN__GRPC", "127.0.0.1:0".into()),
-            ("FANFOLD_LOG__BACKEND", "jetstream".into()),
-            ("FANFOLD_LOG__JETSTREAM__PREFIX", name.clone()),
-            ("FANFOLD_LOG__JETSTREAM__SHARDS", "2".into()),
-            ("FANFOLD_LOG__JETSTREAM__REPLICAS", "1".into()),
-            ("FANFOLD_LOG__JETSTREAM__SHARD_BYTES_MAX", "67108864".into()),
-            ("FANFOLD_LOG__JETSTREAM__NATS__URLS", format!("[\"{nats}\"]")),
-            // So that what a dead node had is given to another while the test waits.
-            ("FANFOLD_RUNS__SILENCE_MS_MAX", "2000".into()),
-            ("FANFOLD_RUNS__QUEUE__ACK_WAIT_MS", "2000".into()),
-            ("FANFOLD_RUNS__QUEUE__BUCKETS", "2".into()),
-            ("FANFOLD_STORE__BACKEND", "scylla".into()),
-            ("FANFOLD_STORE__SCYLLA__KEYSPACE", name),
-            ("FANFOLD_STORE__SCYLLA__REPLICAS", "1".into()),
-            ("FANFOLD_STORE__SCYLLA__NODES", format!("[\"{cql}\"]")),
-            ("FANFOLD_STORE__SCYLLA__CONNECT_MS_MAX", "60000".into()),
-        ];
-        let cluster = Self { settings, data: tempfile::tempdir().unwrap() };
-        // By two at once, as two nodes that are rolled out together.
-        let migrating: Vec<_> = (0..2).map(|_| cluster.command("migrate").spawn().unwrap()).collect();
-        for mut child in migrating {
-            assert!(child.wait().unwrap().success());
-        }
-        Some(cluster)
-    }
-
-    fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fanfold"));
-        command.arg(name).envs(self.settings.iter().map(|(key, value)| (key, value)));
-        command.env("FANFOLD_NODE__DATA", self.data.path()).env("FANFOLD_LOG", "warn");
-        command
-    }
-
-    fn node(&self, worker_slots: &str) -> Node {
-        let mut serve = self.command("serve");
-        serve.env("FANFOLD_RUNS__WORKER_SLOTS", worker_slots);
-        Node::spawn(serve)
-    }
-}
 
 fn ask(cursor: Option<&str>) -> v1::Subscribe {
     v1::Subscribe { session: "s".into(), cursor: cursor.map(str::to_owned), window: u32::MAX, ..v1::Subscribe::default() }
@@ -163,6 +112,49 @@ async fn a_run_is_answered_by_any_node_and_survives_the_one_that_answers() {
     let run = &truth.runs[0];
     assert_eq!((run.status, run.attempts), (RunStatus::Completed, 2), "another node's worker began it anew");
     assert_eq!(reader.view(), &truth);
+}
+
+/// The next list of who is there.
+async fn shown(wire: &mut Wire) -> Vec<String> {
+    loop {
+        if let Out::Presence(presence) = wire.next().await {
+            return presence.present.into_iter().map(|one| format!("{}:{}", one.who, one.doing)).collect();
+        }
+    }
+}
+
+async fn appear(node: &Node, doing: &str) {
+    let body = serde_json::json!({ "doing": doing }).to_string();
+    let asked = reqwest::Client::new().post(format!("{}/v1/sessions/s/presence", node.http)).body(body);
+    assert!(asked.send().await.unwrap().status().is_success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_on_one_node_are_seen_on_the_others_and_go_with_it() {
+    let Some(cluster) = Cluster::make_with("presence", &[("SESSION__PRESENCE_TTL_MS", "5000")]) else { return };
+    let (mut first, second) = (cluster.node("0"), cluster.node("0"));
+    open(&first.client(), "s").await;
+    let mut watchers = Vec::new();
+    for node in [&first, &second] {
+        let mut wire = Wire::open(node, Transport::WebSocket, vec![ask(None)], BTreeMap::new()).await;
+        wire.caught_up(1).await;
+        watchers.push(wire);
+    }
+    // Each word is one frame to each: a node doesn't hear itself.
+    for (node, doing) in [(&first, "typing"), (&second, "present"), (&first, "typing")] {
+        appear(node, doing).await;
+        for wire in &mut watchers {
+            assert_eq!(shown(wire).await, [format!("dev:{doing}")]);
+        }
+    }
+    // Who comes later asks.
+    let third = cluster.node("0");
+    let mut late = Wire::open(&third, Transport::Sse, vec![ask(None)], BTreeMap::new()).await;
+    assert_eq!(shown(&mut late).await, ["dev:typing"]);
+    first.kill();
+    for wire in [&mut watchers[1], &mut late] {
+        assert_eq!(shown(wire).await, Vec::<String>::new(), "their node is gone, and they say no more");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

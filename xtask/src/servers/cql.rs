@@ -22,6 +22,10 @@ const START: Duration = Duration::from_secs(120);
 const TAIL_BYTES: u64 = 4000;
 
 pub(super) fn provide(root: &Path) -> Result<Provided, String> {
+    provide_in(root, &root.join("target/servers/cql"))
+}
+
+pub(super) fn provide_in(root: &Path, home: &Path) -> Result<Provided, String> {
     let mut environment = Vec::new();
     let jars = jars(root);
     if let Ok(jars) = &jars {
@@ -33,11 +37,10 @@ pub(super) fn provide(root: &Path) -> Result<Provided, String> {
         environment.push(("FANFOLD_TEST_CQL", address));
         return Ok(Provided { version, environment, processes: Vec::new() });
     }
-    let home = root.join("target/servers/cql");
-    let _ = std::fs::remove_dir_all(&home);
-    std::fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+    let _ = std::fs::remove_dir_all(home);
+    std::fs::create_dir_all(home).map_err(|error| format!("{}: {error}", home.display()))?;
     let port = free_port()?;
-    let (version, command) = server(root, &home, port, jars)?;
+    let (version, command) = server(root, home, port, jars)?;
     let process = start(command, &home.join("log"), port)?;
     environment.push(("FANFOLD_TEST_CQL", format!("127.0.0.1:{port}").into()));
     Ok(Provided { version, environment, processes: vec![process] })

@@ -2,9 +2,10 @@
 
 mod cql;
 mod nats;
+mod nginx;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 /// One kind of server.
@@ -14,16 +15,34 @@ struct Kind {
     provide: fn(root: &Path) -> Result<Provided, String>,
 }
 
-const KINDS: [Kind; 2] =
-    [Kind { name: "nats-server", provide: nats::provide }, Kind { name: "CQL server", provide: cql::provide }];
+const KINDS: [Kind; 3] = [
+    Kind { name: "nats-server", provide: nats::provide },
+    Kind { name: "CQL server", provide: cql::provide },
+    Kind { name: "nginx", provide: nginx::provide },
+];
 
 /// A kind of server that tests can use.
-struct Provided {
+pub(crate) struct Provided {
     /// Which version, and where it is from.
     version: String,
     /// What tells the tests of it.
-    environment: Vec<(&'static str, OsString)>,
+    pub(crate) environment: Vec<(&'static str, OsString)>,
     processes: Vec<Process>,
+}
+
+/// A CQL server that lives in `home`.
+pub(crate) fn cql(root: &Path, home: &Path) -> Result<Provided, String> {
+    cql::provide_in(root, home)
+}
+
+/// For who starts servers of its own.
+pub(crate) fn nats_binary(root: &Path) -> Result<PathBuf, String> {
+    nats::binary(root).map(|(path, _)| path)
+}
+
+/// For who starts one of its own.
+pub(crate) fn nginx_binary(root: &Path) -> Result<PathBuf, String> {
+    nginx::binary(root).map(|(path, _)| path)
 }
 
 /// Ended when dropped.

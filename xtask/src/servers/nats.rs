@@ -37,7 +37,7 @@ pub(super) fn provide(root: &Path) -> Result<Provided, String> {
 }
 
 /// The first that is new enough.
-fn binary(root: &Path) -> Result<(PathBuf, String), String> {
+pub(super) fn binary(root: &Path) -> Result<(PathBuf, String), String> {
     let tools = root.join("target/tools");
     let cached = tools.join("nats-server");
     for candidate in [PathBuf::from("nats-server"), cached.clone()] {

@@ -13,8 +13,8 @@ use fanfold_fold::{
     SessionKey, SessionOpened, State, TenantId, TextDelta, View,
 };
 use fanfold_session::{
-    DeltaFrame, Filled, FormatId, FrameCodec, How, Inbox, Mode, Observer, Ports, Present, SessionConfig, Sessions, SnapshotFrame,
-    Start, Subscribe, Subscribed, Subscription,
+    Alone, DeltaFrame, Filled, FormatId, FrameCodec, How, Inbox, Mode, Neighbours, Observer, Ports, Present, SessionConfig,
+    Sessions, SnapshotFrame, Start, Subscribe, Subscribed, Subscription,
 };
 
 use self::log::{Faults, SimLog};
@@ -88,6 +88,11 @@ impl World {
 
     /// A node of this world; several may serve the same sessions.
     pub async fn node(&self, config: SessionConfig) -> Sessions {
+        self.node_among(config, Arc::new(Alone)).await
+    }
+
+    /// The same among others.
+    pub async fn node_among(&self, config: SessionConfig, neighbours: Arc<dyn Neighbours>) -> Sessions {
         let ports = Ports {
             log: self.log.clone(),
             snapshots: self.store.clone(),
@@ -96,6 +101,7 @@ impl World {
             index: self.store.clone(),
             parking: self.store.clone(),
             codecs: vec![Arc::new(SimCodec(self.frames.clone()))],
+            neighbours,
             observer: Arc::new(Nobody),
             clock: Arc::new(|| 0),
         };

@@ -12,11 +12,12 @@ use fanfold_fold::Offset;
 use crate::metric;
 use crate::port::StoreError;
 
-/// The archive has records after this offset, but the next ones are not among them, or damaged.
+/// The archive has records after this offset, but the next ones are not among them, or damaged. Asking again doesn't help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("archived records after offset {after} are missing or damaged")]
-pub(crate) struct ArchiveGap {
-    pub(crate) after: Offset,
+pub struct ArchiveGap {
+    /// The last one before the gap.
+    pub after: Offset,
 }
 
 pub(crate) fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use fanfold_fold::{Run, RunId, SessionKey};
 use fanfold_log::{EmbeddedLog, EventLog, Inventory, JetStreamLog};
 use fanfold_runs::{EmbeddedRunQueue, EmbeddedRunQueueConfig, JetStreamRunQueue, RunQueue};
-use fanfold_session::{Observer, Ports, Sessions};
+use fanfold_session::{Alone, Observer, Ports, Sessions};
 use fanfold_store::{EmbeddedStore, ScyllaStore};
 use tokio::time::Instant;
 
@@ -84,6 +84,7 @@ impl Source {
             index: store.clone(),
             parking: store.clone(),
             codecs: Vec::new(),
+            neighbours: Arc::new(Alone),
             observer: Arc::new(Nobody),
             clock: Arc::new(clock::now_ms),
         };

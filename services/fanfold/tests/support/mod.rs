@@ -1,7 +1,12 @@
 //! A real node as a process of its own, and what the tests say to it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod archive;
+pub mod cluster;
+pub mod cql;
 pub mod model;
+pub mod nginx;
+pub mod numbers;
 pub mod place;
 pub mod recording;
 pub mod wire;
@@ -64,6 +69,10 @@ impl Node {
         Self::start_at(data, &port(&self.http), &port(&self.grpc), arguments)
     }
 
+    pub fn door(&self) -> wire::Door {
+        wire::Door { http: self.http.clone(), grpc: self.grpc.clone() }
+    }
+
     pub fn client(&self) -> Client {
         Client::new(ClientConfig { http: self.http.clone(), grpc: self.grpc.clone(), ..ClientConfig::default() }).unwrap()
     }
@@ -77,8 +86,16 @@ impl Node {
 
     /// SIGTERM, then its exit.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("-TERM");
+        self.ended()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    pub fn ended(&mut self) -> std::process::ExitStatus {
         self.child.wait().unwrap()
     }
 }

@@ -26,28 +26,53 @@ pub struct Held {
     pub caught_up: bool,
 }
 
+/// Where connections are made: a node, or what stands before some.
+#[derive(Debug, Clone)]
+pub struct Door {
+    pub http: String,
+    pub grpc: String,
+}
+
 /// One connection that reads sessions.
 pub struct Wire {
     frames: BoxStream<'static, Out>,
     pub held: BTreeMap<String, Held>,
     pub subscribed: BTreeMap<String, v1::Subscribed>,
+    /// Who answered, where the transport says that.
+    pub node: Option<String>,
 }
 
 impl Wire {
     /// Connects and subscribes. `held`: what an earlier connection left; the cursors asked for are its own.
     pub async fn open(node: &Node, transport: Transport, asks: Vec<v1::Subscribe>, held: BTreeMap<String, Held>) -> Self {
+        Self::open_at(&node.door(), transport, asks, held).await.unwrap()
+    }
+
+    /// The same where there may be nobody.
+    pub async fn open_at(
+        door: &Door,
+        transport: Transport,
+        asks: Vec<v1::Subscribe>,
+        held: BTreeMap<String, Held>,
+    ) -> Result<Self, Refused> {
         let frames = match transport {
-            Transport::WebSocket => websocket(node, asks).await,
-            Transport::Sse => events(node, asks).await,
-            Transport::Grpc => grpc(node, asks).await,
+            Transport::WebSocket => websocket(door, asks).await?,
+            Transport::Sse => events(door, asks).await?,
+            Transport::Grpc => grpc(door, asks).await?,
         };
-        Self { frames, held, subscribed: BTreeMap::new() }
+        Ok(Self { frames, held, subscribed: BTreeMap::new(), node: None })
     }
 
     /// The next frame, taken in. I2 is checked on each delta.
     pub async fn next(&mut self) -> Out {
-        let frame = tokio::time::timeout(DEADLINE, self.frames.next()).await.expect("a frame in time").expect("a frame");
+        self.next_or_end().await.expect("a frame")
+    }
+
+    /// The same; `None` once the connection has ended.
+    pub async fn next_or_end(&mut self) -> Option<Out> {
+        let frame = tokio::time::timeout(DEADLINE, self.frames.next()).await.expect("a frame in time")?;
         match &frame {
+            Out::Welcome(welcome) => self.node = Some(welcome.node.clone()),
             Out::Subscribed(subscribed) => {
                 self.subscribed.insert(subscribed.session.clone(), subscribed.clone());
             }
@@ -68,7 +93,7 @@ impl Wire {
             }
             _ => {}
         }
-        frame
+        Some(frame)
     }
 
     pub async fn until(&mut self, done: impl Fn(&Self) -> bool) {
@@ -83,24 +108,27 @@ impl Wire {
     }
 }
 
-async fn websocket(node: &Node, asks: Vec<v1::Subscribe>) -> BoxStream<'static, Out> {
-    let mut request = format!("{}/v1/ws", node.http.replacen("http", "ws", 1)).into_client_request().unwrap();
+/// Why there is no connection.
+pub type Refused = Box<dyn std::error::Error>;
+
+async fn websocket(door: &Door, asks: Vec<v1::Subscribe>) -> Result<BoxStream<'static, Out>, Refused> {
+    let mut request = format!("{}/v1/ws", door.http.replacen("http", "ws", 1)).into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", Format::Json.subprotocol().parse().unwrap());
-    let (mut socket, _) = connect_async(request).await.unwrap();
+    let (mut socket, _) = connect_async(request).await?;
     let hello = In::Hello(v1::Hello::default());
     for frame in std::iter::once(hello).chain(asks.into_iter().map(In::Subscribe)) {
         let mut bytes = Vec::new();
         Format::Json.encode_client(&frame.into(), &mut bytes);
-        socket.send(Message::text(String::from_utf8(bytes).unwrap())).await.unwrap();
+        socket.send(Message::text(String::from_utf8(bytes).unwrap())).await?;
     }
-    let frame = async |message: Result<Message, _>| match message.unwrap() {
+    let frame = |message: Message| match message {
         Message::Text(text) => Format::Json.decode_server(text.as_bytes()).unwrap().frame,
         _ => None,
     };
-    socket.filter_map(frame).boxed()
+    Ok(whole(socket).filter_map(move |message| std::future::ready(frame(message))).boxed())
 }
 
-async fn events(node: &Node, asks: Vec<v1::Subscribe>) -> BoxStream<'static, Out> {
+async fn events(door: &Door, asks: Vec<v1::Subscribe>) -> Result<BoxStream<'static, Out>, Refused> {
     let cursors: Vec<_> = asks.iter().filter_map(|ask| Some((ask.session.as_str(), ask.cursor.as_deref()?))).collect();
     let (path, id) = match asks.as_slice() {
         [one] => (format!("/v1/sessions/{}/stream?", one.session), cursors.first().map(|(_, cursor)| (*cursor).to_owned())),
@@ -110,27 +138,31 @@ async fn events(node: &Node, asks: Vec<v1::Subscribe>) -> BoxStream<'static, Out
             (format!("/v1/stream?sessions={}&", names.join(",")), id)
         }
     };
-    let mut request = reqwest::Client::new().get(format!("{}{path}window={}", node.http, asks[0].window));
+    let mut request = reqwest::Client::new().get(format!("{}{path}window={}", door.http, asks[0].window));
     if let Some(id) = id {
         request = request.header("last-event-id", id);
     }
-    let events = request.send().await.unwrap().error_for_status().unwrap().bytes_stream().eventsource();
-    let frame = async |event: Result<eventsource_stream::Event, _>| {
-        let event = event.unwrap();
+    let events = request.send().await?.error_for_status()?.bytes_stream().eventsource();
+    let frame = |event: eventsource_stream::Event| {
         Format::Json.decode_server(format!("{{\"{}\":{}}}", event.event, event.data).as_bytes()).unwrap().frame
     };
-    events.filter_map(frame).boxed()
+    Ok(whole(events).filter_map(move |event| std::future::ready(frame(event))).boxed())
 }
 
-async fn grpc(node: &Node, asks: Vec<v1::Subscribe>) -> BoxStream<'static, Out> {
-    let mut client = SessionsClient::connect(node.grpc.clone()).await.unwrap();
+async fn grpc(door: &Door, asks: Vec<v1::Subscribe>) -> Result<BoxStream<'static, Out>, Refused> {
+    let mut client = SessionsClient::connect(door.grpc.clone()).await?;
     let frames = match asks.as_slice() {
-        [one] => client.subscribe(one.clone()).await.unwrap().into_inner(),
+        [one] => client.subscribe(one.clone()).await?.into_inner(),
         _ => {
             // It goes on sending nothing, which ends nothing.
             let asks = futures::stream::iter(asks).map(|ask| In::Subscribe(ask).into()).chain(futures::stream::pending());
-            client.attach(asks).await.unwrap().into_inner()
+            client.attach(asks).await?.into_inner()
         }
     };
-    frames.filter_map(async |frame| frame.unwrap().frame).boxed()
+    Ok(whole(frames).filter_map(|frame| std::future::ready(frame.frame)).boxed())
+}
+
+/// What comes before the connection breaks.
+fn whole<T, E: std::fmt::Display>(stream: impl futures::Stream<Item = Result<T, E>>) -> impl futures::Stream<Item = T> {
+    tokio_stream::StreamExt::map_while(stream, |item| item.inspect_err(|error| eprintln!("a connection broke: {error}")).ok())
 }

@@ -1,0 +1,215 @@
+//! Servers that hang or are gone, under real nodes: producers are answered in time, readers keep what they have, and everything goes on
+//! by itself with nothing lost.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fanfold_client::{Client, RequestError, Transport};
+use fanfold_fold::View;
+use fanfold_nats::testing::Server;
+use fanfold_wire::v1::command::Action;
+use fanfold_wire::{ErrorCode, v1};
+use support::cluster::Cluster;
+use support::cql::CqlServer;
+use support::numbers::{count, number};
+use support::wire::Wire;
+use support::{DEADLINE, Node, command, open, state, told};
+use tokio::time::Instant;
+
+/// How long a caller may be kept waiting, whatever is away. The limits below add up to less.
+const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+
+/// Limits that a test can wait for.
+const SHORT: [(&str, &str); 8] = [
+    ("LOG__JETSTREAM__APPEND_MS_MAX", "4000"),
+    ("LOG__JETSTREAM__APPEND_TRY_MS_MAX", "1000"),
+    ("LOG__JETSTREAM__READ_MS_MAX", "2000"),
+    ("SESSION__WAIT_MS_MAX", "5000"),
+    ("STORE__SCYLLA__REQUEST_MS_MAX", "1000"),
+    ("STORE__SCYLLA__CALL_MS_MAX", "3000"),
+    ("ARCHIVE__QUIET_MS", "100"),
+    ("ARCHIVE__KEEP_MS", "0"),
+];
+
+fn ask() -> v1::Subscribe {
+    v1::Subscribe { session: "s".into(), window: u32::MAX, ..v1::Subscribe::default() }
+}
+
+async fn reader(node: &Node, transport: Transport) -> Wire {
+    let door = node.door();
+    let opened = Wire::open_at(&door, transport, vec![ask()], BTreeMap::new());
+    let mut wire = tokio::time::timeout(ANSWER_WITHIN, opened).await.expect("an answer in time").unwrap();
+    tokio::time::timeout(ANSWER_WITHIN, wire.caught_up(1)).await.expect("a state in time");
+    wire
+}
+
+/// What became of a request, which is told in time.
+async fn answer<T>(request: impl Future<Output = Result<T, RequestError>>) -> Result<T, ErrorCode> {
+    let answer = tokio::time::timeout(ANSWER_WITHIN, request).await.expect("I5 bounded: an answer in time");
+    answer.map_err(|error| {
+        let RequestError::Refused(status) = error else { panic!("the node itself is there: {error}") };
+        let is_named = |code: &&ErrorCode| status.message().starts_with(code.row().text);
+        *ErrorCode::ALL.iter().find(is_named).unwrap_or_else(|| panic!("{status:?}"))
+    })
+}
+
+async fn look(client: &Client, session: &str) -> Result<v1::Snapshot, ErrorCode> {
+    answer(client.state(v1::GetStateRequest { session: session.into(), ..v1::GetStateRequest::default() })).await
+}
+
+/// Tries until it succeeds, as everything must without being started again.
+async fn recovers<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, ErrorCode>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(code) => assert!(Instant::now() < deadline, "{what} stays {code:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Every node and every reader comes to have this.
+async fn all_have(clients: &[Client; 2], readers: &mut [Wire], truth: &View) {
+    for client in clients {
+        recovers("a node's state", async || match &state(client, "s").await == truth {
+            true => Ok(()),
+            false => Err(ErrorCode::Busy),
+        })
+        .await;
+    }
+    for wire in readers {
+        wire.until(|wire| wire.held["s"].view == *truth).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_hangs_or_is_gone_is_waited_for_within_bounds() {
+    let what = "a log that hangs or is gone";
+    let Some(cql) = told("FANFOLD_TEST_CQL", what) else { return };
+    let Some(mut nats) = Server::start(what, "") else { return };
+    let cluster = Cluster::on(&nats.url, &cql, &SHORT);
+    let nodes = [cluster.node("0"), cluster.node("0")];
+    let clients = [nodes[0].client(), nodes[1].client()];
+    open(&clients[0], "s").await;
+    let mut readers = vec![reader(&nodes[0], Transport::WebSocket).await, reader(&nodes[1], Transport::Sse).await];
+    let mut last = 0;
+    for gone in [false, true] {
+        let elsewhere = begin_elsewhere(&clients[1], gone).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let counting = tokio::spawn(count(clients[0].clone(), last + 1, Arc::clone(&stop)));
+        for wire in &mut readers {
+            wire.until(|wire| number(&wire.held["s"].view) > last + 10).await;
+        }
+        if gone {
+            nats.kill()
+        } else {
+            nats.signal("-STOP")
+        }
+        let refused = answer(clients[1].submit(piece(&format!("during-{gone}")))).await.unwrap_err();
+        assert!(matches!(refused, ErrorCode::UnknownOutcome | ErrorCode::Overloaded | ErrorCode::Busy), "{refused:?}");
+        // What is in memory is read as before, by new readers as well.
+        for node in &nodes {
+            look(&node.client(), "s").await.unwrap();
+            readers.push(reader(node, Transport::Grpc).await);
+        }
+        // What is not is unavailable, and never taken for absent.
+        let refused = look(&clients[0], &elsewhere).await.unwrap_err();
+        assert!(matches!(refused, ErrorCode::Unavailable | ErrorCode::Busy), "{refused:?}");
+        if gone {
+            nats.start_again()
+        } else {
+            nats.signal("-CONT")
+        }
+        recovers("a session that nobody has in memory", async || look(&clients[0], &elsewhere).await).await;
+        let upto = number(&state(&clients[1], "s").await) + 20;
+        for wire in &mut readers {
+            wire.until(|wire| number(&wire.held["s"].view) > upto).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        last = counting.await.unwrap();
+        let truth = state(&clients[0], "s").await;
+        assert_eq!(number(&truth), last, "I9 durable before acked");
+        all_have(&clients, &mut readers, &truth).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_hangs_or_is_gone_stops_the_log_only_when_that_is_full() {
+    let what = "a store that hangs or is gone";
+    let Some(nats) = told("FANFOLD_TEST_NATS", what) else { return };
+    let Some(mut cql) = CqlServer::start(what) else { return };
+    let small = ("LOG__JETSTREAM__SHARD_BYTES_MAX", "200000");
+    let cluster = Cluster::on(&nats, &cql.address(), &[&SHORT[..], &[small]].concat());
+    let nodes = [cluster.node("0"), cluster.node("0")];
+    let clients = [nodes[0].client(), nodes[1].client()];
+    open(&clients[0], "s").await;
+    let mut readers = vec![reader(&nodes[0], Transport::WebSocket).await, reader(&nodes[1], Transport::Grpc).await];
+    let mut acknowledged = 1;
+    for gone in [false, true] {
+        let elsewhere = begin_elsewhere(&clients[1], gone).await;
+        if gone {
+            cql.kill()
+        } else {
+            cql.signal("-STOP")
+        }
+        let before = acknowledged;
+        let refused = loop {
+            match answer(clients[acknowledged % 2].submit(piece(&format!("piece{acknowledged}")))).await {
+                Ok(receipt) => assert_eq!(receipt.refusal, ""),
+                Err(code) => break code,
+            }
+            acknowledged += 1;
+            assert!(acknowledged < before + 100, "I5 bounded");
+        };
+        assert_eq!(refused, ErrorCode::Overloaded);
+        assert!(acknowledged > before + 5, "the log goes on without the store: {acknowledged}");
+        let truth = state(&clients[0], "s").await;
+        all_have(&clients, &mut readers, &truth).await;
+        readers.push(reader(&nodes[0], Transport::Sse).await);
+        assert_eq!(look(&clients[0], &elsewhere).await.unwrap_err(), ErrorCode::Unavailable, "never taken for absent");
+        if gone {
+            cql.start_again()
+        } else {
+            cql.signal("-CONT")
+        }
+        recovers("a full log", async || answer(clients[0].submit(piece(&format!("piece{acknowledged}")))).await).await;
+        acknowledged += 1;
+        recovers("a session that nobody has in memory", async || look(&clients[0], &elsewhere).await).await;
+        let truth = state(&clients[1], "s").await;
+        all_have(&clients, &mut readers, &truth).await;
+        assert_eq!(events(&clients[1], "s").await, acknowledged, "I9 durable before acked");
+    }
+}
+
+/// A session that only this client's node has in memory.
+async fn begin_elsewhere(client: &Client, gone: bool) -> String {
+    let session = format!("elsewhere-{gone}");
+    client.submit(command("open", &session, Action::Open(v1::SessionOpened::default()))).await.unwrap();
+    session
+}
+
+/// A record of ten kilobytes.
+fn piece(id: &str) -> v1::Command {
+    let payload = format!("{id} {}", "x".repeat(10_000)).into_bytes();
+    command(id, "s", Action::Custom(v1::Custom { kind: "piece".into(), content_type: "text/plain".into(), payload }))
+}
+
+/// How many records there are, over as many pages as it takes.
+async fn events(client: &Client, session: &str) -> usize {
+    let (mut records, mut after) = (0, 0);
+    loop {
+        let request = v1::ListEventsRequest { session: session.into(), after, limit: 1000, ..v1::ListEventsRequest::default() };
+        let page = client.events(request).await.unwrap();
+        records += page.records.len();
+        after = page.records.last().map_or(after, |record| record.offset);
+        if page.end {
+            return records;
+        }
+    }
+}
