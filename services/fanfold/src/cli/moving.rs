@@ -20,9 +20,6 @@ use crate::moving::{self, Checked, Imported, Source, Summary, Wanted};
 /// Between two lines that tell how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// What is left out of an export as nobody expects it.
-const ERASED: &str = "it was erased";
-
 /// Options of `export`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
@@ -65,7 +62,7 @@ struct Written {
 impl Written {
     /// Everything that was asked for is in it.
     fn code(&self) -> ExitCode {
-        match self.left_out.iter().all(|left| left.ends_with(ERASED)) {
+        match self.left_out.iter().all(|left| left.ends_with(moving::ERASED)) {
             true => ExitCode::SUCCESS,
             false => ExitCode::from(REFUSED),
         }

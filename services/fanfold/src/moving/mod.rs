@@ -15,7 +15,7 @@ mod source;
 
 pub(crate) use backup::{create, restore, write_manifest};
 pub(crate) use control::{export_from_node, serve};
-pub(crate) use export::{Exporter, Summary, Wanted, named};
+pub(crate) use export::{ERASED, Exporter, Summary, Wanted, named};
 pub(crate) use import::{Checked, Imported, import, verify_file};
 pub(crate) use renew::{Renewed, renew, what_is};
 pub(crate) use source::Source;
