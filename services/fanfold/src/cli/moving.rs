@@ -15,7 +15,7 @@ use tokio::io::BufWriter;
 use super::{Output, REFUSED, Where};
 use crate::clock;
 use crate::config::{Config, LogBackend};
-use crate::moving::{self, Checked, Imported, Source, Summary, Wanted};
+use crate::moving::{self, Checked, Imported, Source, Summary, Taken, Wanted};
 
 /// Between two lines that tell how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -179,7 +179,8 @@ pub(super) async fn import(output: Output, import: Import) -> anyhow::Result<Exi
     moving::verify_file(&import.file)?;
     let source = Source::open_or_make(&config).await?;
     let mut progress = Progress::new(output);
-    let imported = moving::import(source, &config, &import.file, |done, of| tell(&mut progress, done, of)).await?;
+    let imported =
+        moving::import(source, &config, &import.file, Taken::Sessions, |done, of| tell(&mut progress, done, of)).await?;
     output.line(&imported, || text(&imported))?;
     Ok(if imported.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
