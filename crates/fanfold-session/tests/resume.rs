@@ -201,7 +201,7 @@ async fn a_snapshot_of_an_earlier_epoch_counts_as_far_as_the_archive_has_its_rec
     let offsets: Vec<_> = world.log.records(&key).iter().map(|stored| stored.offset).collect();
     assert!(node.drain(tokio::time::Instant::now() + Duration::from_secs(5)).await, "drained in time");
     // Two states that no record leads to, so that it shows where a session was folded from.
-    let (ended, lost) = (Epoch(uuid::Uuid::from_u128(7)), offsets[9]);
+    let (ended, lost) = (Epoch(uuid::Uuid::from_u128(9)), offsets[9]);
     let of = |text: &str| {
         let mut state = State::default();
         let action = Action::Open(SessionOpened { title: Some(text.to_owned()), user: None });

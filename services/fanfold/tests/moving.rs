@@ -14,7 +14,7 @@ use std::time::Duration;
 use fanfold_client::Transport;
 use fanfold_fold::{FOLD_VERSION, Offset, RunStatus, SessionKey, TenantId};
 use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog as _};
-use fanfold_store::{EmbeddedStore, SnapshotStore as _};
+use fanfold_store::{EmbeddedStore, Eraser as _, Erasure, SessionIndex as _, SnapshotStore as _};
 use fanfold_wire::v1;
 use fanfold_wire::v1::{How, ResetReason};
 use rand::rngs::StdRng;
@@ -253,6 +253,44 @@ async fn a_damaged_or_cut_export_is_refused_before_anything_is_written() {
     }
     let missing = from.tool(&["export", "nobody"]);
     assert_eq!(missing.status.code(), Some(3), "{}", stderr(&missing));
+}
+
+/// It is in no export, and neither an older one nor a backup brings it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_stays_erased() {
+    let (place, fresh) = (Place::folder(), Place::folder());
+    let mut node = place.node(0, &[]);
+    for session in ["gone", "stays"] {
+        open(&node.client(), session).await;
+        fact(&node.client(), "fact", session, 10).await;
+    }
+    assert!(node.terminate().success());
+    let (before, after, backup) = (place.aside("before"), place.aside("after"), place.aside("backup"));
+    place.export("--all", &before);
+    let gone = SessionKey::new(TenantId::default(), "gone".parse().unwrap());
+    let store = EmbeddedStore::open(place.data.join("store")).unwrap();
+    store.erase(&Erasure { session: gone.clone(), offset: Offset(9), erased_at_ms: 7 }).await.unwrap();
+    store.erase_done(&gone).await.unwrap();
+    drop(store);
+    place.export("--all", &after);
+    place.does(&["backup", backup.to_str().unwrap()]);
+    fresh.does(&["restore", backup.to_str().unwrap()]);
+    for place in [&place, &fresh] {
+        let refused = place.tool(&["import", before.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+        assert!(refused.status.code() == Some(3) && said.contains("default/gone: it was erased here"), "{said}");
+        let row = EmbeddedStore::open(place.data.join("store")).unwrap().row(&gone).await.unwrap().unwrap();
+        assert_eq!((row.status.as_str(), row.opened_at_ms), ("erased", 7));
+        assert_eq!(commands(&place.does(&["events", "stays", "--json"])), ["open", "fact"]);
+    }
+    // Elsewhere it is not erased, and comes in from what was exported before, but not from what was exported after.
+    let elsewhere = Place::folder();
+    elsewhere.does(&["import", after.to_str().unwrap()]);
+    assert_eq!(elsewhere.tool(&["state", "gone"]).status.code(), Some(3));
+    elsewhere.does(&["import", before.to_str().unwrap()]);
+    // What a backup says was erased is not erased where the backup is only imported.
+    elsewhere.does(&["import", backup.join("sessions.fanfold").to_str().unwrap()]);
+    assert_eq!(commands(&elsewhere.does(&["events", "gone", "--json"])), ["open", "fact"]);
 }
 
 /// Killed wherever it is, again and again.

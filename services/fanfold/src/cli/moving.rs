@@ -15,13 +15,10 @@ use tokio::io::BufWriter;
 use super::{Output, REFUSED, Where};
 use crate::clock;
 use crate::config::{Config, LogBackend};
-use crate::moving::{self, Checked, Imported, Source, Summary, Wanted};
+use crate::moving::{self, Checked, Imported, Source, Summary, Taken, Wanted};
 
 /// Between two lines that tell how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-
-/// What is left out of an export as nobody expects it.
-const ERASED: &str = "it was erased";
 
 /// Options of `export`.
 #[derive(Debug, clap::Args)]
@@ -65,7 +62,7 @@ struct Written {
 impl Written {
     /// Everything that was asked for is in it.
     fn code(&self) -> ExitCode {
-        match self.left_out.iter().all(|left| left.ends_with(ERASED)) {
+        match self.left_out.iter().all(|left| left.ends_with(moving::ERASED)) {
             true => ExitCode::SUCCESS,
             false => ExitCode::from(REFUSED),
         }
@@ -182,7 +179,8 @@ pub(super) async fn import(output: Output, import: Import) -> anyhow::Result<Exi
     moving::verify_file(&import.file)?;
     let source = Source::open_or_make(&config).await?;
     let mut progress = Progress::new(output);
-    let imported = moving::import(source, &config, &import.file, |done, of| tell(&mut progress, done, of)).await?;
+    let imported =
+        moving::import(source, &config, &import.file, Taken::Sessions, |done, of| tell(&mut progress, done, of)).await?;
     output.line(&imported, || text(&imported))?;
     Ok(if imported.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }

@@ -11,7 +11,8 @@ use fanfold_store::{LogEpoch, NoteKind, ScyllaStore};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::import::{Imported, import, verify};
+use super::check::verify;
+use super::import::{Imported, Taken, import};
 use super::source::{Source, ensure_stopped};
 use crate::backend;
 use crate::clock;
@@ -181,7 +182,7 @@ async fn embedded(
     let begun = EmbeddedLog::new_epoch(&backend::embedded_log(&config), above).context("no new epoch was begun")?;
     let source = Source::open_or_make(&config).await?;
     let log = source.log.clone();
-    let imported = import(source, &config, file, told).await?;
+    let imported = import(source, &config, file, Taken::Everything, told).await?;
     log.close().await;
     if data.try_exists()? {
         // A mount point can't be replaced: a folder within it can.
@@ -208,7 +209,7 @@ async fn shared(
     ensure_stopped(&log).await?;
     let epoch = begin_epoch(config, &store, above).await?;
     let source = Source::open(config).await?;
-    Ok((import(source, config, file, told).await?, epoch))
+    Ok((import(source, config, file, Taken::Everything, told).await?, epoch))
 }
 
 async fn ensure_empty(log: &impl fanfold_log::Inventory, store: &impl backend::Store) -> anyhow::Result<()> {

@@ -12,9 +12,9 @@ use fanfold_fold::{Offset, SessionKey};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, BufWriter};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::check::{Checked, check};
 use super::export::{Exporter, Wanted};
 use super::format::Decoder;
-use super::import::{Checked, check};
 
 /// What the socket is called.
 pub(crate) const CONTROL: &str = "control.sock";

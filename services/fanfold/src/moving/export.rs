@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use fanfold_fold::{FOLD_VERSION, Offset, Record, SessionKey, State};
+use fanfold_fold::{FOLD_VERSION, Offset, Record, SessionKey, SessionStatus, State};
 use fanfold_log::{EventLog, Inventory, ReadError};
 use fanfold_runs::{QueueError, RunQueue};
 use fanfold_session::{HostError, Sessions, StoredRecord};
@@ -21,6 +21,9 @@ const PAGE: usize = 1000;
 
 /// Records read at a time.
 const RECORDS_PAGE: usize = 1024;
+
+/// Why a session is left out that nobody misses.
+pub(crate) const ERASED: &str = "it was erased";
 
 /// Between two tries to read a session that has no place at the moment.
 const AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
@@ -106,6 +109,11 @@ impl<W: AsyncWrite + Unpin> File<'_, W> {
         Ok(())
     }
 
+    async fn erased(&mut self, session: &SessionKey, offset: Offset, erased_at_ms: u64) -> Result<(), ExportError> {
+        let (tenant, session) = names(session);
+        self.put(Block::Erased(Erased { tenant, session, offset, erased_at_ms })).await
+    }
+
     async fn leave_out(&mut self, session: &SessionKey, why: &str) -> Result<(), ExportError> {
         self.summary.left_out.push(format!("{session}: {why}"));
         let (tenant, session) = names(session);
@@ -174,13 +182,9 @@ impl Exporter {
     ) -> Result<(), ExportError> {
         let row = self.store.row(session).await?;
         if let Some(row) = row.as_ref().filter(|row| row.status == "erased") {
-            let (tenant, id) = names(session);
             return match is_backup {
-                true => {
-                    let erased = Erased { tenant, session: id, offset: row.offset, erased_at_ms: row.active_at_ms };
-                    file.put(Block::Erased(erased)).await
-                }
-                false => file.leave_out(session, "it was erased").await,
+                true => file.erased(session, row.offset, row.active_at_ms).await,
+                false => file.leave_out(session, ERASED).await,
             };
         }
         let (tenant, id) = names(session);
@@ -213,6 +217,12 @@ impl Exporter {
         }
         if tail.records == 0 {
             return file.leave_out(session, "it does not exist").await;
+        }
+        if state.view().session.status == SessionStatus::Erased {
+            // The log says so, and the store is about to.
+            file.leave_out(session, ERASED).await?;
+            let erased_at_ms = clock::now_ms();
+            return if is_backup { file.erased(session, tail.last, erased_at_ms).await } else { Ok(()) };
         }
         tail.state = Sha256::digest(state.encode()).to_vec();
         file.summary.sessions += 1;

@@ -3,9 +3,7 @@
 //! A session's records go into the archive, under the epoch they were issued in, and its row comes last: until then it isn't there for anybody.
 //! So what is cut short begins again, and what is there already is compared and left as it is.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::BufReader;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +16,8 @@ use fanfold_store::{Erasure, NoteKind, Segment, SessionRow, Snapshot};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::format::{self, Block, Decoder, Head, Header, Letter, Stored, Tail};
+use super::check::{Checked, decoder, verify};
+use super::format::{self, Block, Head, Letter, Stored, Tail};
 use super::room::{Needs, make_room};
 use super::source::{Source, ensure_stopped};
 use crate::archive::ArchiveConfig;
@@ -45,83 +44,13 @@ pub(crate) struct Imported {
     pub(crate) records: u64,
 }
 
-/// What a file says of itself, all of it read and found whole.
-#[derive(Debug)]
-pub(crate) struct Checked {
-    pub(crate) header: Header,
-    pub(crate) sessions: u64,
-    pub(crate) records: u64,
-    pub(crate) last: Offset,
-    /// Sessions whose records in it don't count, and why.
-    pub(crate) left_out: BTreeMap<SessionKey, String>,
-    letters: Vec<Letter>,
-}
-
-fn decoder(path: &Path) -> anyhow::Result<Decoder<BufReader<File>>> {
-    let file = File::open(path).with_context(|| format!("{} can't be opened", path.display()))?;
-    Ok(Decoder::open(BufReader::new(file))?)
-}
-
-/// Reads all of a file, so that nothing is written of a damaged one. `each` hears of every whole session and its last offset.
-pub(crate) fn verify(path: &Path, each: impl FnMut(&SessionKey, Offset)) -> anyhow::Result<Checked> {
-    check(decoder(path)?, each)
-}
-
-/// Reads all of a file, so that nothing is opened or made for a damaged one.
-pub(crate) fn verify_file(path: &Path) -> anyhow::Result<()> {
-    verify(path, |_, _| {}).map(drop)
-}
-
-/// The same of bytes from wherever.
-pub(crate) fn check<R: std::io::Read>(
-    mut blocks: Decoder<R>,
-    mut each: impl FnMut(&SessionKey, Offset),
-) -> anyhow::Result<Checked> {
-    let Some(Block::Header(header)) = blocks.next()? else { return Err(blocks.damaged("it begins without a header").into()) };
-    let (sessions, records, last) = (0, 0, Offset::NONE);
-    let mut checked = Checked { header, sessions, records, last, left_out: BTreeMap::new(), letters: Vec::new() };
-    let (mut session, mut upto, mut count) = (None, Offset::NONE, 0);
-    while let Some(block) = blocks.next()? {
-        match block {
-            Block::Session(Head { tenant, session: id, .. }) if session.is_none() => {
-                (session, upto, count) = (Some(blocks.key(&tenant, &id)?), Offset::NONE, 0);
-            }
-            Block::Records(records) if session.is_some() => {
-                for record in &records {
-                    if record.offset <= upto {
-                        return Err(blocks.damaged("offsets don't grow").into());
-                    }
-                    upto = record.offset;
-                }
-                count += records.len() as u64;
-            }
-            Block::SessionEnd(tail) => {
-                let Some(key) = session.take().filter(|_| (tail.records, tail.last) == (count, upto)) else {
-                    return Err(blocks.damaged("a session isn't what its end says").into());
-                };
-                checked.sessions += 1;
-                checked.records += count;
-                checked.last = checked.last.max(upto);
-                each(&key, upto);
-            }
-            Block::Left(left) => {
-                session = None;
-                checked.left_out.insert(blocks.key(&left.tenant, &left.session)?, left.why);
-            }
-            Block::Letter(letter) if session.is_none() => checked.letters.push(letter),
-            Block::Erased(_) | Block::Parked(_) | Block::Note(_) if session.is_none() => {}
-            Block::End(end) if session.is_none() && (end.sessions, end.records) == (checked.sessions, checked.records) => {}
-            Block::Header(_)
-            | Block::Session(_)
-            | Block::Records(_)
-            | Block::Letter(_)
-            | Block::Erased(_)
-            | Block::Parked(_)
-            | Block::Note(_)
-            | Block::End(_) => return Err(blocks.damaged("a block is where none of its kind can be").into()),
-        }
-    }
-    Ok(checked)
+/// What of a file is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Its sessions. What else a backup holds is another deployment's.
+    Sessions,
+    /// All of it, into nothing.
+    Everything,
 }
 
 /// Takes in a file that was found whole. `told` hears of each session.
@@ -129,6 +58,7 @@ pub(crate) async fn import(
     source: Source,
     config: &Config,
     path: &Path,
+    taken: Taken,
     mut told: impl FnMut(&Imported, u64),
 ) -> anyhow::Result<Imported> {
     if let Some(log) = &source.shared {
@@ -149,11 +79,13 @@ pub(crate) async fn import(
         Some(_) => Some(source.queue(config).await?),
         None => None,
     };
+    let fold_is_ours = checked.header.fold == FOLD_VERSION;
     let mut importer =
-        Importer { source: &source, archive: &config.archive, queue, fold_is_ours: false, done: Imported::default() };
-    importer.fold_is_ours = checked.header.fold == FOLD_VERSION;
-    for letter in &checked.letters {
-        importer.letter(letter).await?;
+        Importer { source: &source, archive: &config.archive, queue, taken, fold_is_ours, done: Imported::default() };
+    if taken == Taken::Everything {
+        for letter in &checked.letters {
+            importer.letter(letter).await?;
+        }
     }
     let mut blocks = decoder(path)?;
     let mut incoming = None;
@@ -172,6 +104,7 @@ struct Importer<'a> {
     archive: &'a ArchiveConfig,
     /// Where hints of runs outlive a process. Elsewhere each node offers them when it starts.
     queue: Option<Arc<dyn RunQueue>>,
+    taken: Taken,
     /// Whether digests of states can be compared.
     fold_is_ours: bool,
     done: Imported,
@@ -262,6 +195,8 @@ impl Importer<'_> {
                 }
             }
             Block::Left(_) => *incoming = None,
+            // Nothing that is there is erased, parked or noted for what was so elsewhere.
+            Block::Erased(_) | Block::Parked(_) | Block::Note(_) if self.taken == Taken::Sessions => {}
             Block::Erased(erased) => {
                 if let Some(session) = format::key(&erased.tenant, &erased.session) {
                     let erasure = Erasure { session: session.clone(), offset: erased.offset, erased_at_ms: erased.erased_at_ms };

@@ -5,6 +5,7 @@
 
 mod backup;
 mod carry;
+mod check;
 mod control;
 mod export;
 mod format;
@@ -14,8 +15,9 @@ mod room;
 mod source;
 
 pub(crate) use backup::{create, restore, write_manifest};
+pub(crate) use check::{Checked, verify_file};
 pub(crate) use control::{export_from_node, serve};
-pub(crate) use export::{Exporter, Summary, Wanted, named};
-pub(crate) use import::{Checked, Imported, import, verify_file};
+pub(crate) use export::{ERASED, Exporter, Summary, Wanted, named};
+pub(crate) use import::{Imported, Taken, import};
 pub(crate) use renew::{Renewed, renew, what_is};
 pub(crate) use source::Source;
