@@ -133,6 +133,13 @@ impl Client {
         Ok(self.sessions().submit(request).await?.into_inner())
     }
 
+    /// Erases a session for good. Safe to repeat: then it says how far that is.
+    pub async fn erase(&self, session: &str) -> Result<v1::EraseReply, RequestError> {
+        let mut request = self.request(v1::EraseRequest { session: session.to_owned() });
+        request.set_timeout(self.dialer.config.timeout);
+        Ok(self.sessions().erase(request).await?.into_inner())
+    }
+
     /// The state now, or at an offset.
     pub async fn state(&self, request: v1::GetStateRequest) -> Result<v1::Snapshot, RequestError> {
         Ok(self.sessions().get_state(self.request(request)).await?.into_inner())

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::record::read;
-use crate::view::View;
+use crate::view::{SessionStatus, View};
 use crate::{AttemptId, CommandId, FoldVersion, Part, RunId, Settled};
 
 /// The version of the rules in this crate. Raised whenever the same records may lead to another state or delta.
@@ -71,6 +71,13 @@ pub enum StateError {
 }
 
 impl State {
+    /// Of a session that was erased, where its history doesn't tell so any more.
+    pub fn erased() -> Self {
+        let mut state = Self::default();
+        state.view.session.status = SessionStatus::Erased;
+        state
+    }
+
     /// What readers see.
     pub fn view(&self) -> &View {
         &self.view

@@ -138,6 +138,18 @@ pub trait EventLog: Send + Sync + 'static {
     /// All of them must be in the archive already.
     async fn trim(&self, session: &SessionKey, upto: Offset) -> Result<(), ReadError>;
 
+    /// Removes all of the session's records but the one at `at`, which says that the session is erased, archived or not.
+    ///
+    /// ```text
+    /// before: 3  5  8  at 9  12       12 was on its way when 9 was stored
+    /// after:           at 9           read from wherever before it, 9 is the first record and the last
+    /// ```
+    ///
+    /// So the session still has an end: it isn't taken for one that never was, as long as `at` isn't trimmed. What is appended
+    /// later stays until this is called again; whether it counts is the fold's to say. Again changes nothing where nothing came. What
+    /// was removed is read by nobody from now on; its bytes leave the disk with the next compaction.
+    async fn erase(&self, session: &SessionKey, at: Offset) -> Result<(), ReadError>;
+
     /// Stops taking appends, and returns when those it took are durable or failed.
     async fn close(&self);
 }

@@ -130,6 +130,11 @@ impl Server {
         std::fs::read_to_string(self.config.with_extension("log")).unwrap()
     }
 
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.config.parent().unwrap()
+    }
+
     pub fn options(&self) -> NatsOptions {
         NatsOptions { urls: vec![self.url.clone()], ..NatsOptions::default() }
     }

@@ -19,6 +19,9 @@ pub enum HostError {
     /// The session failed to load too often; an operator must look at it.
     #[error("the session is parked")]
     Parked,
+    /// The session was erased: it has no past.
+    #[error("the session was erased")]
+    Erased,
     /// Log or store can't be read at the moment. Never means that the session is empty.
     #[error("the session's history can't be read at the moment")]
     Unavailable(#[source] SharedCause),

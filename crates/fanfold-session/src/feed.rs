@@ -110,6 +110,15 @@ impl Feed {
         self.signals.raise();
     }
 
+    /// The session is another one at `upto`: nothing leads there, and what was encoded is let go of.
+    pub(crate) fn forget(&self, upto: Offset, ring_bytes_max: usize) {
+        let mut shared = self.lock();
+        shared.rings.iter_mut().flatten().for_each(|ring| *ring = Ring::new(upto, ring_bytes_max));
+        shared.head = upto;
+        drop(shared);
+        self.signals.raise();
+    }
+
     /// Sets the head of a session that was just hydrated.
     pub(crate) fn begin(&self, head: Offset) {
         self.lock().head = head;

@@ -1,4 +1,5 @@
-//! How a session comes into memory: tail first, then snapshot, then the records after it.
+//! How a session comes into memory: tail first, then snapshot, then the records after it. Where no snapshot was found, the list of
+//! sessions says last whether there is a history at all: an erased session's log may say nothing any more, or hold what came late.
 
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Snapshots looked at where the log's epoch has none. More than are kept of a session.
 const EARLIER_SNAPSHOTS_MAX: usize = 16;
+
+/// What the row of an erased session says.
+const ERASED: &str = "erased";
 
 /// Archived records read at a time.
 const ARCHIVE_RECORDS_MAX: usize = 2048;
@@ -42,6 +46,11 @@ pub(crate) struct Folded {
 }
 
 impl Folded {
+    /// Of a session that was erased by the record at `at`.
+    pub(crate) fn erased(at: Offset) -> Self {
+        Self { state: State::erased(), offset: at, degraded: None }
+    }
+
     /// Takes in the record that follows. One that can't be read is passed over and remembered: the session goes on (poison).
     pub(crate) fn fold(&mut self, stored: &StoredRecord) -> Option<(Record, Verdict, Delta)> {
         assert!(stored.offset > self.offset, "I2 contiguous: {} after {}", stored.offset, self.offset);
@@ -70,6 +79,35 @@ pub(crate) async fn hydrate(node: &Node, key: &SessionKey, wake: Wake) -> Result
 async fn read(node: &Node, key: &SessionKey, wake: Wake) -> Result<Hydrated, HostError> {
     let started = tokio::time::Instant::now();
     let tail = node.ports.log.tail(key, wake).await.map_err(unavailable)?;
+    let read = read_history(node, key).await;
+    metrics::histogram!("fanfold_session_hydration_seconds").record(started.elapsed().as_secs_f64());
+    // A snapshot was found before its session was erased, so the log still said so when it was read.
+    if read.as_ref().is_ok_and(|(_, snapshot, _)| *snapshot > Offset::NONE) {
+        return read.map(|(folded, snapshot, steps)| Hydrated { folded, snapshot, tail, steps });
+    }
+    // Asked after the log was read: the row is written before anything is removed.
+    if let Some(at) = erased_at(node, key).await? {
+        return Ok(Hydrated { folded: Folded::erased(at), snapshot: at, tail, steps: Vec::new() });
+    }
+    read.map(|(folded, snapshot, steps)| Hydrated { folded, snapshot, tail, steps })
+}
+
+/// The offset of the erasure, if the session was erased.
+async fn erased_at(node: &Node, key: &SessionKey) -> Result<Option<Offset>, HostError> {
+    let row = node.ports.index.row(key).await.map_err(unavailable)?;
+    Ok(row.filter(|row| row.status == ERASED).map(|row| row.offset))
+}
+
+/// Refuses to look into the past of an erased session.
+pub(crate) async fn not_erased(node: &Node, key: &SessionKey) -> Result<(), HostError> {
+    match erased_at(node, key).await? {
+        Some(_) => Err(HostError::Erased),
+        None => Ok(()),
+    }
+}
+
+/// The state as the log ends, the offset of the snapshot it began with, and what followed.
+async fn read_history(node: &Node, key: &SessionKey) -> Result<(Folded, Offset, Vec<Step>), HostError> {
     let mut folded = newest(node, key, Offset(u64::MAX)).await?;
     let snapshot = folded.offset;
     node.ports.log.must_have(key, snapshot).await.map_err(unavailable)?;
@@ -85,12 +123,12 @@ async fn read(node: &Node, key: &SessionKey, wake: Wake) -> Result<Hydrated, Hos
         }
     })
     .await?;
-    metrics::histogram!("fanfold_session_hydration_seconds").record(started.elapsed().as_secs_f64());
-    Ok(Hydrated { folded, snapshot, tail, steps })
+    Ok((folded, snapshot, steps))
 }
 
 /// The state at `at`, or at the last offset before it that has a record.
 pub(crate) async fn state_at(node: &Node, key: &SessionKey, at: Offset) -> Result<Folded, HostError> {
+    not_erased(node, key).await?;
     let mut folded = newest(node, key, at).await?;
     advance(node, key, &mut folded, Some(at), |_, _| {}).await?;
     Ok(folded)
@@ -219,6 +257,8 @@ async fn beyond(
     first: Offset,
     records_max: usize,
 ) -> Result<(Vec<StoredRecord>, bool), HostError> {
+    // Where it was erased, what stands there came late, and the erasure itself may have been trimmed.
+    not_erased(node, key).await?;
     let page = node.ports.log.read(key, Offset(first.0.saturating_sub(1)), records_max, PAGE_BYTES_MAX).await;
     // Trimmed again in the meantime: another time it will be known.
     let mut page = page.map_err(|error| unreadable(key, after, error))?;

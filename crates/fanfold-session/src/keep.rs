@@ -93,6 +93,10 @@ impl Row {
 impl Live {
     /// Keeps what is due.
     pub(crate) fn keep(&mut self, run_ended: bool) {
+        // Its row is the erasure's, and everything else goes.
+        if self.is_erased() {
+            return self.row_done_early();
+        }
         self.snapshots.run_ended |= run_ended;
         if self.snapshots.is_due(&self.birth.node.config.snapshot) {
             self.keep_snapshot();
@@ -105,6 +109,10 @@ impl Live {
     /// Before it leaves memory: keeps what isn't kept yet. Says whether something is under way.
     /// What could not be kept is in the log: leaving doesn't wait for a store that is away.
     pub(crate) fn keep_last(&mut self) -> bool {
+        if self.is_erased() {
+            self.row_done_early();
+            return self.snapshots.busy || self.row.busy;
+        }
         if self.folded.offset > self.snapshots.kept && !self.snapshots.failed {
             self.keep_snapshot();
         }
@@ -149,10 +157,9 @@ impl Live {
     fn keep_row(&mut self) {
         let view = self.folded.state.view();
         let status = match &view.session.status {
-            SessionStatus::Absent => return self.row_done_early(),
+            SessionStatus::Absent | SessionStatus::Erased => return self.row_done_early(),
             SessionStatus::Open => "open",
             SessionStatus::Closed(_) => "closed",
-            SessionStatus::Erased => "erased",
         };
         let (node, myself, offset) = (Arc::clone(&self.birth.node), self.myself.clone(), self.folded.offset);
         let row = SessionRow {
@@ -179,7 +186,7 @@ impl Live {
         });
     }
 
-    /// A session that nobody has opened has no row to keep.
+    /// A session that nobody has opened has no row to keep, and one that is erased has one that isn't ours.
     fn row_done_early(&mut self) {
         self.row.urgent = false;
         self.row.changed = false;

@@ -1,10 +1,11 @@
 //! A session that is in memory and up to date: how records come in and what follows from them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fanfold_fold::{AttemptId, Cursor, Merger, Offset, Op, Record, RunId, RunStatus, SessionKey, SessionStatus, Verdict};
+use fanfold_fold::{AttemptId, Cursor, Merger, Offset, Op, Record, Run, RunId, RunStatus, SessionKey, SessionStatus, Verdict};
 use fanfold_log::{StoredRecord, Tail, TailItem};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
@@ -42,6 +43,8 @@ pub(crate) struct Live {
     tail: Tail,
     filling: bool,
     watches: Vec<WatchRun>,
+    /// Runs that have not ended, as they were last told of: they end with an erased session, whose state has no runs.
+    open_runs: BTreeMap<RunId, Run>,
 }
 
 impl Live {
@@ -59,6 +62,7 @@ impl Live {
             cached: None,
             filling: false,
             watches: Vec::new(),
+            open_runs: BTreeMap::new(),
             birth,
             myself,
             folded,
@@ -70,6 +74,7 @@ impl Live {
         live.note_end();
         for run in live.folded.state.view().open_runs() {
             live.birth.node.ports.observer.run_changed(&live.birth.key, run);
+            live.open_runs.insert(run.id.clone(), run.clone());
         }
         live.weigh();
         live
@@ -167,6 +172,10 @@ impl Live {
             if let Op::RunChanged(run) = op {
                 batch.ended_run |= run.status.is_final();
                 self.birth.node.ports.observer.run_changed(&self.birth.key, run);
+                match run.status.is_final() {
+                    true => self.open_runs.remove(&run.id),
+                    false => self.open_runs.insert(run.id.clone(), (**run).clone()),
+                };
                 self.tell_watches(&run.id);
             }
         }
@@ -185,20 +194,12 @@ impl Live {
     }
 
     /// One frame per format for the whole batch, then the verdicts: a caller's own readers are never behind its receipt.
-    fn publish(&mut self, batch: Batch) {
-        let upto = self.folded.offset;
-        let delta = batch.merger.finish();
-        let (after, cursor) = (self.cursor(batch.after), self.cursor(upto));
-        let view = self.folded.state.view();
-        let session = &self.birth.key.session;
-        let frame = DeltaFrame { session, after, cursor, delta: &delta, view: Some(view) };
-        let frames = self.birth.feed.active().into_iter().map(|format| {
-            let mut bytes = Vec::new();
-            self.birth.node.codec(format).delta(&frame, &mut bytes);
-            (format, bytes)
-        });
-        let frames = frames.collect();
-        self.birth.feed.publish(upto, frames);
+    fn publish(&mut self, mut batch: Batch) {
+        if self.is_erased() {
+            self.forget_all();
+        } else {
+            self.show(&mut batch);
+        }
         self.cached = None;
         self.note_end();
         for (key, verdict, offset) in batch.receipts {
@@ -210,6 +211,22 @@ impl Live {
         self.retry_deferred();
     }
 
+    fn show(&mut self, batch: &mut Batch) {
+        let upto = self.folded.offset;
+        let delta = std::mem::take(&mut batch.merger).finish();
+        let (after, cursor) = (self.cursor(batch.after), self.cursor(upto));
+        let view = self.folded.state.view();
+        let session = &self.birth.key.session;
+        let frame = DeltaFrame { session, after, cursor, delta: &delta, view: Some(view) };
+        let frames = self.birth.feed.active().into_iter().map(|format| {
+            let mut bytes = Vec::new();
+            self.birth.node.codec(format).delta(&frame, &mut bytes);
+            (format, bytes)
+        });
+        let frames = frames.collect();
+        self.birth.feed.publish(upto, frames);
+    }
+
     /// Readers of a session that has ended get what is there, then its end.
     fn note_end(&self) {
         match &self.folded.state.view().session.status {
@@ -217,6 +234,36 @@ impl Live {
             SessionStatus::Erased => self.birth.feed.end(Ended::Erased),
             SessionStatus::Absent | SessionStatus::Open => {}
         }
+    }
+
+    pub(crate) fn is_erased(&self) -> bool {
+        self.folded.state.view().session.status == SessionStatus::Erased
+    }
+
+    /// What this session was is gone: its readers get no more of it, and who works for it is told.
+    fn forget_all(&mut self) {
+        let (upto, ring_bytes_max) = (self.folded.offset, self.birth.node.config.ring_bytes_max);
+        self.deltas = Ring::new(upto, ring_bytes_max);
+        self.cached = None;
+        self.birth.feed.forget(upto, ring_bytes_max);
+        for (_, mut run) in std::mem::take(&mut self.open_runs) {
+            run.status = RunStatus::Cancelled;
+            run.error = None;
+            self.birth.node.ports.observer.run_changed(&self.birth.key, &run);
+            for watch in self.watches.extract_if(.., |watch| watch.run == run.id) {
+                let _ = watch.reply.send(run.clone());
+            }
+        }
+    }
+
+    /// Neither log nor archive has anything left but what came late.
+    fn become_erased(&mut self) {
+        self.filling = false;
+        self.folded = Folded::erased(self.folded.offset);
+        self.forget_all();
+        self.note_end();
+        self.weigh();
+        self.retry_deferred();
     }
 
     /// An estimate of the memory it holds, for the node's budget.
@@ -255,6 +302,7 @@ impl Live {
                     self.on_wake();
                 }
             }
+            Err(HostError::Erased) => self.become_erased(),
             Err(error) => {
                 // The tail wakes nobody while it isn't empty, so nothing else would come back here. Readers keep what they have.
                 tracing::warn!(session = %self.key(), error = &error as &dyn std::error::Error, "gap not repaired yet");

@@ -30,7 +30,8 @@ pub(crate) async fn counted(
         Err(missing @ HostError::Missing { .. }) if attempt == attempts_max => return park(node, key, attempt, missing).await,
         Err(HostError::Missing { .. }) => {}
         // Not the session's fault.
-        Ok(_) | Err(HostError::Busy | HostError::Draining | HostError::Parked | HostError::Unavailable(_)) => {
+        Ok(_)
+        | Err(HostError::Busy | HostError::Draining | HostError::Parked | HostError::Erased | HostError::Unavailable(_)) => {
             if let Err(error) = parking.clear(key).await {
                 tracing::warn!(session = %key, error = &error as &dyn std::error::Error, "hydration stays counted");
             }

@@ -15,7 +15,7 @@ use crate::directory::{Directory, Slot};
 use crate::error::{HostError, SubmitError, SubscribeError};
 use crate::feed::{Ended, Feed};
 use crate::guard::guard;
-use crate::hydrate::{Folded, history, state_at};
+use crate::hydrate::{Folded, history, not_erased, state_at};
 use crate::inbox::{Inbox, Signal};
 use crate::message::{Answer, Attach, Look, Looked, Msg, Produce, Receipt, Start, Submit, WatchRun, tokens};
 use crate::node::{Node, Ports};
@@ -223,6 +223,7 @@ impl Sessions {
         after: Offset,
         records_max: usize,
     ) -> Result<(Vec<StoredRecord>, bool), HostError> {
+        not_erased(self.node(), key).await?;
         history(self.node(), key, after, records_max).await
     }
 

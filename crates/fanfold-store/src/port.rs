@@ -302,6 +302,9 @@ pub trait Eraser: Send + Sync + 'static {
     /// erasure. [`StoreError::Unavailable`] if something is left even so: to be called again later. The row stays.
     async fn erase_done(&self, session: &SessionKey) -> Result<(), StoreError>;
 
+    /// Whether its erasure has begun and is not done.
+    async fn is_erasing(&self, session: &SessionKey) -> Result<bool, StoreError>;
+
     /// A page of erasures that are not done, in an order of the store's own that doesn't change, from after the given one on. Any
     /// node finishes them.
     async fn erasures(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError>;

@@ -36,6 +36,22 @@ pub struct Backend {
     pub neighbours: Arc<dyn Neighbours>,
     /// Whether the queue is this process's memory, and empty now.
     pub queue_is_new: bool,
+    /// What takes off the disk what log and store have removed, where no server does.
+    pub compaction: Option<Compaction>,
+}
+
+/// Compacts the embedded log and store.
+pub struct Compaction {
+    log: Arc<EmbeddedLog>,
+    store: Arc<EmbeddedStore>,
+}
+
+impl Compaction {
+    /// What was removed before this is in no file after it. Takes the time it takes to write their contents once.
+    pub async fn run(&self) -> std::io::Result<()> {
+        self.log.compact().await?;
+        self.store.compact().await
+    }
 }
 
 impl Backend {
@@ -53,17 +69,19 @@ fn embedded(config: &Config) -> anyhow::Result<Backend> {
     let log = EmbeddedLog::open(embedded_log(config), Arc::new(clock::now_ms)).context("the log does not open")?;
     let log = Arc::new(log);
     let consumer = log.consumer(config.archive.waiting_records_max).context("the log does not say how far the archive is")?;
-    let store = EmbeddedStore::open(data.join("store")).context("the store does not open")?;
+    let store = Arc::new(EmbeddedStore::open(data.join("store")).context("the store does not open")?);
+    let compaction = Some(Compaction { log: Arc::clone(&log), store: Arc::clone(&store) });
     // Empty: every session that comes into memory offers its open runs.
     let queue = EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms));
     Ok(Backend {
         log: log.clone(),
         inventory: log,
         consumer: Arc::new(consumer),
-        store: Arc::new(store),
+        store,
         queue: Arc::new(queue),
         neighbours: Arc::new(Alone),
         queue_is_new: true,
+        compaction,
     })
 }
 
@@ -90,6 +108,7 @@ async fn shared(config: &Config) -> anyhow::Result<Backend> {
         queue: Arc::new(queue),
         neighbours: Arc::new(neighbours),
         queue_is_new: false,
+        compaction: None,
     })
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::{ArchiveConfig, ArchiveError};
 use crate::auth::KeyFile;
+use crate::erase::EraseConfig;
 
 /// The documented sample; a test compares it with the defaults.
 pub const SAMPLE: &str = include_str!("../fanfold.sample.toml");
@@ -37,6 +38,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How records get from the log into the archive.
     pub archive: ArchiveConfig,
+    /// How erased sessions go.
+    pub erase: EraseConfig,
     /// What connections may use.
     pub limits: LimitConfig,
     /// Sessions in memory.

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod edge;
+pub mod erase;
 pub mod grpc;
 pub mod http;
 mod moving;

@@ -20,6 +20,7 @@ use crate::backend::Backend;
 use crate::clock;
 use crate::config::{Config, LogBackend};
 use crate::edge::{Edge, Framing};
+use crate::erase::Erasures;
 use crate::moving::{self, Exporter};
 use crate::run::Patience;
 use crate::run::budget::Budget;
@@ -65,7 +66,7 @@ impl Node {
         fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
         fanfold_models::describe_metrics();
-        let Backend { log, inventory, consumer, store, queue, neighbours, queue_is_new } = Backend::open(&config).await?;
+        let Backend { log, inventory, consumer, store, queue, neighbours, queue_is_new, compaction } = Backend::open(&config).await?;
         let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
         let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));
         graves.restore().await.context("dead letters can't be read")?;
@@ -86,7 +87,10 @@ impl Node {
             clock: Arc::new(clock::now_ms),
         };
         let sessions = Sessions::start(ports, config.session.to_session()).await.context("sessions")?;
-        let archiver = Archiver::new(consumer, log.clone(), store.clone(), sessions.clone(), config.archive.clone());
+        let erasures = Erasures::new(log.clone(), store.clone(), Arc::clone(&graves), compaction, config.erase.clone());
+        let erasures = Arc::new(erasures);
+        let archiver =
+            Archiver::new(consumer, log.clone(), store.clone(), sessions.clone(), Arc::clone(&erasures), config.archive.clone());
         // Where many nodes share log and store, a tool asks those.
         let control = (config.log.backend == LogBackend::Embedded).then(|| {
             let (sessions, queue) = (sessions.clone(), Arc::clone(&queue));
@@ -101,6 +105,7 @@ impl Node {
             graves,
             budget,
             hooks,
+            erasures,
             index: store.clone(),
             parking: store,
             authenticator,
@@ -131,6 +136,7 @@ impl Node {
             tokio::spawn(teller.tell(sessions.clone()));
         }
         tokio::spawn(archiver.run(drain.subscribe()));
+        tokio::spawn(Arc::clone(&edge.erasures).walk(drain.subscribe()));
         if let Some(exporter) = control {
             let data = config.node.data.clone();
             tokio::spawn(async move { moving::serve(&data, exporter).await });

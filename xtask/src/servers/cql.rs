@@ -42,6 +42,10 @@ pub(super) fn provide_in(root: &Path, home: &Path) -> Result<Provided, String> {
     let port = free_port()?;
     let (version, command) = server(root, home, port, jars)?;
     let process = start(command, &home.join("log"), port)?;
+    if home.join("nodetool").exists() {
+        // For tests that look into its files.
+        environment.push(("FANFOLD_TEST_CQL_DATA", home.into()));
+    }
     environment.push(("FANFOLD_TEST_CQL", format!("127.0.0.1:{port}").into()));
     Ok(Provided { version, environment, processes: vec![process] })
 }

@@ -22,6 +22,7 @@ macro_rules! consumer_conformance {
             notices_are_bounded,
             nothing_above_the_floor_is_let_go_of,
             what_is_new_is_not_let_go_of,
+            what_was_erased_holds_nothing_up,
             the_lag_is_known,
         );
     };
@@ -143,6 +144,36 @@ pub async fn what_is_new_is_not_let_go_of((log, consumer): Consumed) {
         assert!(!is_trimmed(&*log, &session).await);
     }
     trim_away(&*consumer, &*log, &session).await;
+}
+
+/// Noticed or not, given back or not: the floor gets past records that are gone.
+pub async fn what_was_erased_holds_nothing_up((log, consumer): Consumed) {
+    let (session, other) = (new_session(), new_session());
+    for n in 0..20 {
+        append(&*log, &session, record(n, 10)).await;
+    }
+    let mut tickets = take(&*consumer, 10).await.into_iter().map(|notice| notice.ticket).collect::<Vec<_>>();
+    let first = tickets.split_off(5);
+    consumer.done(tickets).await.unwrap();
+    let at = append(&*log, &session, record(20, 10)).await;
+    let last = append(&*log, &other, record(0, 10)).await;
+    log.erase(&session, at).await.unwrap();
+    consumer.done(first).await.unwrap();
+    let taken = async {
+        let mut left = vec![at, last];
+        while !left.is_empty() {
+            for notice in take(&*consumer, 1).await {
+                left.retain(|offset| *offset != notice.offset);
+                consumer.done(vec![notice.ticket]).await.unwrap();
+            }
+        }
+        while consumer.lag().await.unwrap().records > 0 {}
+    };
+    tokio::time::timeout(DEADLINE, taken).await.expect("what is left is noticed");
+    trim_away(&*consumer, &*log, &other).await;
+    assert_ne!(log.read(&session, Offset::NONE, 1, 1000).await.ok().map(|page| page.records.len()), Some(1), "trimmed like any");
+    // Erased again after that: nothing is there.
+    log.erase(&session, at).await.unwrap();
 }
 
 /// What nobody has given back, noticed or not.

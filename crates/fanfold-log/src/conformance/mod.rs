@@ -11,6 +11,7 @@
 
 mod append;
 mod consumer;
+mod erase;
 mod read;
 mod tail;
 
@@ -25,6 +26,7 @@ use crate::{EventLog, Expect, Page, StoredRecord, Tail, TailItem, Wake};
 
 pub use append::*;
 pub use consumer::*;
+pub use erase::*;
 pub use read::*;
 pub use tail::*;
 
@@ -60,6 +62,9 @@ macro_rules! conformance {
             a_tail_that_overflows_says_so,
             many_sessions_are_asked_for_at_once,
             a_log_that_has_lost_an_offset_says_so,
+            of_an_erased_session_one_record_is_left,
+            what_is_stored_behind_an_erasure_goes_when_it_is_repeated,
+            a_repetition_of_what_was_erased_is_not_stored,
             a_closed_log_takes_nothing,
         );
     };

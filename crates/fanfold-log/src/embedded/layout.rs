@@ -3,9 +3,11 @@
 //! ```text
 //! 'r' tenant '/' session 00 offset            → a record    format 1 · key id 4 · offset 8 · previous 8 · stored at 8 · crc 4 · bytes
 //! 't' tenant '/' session                      → trimmed     format 1 · upto 8 · crc 4
+//! 'e' tenant '/' session                      → erased      format 1 · at 8 · crc 4
 //! 'g' last offset of a commit                 → the commit  see `group`
 //! 'c'                                         → consumer    format 1 · done upto 8 · crc 4
 //! 'm'                                         → identity    see `identity`
+//! 'x'                                         → nothing that lasts: see `compact`
 //! ```
 //!
 //! Everything is in one keyspace, so that a commit is in one memtable and one journal batch: it is lost as a whole or not
@@ -31,6 +33,9 @@ pub(crate) const IDENTITY_KEY: &[u8] = b"m";
 
 /// Where it says up to where everything has been carried into the archive.
 pub(crate) const CONSUMED_KEY: &[u8] = b"c";
+
+/// What a compaction writes and removes.
+pub(crate) const FILLER_KEY: &[u8] = b"x";
 
 /// The bytes are not what this log wrote under that key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +75,11 @@ pub(crate) fn session_of(key: &[u8]) -> Result<SessionKey, DamagedBytes> {
 /// Where it says up to where a session is trimmed.
 pub(crate) fn trimmed_key(session: &SessionKey) -> Vec<u8> {
     session_key(b't', session, 0)
+}
+
+/// Where it says by which record a session was erased.
+pub(crate) fn erased_key(session: &SessionKey) -> Vec<u8> {
+    session_key(b'e', session, 0)
 }
 
 /// Where the commit whose last record is at `last` says what it stored.
@@ -115,7 +125,7 @@ pub(crate) fn decode_record(key: &[u8], value: &[u8]) -> Result<StoredRecord, Da
     Ok(StoredRecord { offset, previous, stored_at_ms, record: Bytes::copy_from_slice(record) })
 }
 
-/// An offset with its checksum, as under `t` and `c`.
+/// An offset with its checksum, as under `t`, `e` and `c`.
 pub(crate) fn encode_upto(key: &[u8], upto: Offset) -> Vec<u8> {
     let mut value = vec![FORMAT];
     value.extend_from_slice(&upto.0.to_be_bytes());

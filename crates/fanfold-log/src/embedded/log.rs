@@ -76,6 +76,13 @@ impl EmbeddedLog {
         self.bytes() as f64 / self.bytes_max as f64
     }
 
+    /// Takes off the disk what was removed: what was let go of before this is in no file after it. Writes 64 MiB and then the
+    /// whole log once; appends and reads go on meanwhile.
+    pub async fn compact(&self) -> std::io::Result<()> {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || store.expunge()).await?.map_err(std::io::Error::other)
+    }
+
     /// Bytes of the records in it.
     fn bytes(&self) -> u64 {
         let shared = &self.committer.shared;
@@ -160,6 +167,22 @@ impl EventLog for EmbeddedLog {
                 return Ok(());
             }
             self.committer.chore(Chore::Trim { session: session.clone(), offsets }).await?;
+        }
+    }
+
+    async fn erase(&self, session: &SessionKey, at: Offset) -> Result<(), ReadError> {
+        let upto = self.visible();
+        let mut marked = false;
+        loop {
+            let of = session.clone();
+            let offsets = self
+                .blocking(move |store| store.offsets_but(&of, at, upto, TRIM_RECORDS).map_err(|error| read_error(error, upto)));
+            let offsets = offsets.await?;
+            if offsets.is_empty() && marked {
+                return Ok(());
+            }
+            self.committer.chore(Chore::Erase { session: session.clone(), at, offsets }).await?;
+            marked = true;
         }
     }
 

@@ -31,6 +31,7 @@
 //! store of snapshots, the clients' cursors) can tell.
 
 mod committer;
+mod compact;
 mod config;
 mod consumer;
 mod disk;

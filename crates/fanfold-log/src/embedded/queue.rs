@@ -33,6 +33,8 @@ pub(crate) struct Append {
 pub(crate) enum Chore {
     /// Lets go of a session's records.
     Trim { session: SessionKey, offsets: Vec<Offset> },
+    /// Lets go of a session's records, and says that it is erased by the one at `at`.
+    Erase { session: SessionKey, at: Offset, offsets: Vec<Offset> },
     /// Lets go of what the commits that end at these offsets say of themselves, as soon as no start-up needs it.
     Forget(Vec<Offset>),
     /// Everything up to here is in the archive.
@@ -43,7 +45,9 @@ impl Request {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Append(append) => OVERHEAD_BYTES + append.record.len() + append.id.as_deref().map_or(0, str::len),
-            Self::Chore(Chore::Trim { offsets, .. } | Chore::Forget(offsets), _) => OVERHEAD_BYTES + size_of_val(&**offsets),
+            Self::Chore(Chore::Trim { offsets, .. } | Chore::Erase { offsets, .. } | Chore::Forget(offsets), _) => {
+                OVERHEAD_BYTES + size_of_val(&**offsets)
+            }
             Self::Chore(Chore::Consumed(_), _) => OVERHEAD_BYTES,
         }
     }

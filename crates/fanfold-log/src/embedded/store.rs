@@ -12,7 +12,7 @@ use super::group::Group;
 use super::identity::{Identity, LostRange};
 use super::layout::{
     CONSUMED_KEY, DamagedBytes, IDENTITY_KEY, RECORDS, RECORDS_END, decode_record, decode_upto, encode_record, encode_upto,
-    group_key, offset_of, record_key, session_of, trimmed_key,
+    erased_key, group_key, offset_of, record_key, session_of, trimmed_key,
 };
 use super::queue::Chore;
 use crate::{Page, ReadError, StoredRecord};
@@ -122,7 +122,7 @@ impl Store {
         let range = record_key(session, Offset::NONE)..=record_key(session, visible);
         match view.range(&self.log, range).next_back() {
             Some(entry) => Ok(offset_of(&entry.key()?)?),
-            None => Ok(trimmed(&view, &self.log, session)?),
+            None => mark(&view, &self.log, &trimmed_key(session)),
         }
     }
 
@@ -145,12 +145,26 @@ impl Store {
         self.log.range(range).take(max).map(|entry| Ok(offset_of(&entry.key()?)?)).collect()
     }
 
+    /// Offsets of the session's records up to `upto` but `at`, the first `max` of them.
+    pub(crate) fn offsets_but(
+        &self,
+        session: &SessionKey,
+        at: Offset,
+        upto: Offset,
+        max: usize,
+    ) -> Result<Vec<Offset>, StoreError> {
+        let range = record_key(session, Offset::NONE)..=record_key(session, upto);
+        let offsets = self.log.range(range).map(|entry| Ok(offset_of(&entry.key()?)?));
+        offsets.filter(|offset| !matches!(offset, Ok(offset) if *offset == at)).take(max).collect()
+    }
+
     /// A page of the session's records in (after, visible]. Whatever can't be vouched for ends the page before it, or is the
     /// error when the page would be empty.
     pub(crate) fn read(&self, query: &Query<'_>) -> Result<Page, ReadError> {
         let view = self.db.snapshot();
-        let trimmed = trimmed(&view, &self.log, query.session).map_err(|error| read_error(error, next(query.after)))?;
-        let mut page = PageBuilder { query, trimmed, records: Vec::new(), bytes: 0 };
+        let mark = |key: Vec<u8>| mark(&view, &self.log, &key).map_err(|error| read_error(error, next(query.after)));
+        let (trimmed, erased) = (mark(trimmed_key(query.session))?, mark(erased_key(query.session))?);
+        let mut page = PageBuilder { query, trimmed, erased, records: Vec::new(), bytes: 0 };
         if query.after < query.visible {
             let range = record_key(query.session, next(query.after))..=record_key(query.session, query.visible);
             for entry in view.range(&self.log, range) {
@@ -198,6 +212,14 @@ impl Store {
                         batch.remove(&self.log, record_key(session, *offset));
                     }
                 }
+                Chore::Erase { session, at, offsets } => {
+                    let key = erased_key(session);
+                    let value = encode_upto(&key, *at);
+                    batch.insert(&self.log, key, value);
+                    for offset in offsets {
+                        batch.remove(&self.log, record_key(session, *offset));
+                    }
+                }
                 Chore::Consumed(upto) => batch.insert(&self.log, CONSUMED_KEY, encode_upto(CONSUMED_KEY, *upto)),
                 // Told by `forget`, when it is their time.
                 Chore::Forget(_) => {}
@@ -207,6 +229,11 @@ impl Store {
             batch.remove(&self.log, group_key(last));
         }
         Ok(batch.commit()?)
+    }
+
+    /// What [`Self::expunge`] works on.
+    pub(super) fn parts(&self) -> (&Database, &Keyspace) {
+        (&self.db, &self.log)
     }
 
     /// Number of the last write, to be compared with [`Self::settled_write`].
@@ -235,6 +262,8 @@ pub(crate) struct Query<'a> {
 struct PageBuilder<'a> {
     query: &'a Query<'a>,
     trimmed: Offset,
+    /// What erased the session; nothing before it is there.
+    erased: Offset,
     records: Vec<StoredRecord>,
     bytes: usize,
 }
@@ -251,6 +280,10 @@ impl PageBuilder<'_> {
             return Ok(false);
         }
         let upto = self.upto();
+        // What stood between was erased with the session.
+        if self.erased > Offset::NONE && record.offset >= self.erased {
+            record.previous = upto;
+        }
         // The first one's previous may lie below what was asked for; after that the chain is exact.
         let follows = record.previous == upto || (self.records.is_empty() && record.previous < upto);
         if !follows {
@@ -319,10 +352,10 @@ fn next(offset: Offset) -> Offset {
     Offset(offset.0.saturating_add(1))
 }
 
-fn trimmed(view: &impl Readable, log: &Keyspace, session: &SessionKey) -> Result<Offset, StoreError> {
-    let key = trimmed_key(session);
-    match view.get(log, &key)? {
-        Some(value) => Ok(decode_upto(&key, &value)?),
+/// The offset that stands under `key`.
+fn mark(view: &impl Readable, log: &Keyspace, key: &[u8]) -> Result<Offset, StoreError> {
+    match view.get(log, key)? {
+        Some(value) => Ok(decode_upto(key, &value)?),
         None => Ok(Offset::NONE),
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::append::{Append, Appends};
 use super::config::JetStreamLogConfig;
+use super::erase;
 use super::layout::{Layout, LayoutError};
 use super::migrate::{Identity, IdentityError, stream_info};
 use super::read::{BATCH_MAX, Reader, Trouble};
@@ -171,6 +172,11 @@ impl EventLog for JetStreamLog {
         let purged = self.reader.nats.api::<serde_json::Value>(&call, &json!({ "seq": keep })).await;
         purged.map_err(Trouble::from)?;
         Ok(())
+    }
+
+    async fn erase(&self, session: &SessionKey, at: Offset) -> Result<(), ReadError> {
+        self.reader.shard(session).check().map_err(Trouble::from)?;
+        Ok(erase::erase(&self.reader, session, at).await?)
     }
 
     async fn close(&self) {

@@ -33,6 +33,7 @@
 mod append;
 mod config;
 mod consumer;
+mod erase;
 mod inspect;
 mod inventory;
 mod layout;

@@ -184,5 +184,14 @@ impl EventLog for SimLog {
         Ok(())
     }
 
+    async fn erase(&self, session: &SessionKey, at: Offset) -> Result<(), ReadError> {
+        let mut inner = self.inner.lock().unwrap();
+        if let Some(records) = inner.records.get_mut(session) {
+            records.retain(|record| record.offset == at);
+            records.iter_mut().for_each(|record| record.previous = Offset::NONE);
+        }
+        Ok(())
+    }
+
     async fn close(&self) {}
 }

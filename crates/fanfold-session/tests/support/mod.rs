@@ -207,6 +207,16 @@ impl Reader {
         how
     }
 
+    pub async fn connect_from_result(
+        &mut self,
+        node: &Sessions,
+        key: &SessionKey,
+        start: Start,
+    ) -> Result<Subscribed, fanfold_session::SubscribeError> {
+        let request = Subscribe { start, format: FormatId(0), mode: Mode::Deltas, window: usize::MAX };
+        node.subscribe(key, request, &self.inbox, 1).await
+    }
+
     pub fn disconnect(&mut self) {
         self.subscription = None;
     }

@@ -107,8 +107,11 @@ pub async fn erasures_are_listed_until_they_are_done(store: &dyn Store) {
         }
     };
     assert_eq!(listed().await, own);
+    assert!(!store.is_erasing(&new_session()).await.unwrap());
     for session in own.iter().skip(1) {
+        assert!(store.is_erasing(session).await.unwrap());
         store.erase_done(session).await.unwrap();
+        assert!(!store.is_erasing(session).await.unwrap());
         store.erase_done(session).await.unwrap();
     }
     assert_eq!(listed().await.into_iter().collect::<Vec<_>>(), own.iter().take(1).cloned().collect::<Vec<_>>());

@@ -75,9 +75,12 @@ impl Disk {
             let rows = || KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes_max);
             // Large values stand beside the tables: keys are looked through without them, and they aren't copied by compactions.
             let blobs = || rows().with_kv_separation(Some(KvSeparationOptions::default()));
+            // Rewritten by the first compaction that meets something removed in them: that is only ever an erased session.
+            let rewritten = KvSeparationOptions::default().staleness_threshold(0.0).age_cutoff(1.0);
+            let history = || rows().with_kv_separation(Some(rewritten.clone()));
             Ok(Self {
                 snapshots: db.keyspace(KEYSPACES[0], blobs)?,
-                segments: db.keyspace(KEYSPACES[1], blobs)?,
+                segments: db.keyspace(KEYSPACES[1], history)?,
                 rows: db.keyspace(KEYSPACES[2], rows)?,
                 listing: db.keyspace(KEYSPACES[3], rows)?,
                 parking: db.keyspace(KEYSPACES[4], rows)?,

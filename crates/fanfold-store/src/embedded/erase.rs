@@ -51,6 +51,10 @@ impl Disk {
         self.parking.contains_key(erased_key(session)).map_err(unavailable)
     }
 
+    pub(crate) fn is_erasing(&self, session: &SessionKey) -> Result<bool, StoreError> {
+        self.parking.contains_key(undone_key(session)).map_err(unavailable)
+    }
+
     pub(crate) fn erasures(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError> {
         let begin = after.map_or(UNDONE_PREFIX.to_vec(), |session| [&*undone_key(session), &[0]].concat());
         let end = [UNDONE_PREFIX[0] + 1];

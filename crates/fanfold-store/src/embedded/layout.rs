@@ -21,6 +21,9 @@ pub(crate) const NOTE_DEAD_LETTER: u8 = b'd';
 pub(crate) const NOTE_HOOK: u8 = b'h';
 pub(crate) const NOTE_USAGE: u8 = b's';
 
+/// What a compaction writes and removes there.
+pub(crate) const FILLER_KEY: &[u8] = b"x";
+
 /// The offset that a snapshot's key ends with.
 pub(crate) fn snapshot_offset(key: &[u8]) -> Option<Offset> {
     Some(Offset(u64::from_be_bytes(*key.last_chunk()?)))

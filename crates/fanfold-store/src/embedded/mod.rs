@@ -1,6 +1,7 @@
 //! The store on one machine: snapshots, segments, session rows and parked sessions in one local database.
 
 mod change;
+mod compact;
 mod config;
 mod contents;
 #[cfg(test)]
@@ -239,6 +240,11 @@ impl Eraser for EmbeddedStore {
     async fn erase_done(&self, session: &SessionKey) -> Result<(), StoreError> {
         let session = session.clone();
         self.writer.write(0, Durable::Synced, move |disk| disk.erase_done(&session)).await
+    }
+
+    async fn is_erasing(&self, session: &SessionKey) -> Result<bool, StoreError> {
+        let session = session.clone();
+        self.call(move |disk| disk.is_erasing(&session)).await
     }
 
     async fn erasures(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError> {

@@ -92,6 +92,11 @@ impl ScyllaStore {
         Ok(row.is_some_and(|(_, content)| content.is_some()))
     }
 
+    pub(crate) async fn has_erasure(&self, session: &SessionKey) -> Result<bool, StoreError> {
+        let ids = (bucket(session), session.tenant.as_str(), session.session.as_str());
+        Ok(self.cql.call().row::<(Option<Bytes>,)>(&self.statements.erasure, ids).await?.is_some())
+    }
+
     pub(crate) async fn erasure_page(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError> {
         let call = self.cql.call();
         let mut found = Vec::new();

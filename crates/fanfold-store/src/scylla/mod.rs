@@ -234,6 +234,10 @@ impl Eraser for ScyllaStore {
         self.remove_for_good(session).await
     }
 
+    async fn is_erasing(&self, session: &SessionKey) -> Result<bool, StoreError> {
+        self.has_erasure(session).await
+    }
+
     async fn erasures(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<Erasure>, StoreError> {
         self.erasure_page(after, rows_max).await
     }

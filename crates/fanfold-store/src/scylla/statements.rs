@@ -96,6 +96,7 @@ statements! {
 
     put_erasure: "INSERT INTO erasures (bucket, tenant, session, content) VALUES (?, ?, ?, ?)";
     drop_erasure: "DELETE FROM erasures WHERE bucket = ? AND tenant = ? AND session = ?";
+    erasure: "SELECT content FROM erasures WHERE bucket = ? AND tenant = ? AND session = ?";
     erasures: "SELECT tenant, session, content FROM erasures WHERE bucket = ? AND (tenant, session) > (?, ?)";
 
     put_epoch: "INSERT INTO log_epochs (shard, first_offset, epoch, begun_at_ms) VALUES (?, ?, ?, ?)";

@@ -28,6 +28,7 @@ pub use config::{ArchiveConfig, ArchiveError};
 
 use crate::backend::Store;
 use crate::clock;
+use crate::erase::Erasures;
 use gather::{Gather, Pile};
 pub(crate) use write::{Carrier, Failure};
 
@@ -78,10 +79,11 @@ impl Archiver {
         log: Arc<dyn EventLog>,
         store: Arc<dyn Store>,
         sessions: Sessions,
+        erasures: Arc<Erasures>,
         config: ArchiveConfig,
     ) -> Self {
         let gather = Gather::new(&config);
-        let writer = Writer::new(log, store, sessions, &config);
+        let writer = Writer::new(log, store, sessions, erasures, &config);
         Self {
             consumer,
             writer,
@@ -190,6 +192,7 @@ impl Archiver {
         };
         let retry_at = match &failure {
             Failure::NotTried => None,
+            Failure::Early(left) => Some(Instant::now() + *left),
             Failure::Away(error) => {
                 tracing::warn!(session = %pile.session, error = &**error as &dyn std::error::Error, "not archived yet");
                 metrics::counter!("fanfold_archive_failed_total").increment(1);

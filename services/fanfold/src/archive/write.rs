@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfold_fold::{Event, Offset, Record, SessionKey};
+use fanfold_fold::{Event, Offset, Record, SessionKey, SessionStatus};
 use fanfold_log::{EventLog, ReadError, StoredRecord};
 use fanfold_session::{HostError, Sessions};
 use fanfold_store::{Segment, SessionRow, StoreError};
@@ -12,6 +12,7 @@ use fanfold_store::{Segment, SessionRow, StoreError};
 use super::config::ArchiveConfig;
 use super::gather::Pile;
 use crate::backend::Store;
+use crate::erase::{EraseError, Erasures};
 
 /// Records read from the log at a time.
 const PAGE_RECORDS_MAX: usize = 1024;
@@ -33,11 +34,14 @@ pub(crate) enum Failure {
     Session(Cause),
     /// Another one had failed.
     NotTried,
+    /// It is erased. The record that says so stays in the log for as long, so that every node that has the session meets it.
+    Early(Duration),
 }
 
 pub(crate) struct Writer {
     carrier: Carrier,
     sessions: Sessions,
+    erasures: Arc<Erasures>,
 }
 
 /// From a log into an archive, without looking at what it carries.
@@ -56,26 +60,46 @@ struct Written {
     first_at_ms: u64,
     /// A run was asked for in it.
     requested: bool,
+    /// The record that erased it, and when that was stored: nothing was archived from there on.
+    erased: Option<(Offset, u64)>,
+}
+
+/// What matters of a record here.
+enum Says {
+    Erased,
+    RunRequested,
+    Other,
 }
 
 impl Writer {
-    pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<dyn Store>, sessions: Sessions, config: &ArchiveConfig) -> Self {
-        Self { carrier: Carrier::new(log, store, config), sessions }
+    pub(crate) fn new(
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn Store>,
+        sessions: Sessions,
+        erasures: Arc<Erasures>,
+        config: &ArchiveConfig,
+    ) -> Self {
+        Self { carrier: Carrier::new(log, store, config), sessions, erasures }
     }
 
     /// Archives what the session has that isn't archived, and sees that nothing hangs on the log alone.
     pub(crate) async fn write(&self, pile: &Pile) -> Result<(), Failure> {
         let (session, store) = (&pile.session, &self.carrier.store);
         let row = store.row(session).await.map_err(store_failure)?;
-        if row.as_ref().is_some_and(|row| row.status == "erased") {
-            return Ok(());
+        // Also what came late for one that was erased long ago.
+        if let Some(stage) = self.erasures.again(row.as_ref()).await.map_err(erase_failure)? {
+            return self.settled(self.erasures.left(stage));
         }
         let after = store.last(session).await.map_err(store_failure)?;
         if after >= pile.last {
             // It came again, or another node was faster.
             return Ok(());
         }
-        let written = self.carrier.segments(session, after).await?;
+        let written = self.carrier.segments(session, after, Some(&self.sessions)).await?;
+        if let Some((at, erased_at_ms)) = written.erased {
+            let stage = self.erasures.remove(session, at, erased_at_ms).await.map_err(erase_failure)?;
+            return self.settled(self.erasures.left(stage));
+        }
         match row {
             None => self.first_row(session, &written).await,
             // Whoever keeps the row sees to the runs that it tells of.
@@ -85,13 +109,19 @@ impl Writer {
         }
     }
 
+    fn settled(&self, left: Duration) -> Result<(), Failure> {
+        if left.is_zero() { Ok(()) } else { Err(Failure::Early(left)) }
+    }
+
     /// A session without a row would be taken for new once it has left the log. Its own fold writes the row; bringing it into memory
     /// also offers its runs.
     async fn first_row(&self, session: &SessionKey, written: &Written) -> Result<(), Failure> {
         let settled = tokio::time::timeout(SETTLE_MAX, self.sessions.settle(session, written.last)).await;
         match settled {
             Ok(Ok(())) => {}
-            Ok(Err(HostError::Parked | HostError::Missing { .. })) => return self.carrier.bare_row(session, written).await,
+            Ok(Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased)) => {
+                return self.carrier.bare_row(session, written).await;
+            }
             Ok(Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_)))) => {
                 return Err(Failure::Away(Box::new(error)));
             }
@@ -108,7 +138,7 @@ impl Writer {
         match self.sessions.look(session, Offset::NONE, 0).await {
             Ok(_) => Ok(()),
             // An operator looks after it, and with it after its runs.
-            Err(HostError::Parked | HostError::Missing { .. }) => Ok(()),
+            Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased) => Ok(()),
             Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => {
                 Err(Failure::Away(Box::new(error)))
             }
@@ -128,14 +158,15 @@ impl Carrier {
             return Ok(());
         }
         let after = self.store.last(session).await.map_err(store_failure)?;
-        let written = self.segments(session, after).await?;
+        let written = self.segments(session, after, None).await?;
         match row {
             None if written.last > Offset::NONE => self.bare_row(session, &written).await,
             None | Some(_) => Ok(()),
         }
     }
 
-    async fn segments(&self, session: &SessionKey, after: Offset) -> Result<Written, Failure> {
+    /// `folds`: who judges a record that says that the session is erased. Where nobody does, it is carried like any other.
+    async fn segments(&self, session: &SessionKey, after: Offset, folds: Option<&Sessions>) -> Result<Written, Failure> {
         let mut cut = Cut { carrier: self, session, previous: after, records: Vec::new(), bytes: 0 };
         let mut written = Written::default();
         let (mut upto, mut end) = (after, false);
@@ -163,7 +194,15 @@ impl Carrier {
                     written.first_at_ms = stored.stored_at_ms;
                 }
                 (written.last, written.last_at_ms) = (stored.offset, stored.stored_at_ms);
-                written.requested |= asks_for_a_run(&stored.record);
+                match says(&stored.record) {
+                    // What was gathered of it is not written any more.
+                    Says::Erased if is_erased(folds, session, stored.offset).await? => {
+                        written.erased = Some((stored.offset, stored.stored_at_ms));
+                        return Ok(written);
+                    }
+                    Says::RunRequested => written.requested = true,
+                    Says::Erased | Says::Other => {}
+                }
                 cut.add(stored).await?;
             }
         }
@@ -221,9 +260,32 @@ impl Cut<'_> {
     }
 }
 
-/// A record that can't be read asks for nothing; the fold passes over it, too.
-fn asks_for_a_run(record: &[u8]) -> bool {
-    Record::decode(record).is_ok_and(|record| record.events.iter().any(|event| matches!(event, Event::RunRequested(_))))
+/// Whether a record that says so has erased the session: as with every record, its fold decides.
+async fn is_erased(folds: Option<&Sessions>, session: &SessionKey, at: Offset) -> Result<bool, Failure> {
+    let Some(sessions) = folds else { return Ok(false) };
+    match sessions.look(session, at, 0).await {
+        Ok(looked) => Ok(looked.view.session.status == SessionStatus::Erased),
+        // No fold gets that far, and who erases such a session says so straight in the log.
+        Err(HostError::Erased | HostError::Parked | HostError::Missing { .. }) => Ok(true),
+        Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => Err(Failure::Away(Box::new(error))),
+    }
+}
+
+/// A record that can't be read says nothing; the fold passes over it, too.
+fn says(record: &[u8]) -> Says {
+    let Ok(record) = Record::decode(record) else { return Says::Other };
+    let has = |is: fn(&Event) -> bool| record.events.iter().any(is);
+    if has(|event| matches!(event, Event::SessionErased(_))) {
+        Says::Erased
+    } else if has(|event| matches!(event, Event::RunRequested(_))) {
+        Says::RunRequested
+    } else {
+        Says::Other
+    }
+}
+
+fn erase_failure(error: EraseError) -> Failure {
+    Failure::Away(Box::new(error))
 }
 
 fn store_failure(error: StoreError) -> Failure {

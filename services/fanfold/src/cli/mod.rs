@@ -4,6 +4,7 @@ mod append;
 mod ask;
 mod doctor;
 mod epoch;
+mod erase;
 mod moving;
 mod node;
 mod offline;
@@ -91,6 +92,8 @@ enum Command {
     Events(EventsOf),
     /// Stop a run, or every open one.
     Cancel(Cancel),
+    /// Erase a session for good, for everybody.
+    Erase(EraseSession),
     /// Make streams, keyspace and tables of a node's configuration, or bring them up to date. Safe to run again.
     Migrate {
         /// The configuration file; without one, the defaults and the environment.
@@ -256,6 +259,18 @@ pub(crate) struct Cancel {
     reason: String,
 }
 
+/// Options of `erase`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EraseSession {
+    session: String,
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
+    /// Wait until writes that were on their way have been waited for, too; on one machine, until its files are compacted.
+    #[arg(long)]
+    wait: bool,
+}
+
 /// Options of `append`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AppendTo {
@@ -409,6 +424,7 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Events(events) if events.place.is_given() => offline::events(output, events).await,
         Command::Events(events) => ask::events(&client()?, output, events).await,
         Command::Cancel(cancel) => ask::cancel(&client()?, output, cancel).await,
+        Command::Erase(erase) => erase::erase(&client()?, output, erase).await,
         Command::Doctor { config } => doctor::doctor(output, config).await,
         Command::Migrate { config } => node::migrate(output, config).await,
         Command::Export(export) => moving::export(output, export).await,

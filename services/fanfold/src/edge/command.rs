@@ -37,6 +37,7 @@ impl Edge {
             given => id(given, "id")?,
         };
         let minted = mint(&mut action, &command_id);
+        let erases = matches!(action, Wire::Erase(_));
         let requested = requested_run(&action);
         if let Some(interrupt) = requested
             && let Err(over) = self.may_run(&key, interrupt).await?
@@ -53,6 +54,9 @@ impl Edge {
             None => None,
         };
         let receipt = self.sessions.submit(&key, command, if_last, at_least).await?;
+        if erases && receipt.verdict == Verdict::Applied {
+            self.remove_erased(&key, receipt.offset);
+        }
         match (requested, expected) {
             // A restart finds open runs by their sessions' rows; who was told that it is asked for must not wait for ever (I8).
             (Some(_), _) if receipt.verdict == Verdict::Applied => self.settle(&key, receipt.offset).await,

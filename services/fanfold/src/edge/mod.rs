@@ -2,6 +2,7 @@
 
 mod attempt;
 mod command;
+mod erase;
 mod failure;
 mod framing;
 mod operations;
@@ -12,7 +13,7 @@ mod work;
 
 use std::sync::Arc;
 
-use fanfold_fold::{Cursor, Offset, SessionId, SessionKey};
+use fanfold_fold::{Cursor, Offset, SessionId, SessionKey, SessionStatus};
 use fanfold_session::Sessions;
 use fanfold_store::{Parking, SessionIndex};
 use fanfold_wire::convert::id;
@@ -22,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::auth::{Action, Authenticator, Caller, authorize};
 use crate::clock;
 use crate::config::LimitConfig;
+use crate::erase::Erasures;
 use crate::run::budget::Budget;
 use crate::run::desk::Desk;
 use crate::run::graves::Graves;
@@ -50,6 +52,8 @@ pub struct Edge {
     pub budget: Arc<Budget>,
     /// Whom to tell when a run has ended.
     pub hooks: Option<Hooks>,
+    /// Where erased sessions are removed from.
+    pub erasures: Arc<Erasures>,
     /// What sessions there are.
     pub index: Arc<dyn SessionIndex>,
     /// What must not be loaded.
@@ -95,6 +99,9 @@ impl Edge {
             Some(at) => self.sessions.look_at(&key, Offset(at), window).await?,
             None => self.sessions.look(&key, least(&key, request.at_least.as_deref())?, window).await?,
         };
+        if looked.view.session.status == SessionStatus::Erased {
+            return Err(ErrorCode::SessionErased.into());
+        }
         if looked.offset == Offset::NONE && request.at.is_none() {
             return Err(ErrorCode::SessionNotFound.into());
         }

@@ -106,6 +106,11 @@ impl SessionsService for Service {
         let caller = self.caller(request.metadata())?;
         self.edge.list(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
     }
+
+    async fn erase(&self, request: Request<v1::EraseRequest>) -> Result<Response<v1::EraseReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.erase(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
 }
 
 #[tonic::async_trait]

@@ -31,7 +31,7 @@ pub fn router(edge: Arc<Edge>, metrics: PrometheusHandle) -> Router {
         .route("/v1/ws", get(ws::upgrade))
         .route("/v1/stream", get(sse::many).post(sse::many_posted))
         .route("/v1/sessions", get(rest::list).post(rest::open))
-        .route("/v1/sessions/{session}", get(rest::state))
+        .route("/v1/sessions/{session}", get(rest::state).delete(rest::erase))
         .route("/v1/sessions/{session}/stream", get(sse::one).post(sse::one_posted))
         .route("/v1/sessions/{session}/events", get(rest::events))
         .route("/v1/sessions/{session}/messages", post(rest::message))

@@ -92,6 +92,20 @@ pub(super) async fn state(
     Ok(Json(edge.state(&caller(&edge, &headers)?, &request).await?))
 }
 
+/// `DELETE /v1/sessions/{session}`
+pub(super) async fn erase(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<v1::EraseReply>), Problem> {
+    let reply = edge.erase(&caller(&edge, &headers)?, &v1::EraseRequest { session }).await?;
+    let status = match reply.stage() {
+        v1::ErasureStage::Unspecified | v1::ErasureStage::Erased => StatusCode::ACCEPTED,
+        v1::ErasureStage::Removed | v1::ErasureStage::Done => StatusCode::OK,
+    };
+    Ok((status, Json(reply)))
+}
+
 #[derive(Deserialize)]
 pub(super) struct EventsAsk {
     #[serde(default)]

@@ -29,7 +29,7 @@ pub(crate) async fn carry_all(
                 Err(Failure::Away(error) | Failure::Session(error)) => {
                     Err(anyhow::Error::from_boxed(error).context(format!("session {session} can't be archived")))
                 }
-                Err(Failure::NotTried) => unreachable!("each is tried"),
+                Err(Failure::NotTried | Failure::Early(_)) => unreachable!("each is tried, and none judged"),
             }
         }
     });

@@ -83,6 +83,15 @@ impl Graves {
         }
     }
 
+    /// Of an erased session none is kept: they are hints again, which whoever takes them drops.
+    pub async fn forget(&self, session: &SessionKey) -> Result<(), QueueError> {
+        let (letters, _) = self.list(&session.tenant, None, DEAD_LETTERS_MAX).await?;
+        for letter in letters.into_iter().filter(|letter| letter.hint.session == *session) {
+            self.open(&(letter.hint.session, letter.hint.run)).await?;
+        }
+        Ok(())
+    }
+
     /// One letter.
     pub async fn get(&self, (session, run): &Key) -> Result<Option<DeadLetter>, QueueError> {
         let (letters, _) = self.list(&session.tenant, None, DEAD_LETTERS_MAX).await?;
