@@ -102,11 +102,7 @@ enum Command {
         config: Option<PathBuf>,
     },
     /// Say what of the servers behind a node's configuration is missing or dangerous; fails if something is.
-    Doctor {
-        /// The configuration file; without one, the defaults and the environment.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    Doctor(doctor::Doctor),
     /// Write sessions into a file on standard output.
     Export(moving::Export),
     /// Take in what `export` wrote. Safe to run again; a session that is there with another history is refused and stays as it is.
@@ -422,7 +418,7 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Events(events) if events.place.is_given() => offline::events(output, events).await,
         Command::Events(events) => ask::events(&client()?, output, events).await,
         Command::Cancel(cancel) => ask::cancel(&client()?, output, cancel).await,
-        Command::Doctor { config } => doctor::doctor(output, config).await,
+        Command::Doctor(doctor) => doctor::doctor(output, doctor).await,
         Command::Migrate { config } => node::migrate(output, config).await,
         Command::Export(export) => moving::export(output, export).await,
         Command::Import(import) => moving::import(output, import).await,
