@@ -4,6 +4,7 @@
 mod client;
 mod cluster;
 mod console;
+mod deploy;
 mod servers;
 
 use std::io::Write as _;
@@ -14,12 +15,13 @@ use std::time::Instant;
 use servers::Servers;
 
 /// The steps of `test`, in the order in which they fail fastest.
-const TEST: [Step; 6] = [
+const TEST: [Step; 7] = [
     Step { name: "format", args: &["fmt", "--all", "--check"] },
     Step { name: "lints", args: &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"] },
     // The binary that the end-to-end tests start.
     Step { name: "build", args: &["build", "--package", "fanfold"] },
     Step { name: "client", args: &["run", "--quiet", "--package", "xtask", "--", "client"] },
+    Step { name: "deploy", args: &["run", "--quiet", "--package", "xtask", "--", "deploy"] },
     Step { name: "console", args: &["run", "--quiet", "--package", "xtask", "--", "console"] },
     Step { name: "tests", args: &["test", "--workspace", "--no-fail-fast"] },
 ];
@@ -38,8 +40,9 @@ fn main() -> ExitCode {
         Some("cluster") => return cluster::run(&root()),
         Some("client") => return client::check(&root()),
         Some("console") => return console::check(&root()),
+        Some("deploy") => return deploy::check(&root()),
         Some(_) | None => {
-            eprintln!("usage: cargo xtask test | bench | cluster | client | console");
+            eprintln!("usage: cargo xtask test | bench | cluster | client | console | deploy");
             return ExitCode::from(2);
         }
     };

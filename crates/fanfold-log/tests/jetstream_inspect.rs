@@ -3,12 +3,16 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info};
-use fanfold_fold::Offset;
-use fanfold_log::JetStreamLogConfig;
+use fanfold_fold::{Offset, SessionKey, TenantId};
 use fanfold_log::jetstream::{Finding, Report, Severity, inspect, migrate};
+use fanfold_log::{Consumer as _, EventLog as _, Expect, JetStreamLog, JetStreamLogConfig};
 use fanfold_nats::testing::{Cluster, LIMITS, Server};
 use fanfold_nats::{ConnectError, Nats, NatsOptions};
+use tokio::sync::Notify;
 
 /// Users as operators would make them: the node can't forge records, the system can be asked.
 const ACCOUNTS: &str = r#"
@@ -25,6 +29,16 @@ accounts {
 system_account: SYS
 "#;
 
+/// What is shipped for users of the account, for a prefix of a test's own.
+fn permissions(prefix: &str) -> String {
+    include_str!("../../../deploy/nats/permissions.conf").replace("fanfold", prefix)
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test's clock")]
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
 struct Users {
     server: Server,
     folder: tempfile::TempDir,
@@ -32,7 +46,11 @@ struct Users {
 
 impl Users {
     fn start(what: &str) -> Option<Self> {
-        Some(Self { server: Server::start(what, ACCOUNTS)?, folder: tempfile::tempdir().unwrap() })
+        Self::start_with(what, ACCOUNTS)
+    }
+
+    fn start_with(what: &str, accounts: &str) -> Option<Self> {
+        Some(Self { server: Server::start(what, accounts)?, folder: tempfile::tempdir().unwrap() })
     }
 
     fn be(&self, user: &str, password: &str) -> NatsOptions {
@@ -50,15 +68,15 @@ fn has(report: &Report, finding: impl Fn(&Finding) -> bool) -> bool {
 async fn a_sound_server_has_nothing_dangerous_but_its_being_alone() {
     let Some(users) = Users::start("the report of a sound server") else { return };
     let config = support::config(users.be("node", "n"), 1);
-    let report = inspect(&config, None).await.unwrap();
+    let report = inspect(&config, None, now).await.unwrap();
     assert_eq!(report.findings.iter().filter(|finding| finding.severity() == Severity::Broken).count(), 2, "both are missing");
     let epochs = migrate(&config, Offset::NONE).await.unwrap().epochs;
-    let report = inspect(&config, Some(&users.be("system", "s"))).await.unwrap();
+    let report = inspect(&config, Some(&users.be("system", "s")), now).await.unwrap();
     assert_eq!(report.findings, [Finding::FewReplicas { replicas: 1 }]);
     assert_eq!(report.servers.len(), 1);
     assert!(report.servers[0].sync_always && report.servers[0].version.starts_with("2."), "{report:?}");
     assert_eq!(report.shards.iter().map(|shard| shard.epoch).collect::<Vec<_>>(), epochs);
-    let report = inspect(&config, None).await.unwrap();
+    let report = inspect(&config, None, now).await.unwrap();
     assert!(has(&report, |finding| *finding == Finding::SyncUnknown), "{report:?}");
 }
 
@@ -73,7 +91,7 @@ async fn what_is_dangerous_is_said() {
     let careless = Config { discard: DiscardPolicy::Old, max_age: std::time::Duration::from_secs(3600), ..found };
     nats.api::<Info>(&format!("STREAM.UPDATE.{stream}"), &careless).await.unwrap();
     let configured = JetStreamLogConfig { replicas: 3, ..config.clone() };
-    let report = inspect(&configured, Some(&users.be("node", "n"))).await.unwrap();
+    let report = inspect(&configured, Some(&users.be("node", "n")), now).await.unwrap();
     let forgets = report.findings.iter().filter(|finding| matches!(finding, Finding::Forgets { .. })).count();
     assert_eq!(forgets, 2, "{report:?}");
     assert!(has(&report, |finding| matches!(finding, Finding::MayForge { .. })), "{report:?}");
@@ -83,8 +101,111 @@ async fn what_is_dangerous_is_said() {
     assert!(report.findings.is_sorted_by_key(|finding| std::cmp::Reverse(finding.severity())), "the worst first");
     // And migrating mends what it can.
     migrate(&config, Offset::NONE).await.unwrap();
-    let report = inspect(&config, None).await.unwrap();
+    let report = inspect(&config, None, now).await.unwrap();
     assert!(!has(&report, |finding| matches!(finding, Finding::Forgets { .. })), "{report:?}");
+}
+
+#[tokio::test]
+async fn the_shipped_permissions_are_enough_and_each_of_them_is_needed() {
+    let prefix = "ff";
+    let shipped = permissions(prefix);
+    let (node, _) = shipped.split_once("MIGRATE:").unwrap();
+    let allowed: Vec<&str> = node.lines().map(str::trim).filter(|line| line.starts_with('"')).collect();
+    assert!(allowed.len() > 10, "{allowed:?}");
+    let lacking = |line: &str| node.replacen(line, "", 1).replacen("NODE", "", 1).trim_start().trim_start_matches(':').to_owned();
+    let block = |text: &str| text[text.find("{\n  publish").unwrap()..].to_owned();
+    let users: Vec<String> = allowed
+        .iter()
+        .enumerate()
+        .map(|(number, line)| format!("{{ user: lacks{number}, password: \"x\", permissions: {} }}", block(&lacking(line))))
+        .collect();
+    let accounts = format!(
+        "{shipped}\naccounts {{ FANFOLD {{ jetstream: enabled, users: [\n\
+         {{ user: node, password: \"x\", permissions: $NODE }}\n{{ user: migrate, password: \"x\", permissions: $MIGRATE }}\n{}\n] }} }}\n",
+        users.join("\n")
+    );
+    let Some(users) = Users::start_with("the shipped permissions", &accounts) else { return };
+    let config =
+        |user: &str| JetStreamLogConfig { prefix: prefix.into(), read_ms_max: 2_000, ..support::config(users.be(user, "x"), 1) };
+    migrate(&config("migrate"), Offset::NONE).await.unwrap();
+    let log = JetStreamLog::open(&config("node")).await.unwrap();
+    let session = SessionKey::new(TenantId::default(), "s".parse().unwrap());
+    let heard = Arc::new(Notify::new());
+    let wake = Arc::clone(&heard);
+    let tail = log.tail(&session, Arc::new(move || wake.notify_one())).await.unwrap();
+    let consumer = log.consumer().await.unwrap();
+    log.append(&session, "record".into(), Expect::Any, Some("id")).await.unwrap();
+    heard.notified().await;
+    assert_eq!(tail.take().len(), 1);
+    let notices = consumer.take(16, Duration::from_secs(10)).await.unwrap();
+    consumer.done(notices.into_iter().map(|notice| notice.ticket).collect()).await.unwrap();
+    let report = inspect(&config("node"), None, now).await.unwrap();
+    let more: Vec<_> =
+        report.findings.iter().filter(|f| !matches!(f, Finding::FewReplicas { .. } | Finding::SyncUnknown)).collect();
+    assert!(more.is_empty(), "{more:?}");
+    assert_eq!(report.shards.iter().map(|shard| shard.records).sum::<u64>(), 1, "what was tried is stored nowhere");
+    for (number, line) in allowed.iter().enumerate() {
+        // The queue's and the nodes' own; they are tried by who uses them.
+        if ["runs", "dead", "presence"].iter().any(|other| line.contains(other)) {
+            continue;
+        }
+        let report = inspect(&config(&format!("lacks{number}")), None, now).await.unwrap();
+        let subject = line.trim_matches('"').trim_end_matches(['*', '>', '.']);
+        let subject = subject.split_once(".*").map_or(subject, |(before, _)| before);
+        let named = |f: &Finding| matches!(f, Finding::MayNotPublish { subject: named } if named.starts_with(subject));
+        assert!(has(&report, named), "{line}: {:?}", report.findings);
+    }
+}
+
+#[tokio::test]
+async fn subscriptions_that_are_refused_are_named() {
+    let accounts = r#"accounts { FANFOLD { jetstream: enabled, users: [
+        { user: deaf, password: "x", permissions: { subscribe: { deny: ["*.live.>"] }, publish: { deny: ["*.live.>"] } } }
+    ] } }"#;
+    let Some(users) = Users::start_with("refused subscriptions", accounts) else { return };
+    let config = support::config(users.be("deaf", "x"), 1);
+    migrate(&config, Offset::NONE).await.unwrap();
+    let report = inspect(&config, None, now).await.unwrap();
+    let subject = format!("{}.live.0.", config.prefix);
+    assert!(
+        has(&report, |f| matches!(f, Finding::MayNotSubscribe { subject: named } if named.starts_with(&subject))),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_archive_that_is_behind_and_a_clock_that_is_wrong_are_named() {
+    let Some(users) = Users::start("a late archive") else { return };
+    let config = support::config(users.be("node", "n"), 1);
+    migrate(&config, Offset::NONE).await.unwrap();
+    let log = JetStreamLog::open(&config).await.unwrap();
+    let session = SessionKey::new(TenantId::default(), "s".parse().unwrap());
+    for _ in 0..3 {
+        log.append(&session, "record".into(), Expect::Any, None).await.unwrap();
+    }
+    let report = inspect(&config, None, now).await.unwrap();
+    assert!(has(&report, |finding| matches!(finding, Finding::NoArchiver { .. })), "{report:?}");
+    let consumer = log.consumer().await.unwrap();
+    let report = inspect(&config, None, now).await.unwrap();
+    assert_eq!(report.shards.iter().map(|shard| shard.unarchived).sum::<u64>(), 3);
+    assert!(
+        !has(&report, |f| matches!(f, Finding::Unarchived { .. } | Finding::NoArchiver { .. } | Finding::Clock { .. })),
+        "{report:?}"
+    );
+    // Seen from twenty minutes later, they have waited for so long; and the server's clock is behind by that.
+    let later = || now() + 1_200_000;
+    let report = inspect(&config, None, later).await.unwrap();
+    let waits = |f: &Finding| matches!(f, Finding::Unarchived { records: 3, oldest, .. } if oldest.as_secs() >= 1200);
+    assert!(has(&report, waits), "{report:?}");
+    let clocks: Vec<_> = report.findings.iter().filter(|finding| matches!(finding, Finding::Clock { .. })).collect();
+    assert!(matches!(clocks[..], [Finding::Clock { ahead_ms: -1_210_000..=-1_190_000, .. }]), "once for a server: {clocks:?}");
+    let notices = consumer.take(16, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(notices.len(), 3);
+    consumer.done(notices.into_iter().map(|notice| notice.ticket).collect()).await.unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while has(&inspect(&config, None, later).await.unwrap(), |finding| matches!(finding, Finding::Unarchived { .. })) {
+        assert!(std::time::Instant::now() < deadline, "all is archived");
+    }
 }
 
 #[tokio::test]
@@ -92,13 +213,13 @@ async fn a_server_of_a_cluster_that_is_gone_is_named() {
     let Some(mut cluster) = Cluster::start("the report of a cluster").await else { return };
     let config = support::config(cluster.options(), 3);
     migrate(&config, Offset::NONE).await.unwrap();
-    let report = inspect(&config, None).await.unwrap();
+    let report = inspect(&config, None, now).await.unwrap();
     assert!(!has(&report, |finding| matches!(finding, Finding::Behind { .. } | Finding::FewReplicas { .. })), "{report:?}");
     assert!(report.shards.iter().all(|shard| shard.leader.is_some() && shard.replicas == 3), "{report:?}");
     cluster.servers[2].kill();
     let named = async {
         loop {
-            let report = inspect(&config, None).await.unwrap();
+            let report = inspect(&config, None, now).await.unwrap();
             if has(&report, |finding| matches!(finding, Finding::Behind { server, .. } if *server == "three")) {
                 return;
             }

@@ -15,6 +15,7 @@
 //! subscribe must expect. A subscription that isn't read in time loses its newest message: counted as
 //! `fanfold_nats_slow_subscriptions_total`, and for its reader to notice.
 
+mod allowed;
 mod ask;
 mod connect;
 mod metric;
@@ -23,6 +24,7 @@ mod passing;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use allowed::Needs;
 pub use ask::{ApiError, Gathered, RequestError};
 pub use connect::{ConnectError, Limits, Nats, VERSION_MIN};
 pub use metric::describe_metrics;

@@ -8,6 +8,7 @@ use fanfold_fold::{RunId, SessionId, SessionKey, TenantId};
 
 use fanfold_nats::NatsOptions;
 use fanfold_nats::testing::{Cluster, Server};
+use fanfold_runs::jetstream::{QueueFinding, QueueReport, inspect};
 use fanfold_runs::{Clock, Hint, JetStreamRunQueue, JetStreamRunQueueConfig, LeaseError, Offered, RunQueue, conformance};
 
 #[allow(clippy::disallowed_methods, reason = "a test's clock")]
@@ -128,4 +129,41 @@ async fn until<T, F: Future<Output = Option<T>>>(mut attempt: impl FnMut() -> F)
         }
     };
     tokio::time::timeout(WAIT, tried).await.expect("it works again")
+}
+
+/// What is shipped for users of the account, for a prefix of a test's own.
+#[tokio::test]
+async fn the_shipped_permissions_are_enough_for_the_queue_and_what_is_missing_is_named() {
+    let shipped = include_str!("../../../deploy/nats/permissions.conf").replace("fanfold", "ff");
+    let accounts = format!(
+        "{shipped}\naccounts {{ FANFOLD {{ jetstream: enabled, users: [\n\
+         {{ user: node, password: x, permissions: $NODE }}\n{{ user: migrate, password: x, permissions: $MIGRATE }}\n\
+         {{ user: log, password: x, permissions: {{ publish: {{ deny: [\"ff.runs.>\", \"ff.dead.>\", \"ff.runs-notice.>\"] }}, \
+         subscribe: {{ deny: [\"ff.runs-notice.>\"] }} }} }}\n] }} }}\n"
+    );
+    let Some(server) = Server::start("the queue with the shipped permissions", &accounts) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "x").unwrap();
+    let config = |user: &str| JetStreamRunQueueConfig {
+        prefix: "ff".into(),
+        buckets: 2,
+        ..config(NatsOptions { user: Some(user.into()), password_file: Some(password.clone()), ..server.options() }, 1)
+    };
+    let report = inspect(&config("node")).await.unwrap();
+    let missing = |finding: &QueueFinding| matches!(finding, QueueFinding::Missing { .. });
+    assert!(report.findings.len() == 2 && report.findings.iter().all(missing), "{report:?}");
+    fanfold_runs::jetstream::migrate(&config("migrate")).await.unwrap();
+    let queue = JetStreamRunQueue::open(&config("node"), clock()).await.unwrap();
+    assert_eq!(queue.offer(&hint("s", "r1")).await.unwrap(), Offered::Queued);
+    let leased = queue.take("worker", LEASE, WAIT).await.unwrap().unwrap();
+    queue.bury(leased.id, "why").await.unwrap();
+    let report = inspect(&config("node")).await.unwrap();
+    assert_eq!(report, QueueReport { hints: 0, letters: 1, findings: Vec::new() }, "what was tried is stored nowhere");
+    let report = inspect(&config("log")).await.unwrap();
+    for subject in ["ff.runs.0.", "ff.dead.", "ff.runs-notice."] {
+        let named = |f: &QueueFinding| matches!(f, QueueFinding::MayNotPublish { subject: named } if named.starts_with(subject));
+        assert!(report.findings.iter().any(named), "{subject}: {report:?}");
+    }
+    assert!(report.findings.iter().any(|f| matches!(f, QueueFinding::MayNotSubscribe { .. })), "{report:?}");
 }

@@ -66,6 +66,7 @@ impl Node {
         fanfold_store::describe_metrics();
         fanfold_runs::describe_metrics();
         fanfold_models::describe_metrics();
+        crate::edge::describe_metrics();
         let Backend { log, inventory, consumer, store, queue, neighbours, queue_is_new, compaction } = Backend::open(&config).await?;
         let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
         let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));
@@ -214,6 +215,14 @@ async fn recover_all(edge: &Edge, unfinished: Vec<SessionKey>, born_ms: u64) {
             }
         }
     }
+}
+
+/// Whether a node of this configuration could open, as far as this machine alone can tell.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    config.check()?;
+    model::open(&config.runs, &config.models)?;
+    authenticator(config)?;
+    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -3,22 +3,32 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{DiscardPolicy, Info, RetentionPolicy, StorageType};
 use fanfold_fold::{Epoch, Offset, RECORD_BYTES_MAX};
-use fanfold_nats::{ConnectError, Limits, Nats, NatsOptions, VERSION_MIN};
+use fanfold_nats::{ConnectError, Limits, Nats, NatsOptions, Needs, RequestError, VERSION_MIN};
 use futures::StreamExt as _;
 use serde::Deserialize;
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::config::JetStreamLogConfig;
 use super::layout::{Layout, LayoutError};
-use super::migrate::{Identity, is_out_of_date, stream_info, wanted};
+use super::migrate::{Identity, is_out_of_date, wanted};
 
 /// How long servers are waited for that may not be there, and messages that must not come.
 const SILENCE: Duration = Duration::from_millis(500);
 
 /// Headers of a record, generously.
 const HEADER_BYTES_MAX: usize = 4096;
+
+/// What isn't archived for longer is worth a word: far above any `archive.wait_ms_max` that makes sense.
+const ARCHIVED_WITHIN: Duration = Duration::from_secs(600);
+
+/// Clocks further apart make wrong ages of records.
+const CLOCKS_APART_MS: i64 = 500;
 
 /// A stream this full is worth a word.
 const FULL_PERCENT: u64 = 80;
@@ -66,6 +76,8 @@ pub struct ShardReport {
     pub records: u64,
     /// Bytes in it.
     pub bytes: u64,
+    /// Records that are not known to be archived.
+    pub unarchived: u64,
 }
 
 /// How bad it is.
@@ -107,6 +119,16 @@ pub enum Finding {
     Full { stream: String, percent: u64 },
     #[error("messages may have {found} bytes; a record takes up to {needed}")]
     Payload { found: usize, needed: usize },
+    #[error("this user may not publish to `{subject}`: allow it")]
+    MayNotPublish { subject: String },
+    #[error("this user may not subscribe to `{subject}`: allow it")]
+    MayNotSubscribe { subject: String },
+    #[error("the clock of server {server} is {ahead_ms} ms ahead of this machine's")]
+    Clock { server: String, ahead_ms: i64 },
+    #[error("stream {stream}: {records} records are not archived, the oldest of them for {} s", oldest.as_secs())]
+    Unarchived { stream: String, records: u64, oldest: Duration },
+    #[error("stream {stream} has records, and no node has begun to archive them")]
+    NoArchiver { stream: String },
     #[error("this user may publish to live subjects, and so forge records: deny it `{subjects}`")]
     MayForge { subjects: String },
     #[error("server {server} leads {leads} of {of} streams")]
@@ -123,7 +145,11 @@ impl Finding {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Missing { .. } | Self::Unusable { .. } | Self::Leaderless { .. } => Severity::Broken,
+            Self::Missing { .. }
+            | Self::Unusable { .. }
+            | Self::Leaderless { .. }
+            | Self::MayNotPublish { .. }
+            | Self::MayNotSubscribe { .. } => Severity::Broken,
             Self::Version { .. }
             | Self::Sync { .. }
             | Self::Replicas { .. }
@@ -133,8 +159,12 @@ impl Finding {
             | Self::Full { .. }
             | Self::Payload { .. }
             | Self::MayForge { .. }
+            | Self::Clock { .. }
+            | Self::Unarchived { .. }
             | Self::Unasked { .. } => Severity::Dangerous,
-            Self::OutOfDate { .. } | Self::Uneven { .. } | Self::Epochs | Self::SyncUnknown => Severity::Note,
+            Self::OutOfDate { .. } | Self::Uneven { .. } | Self::Epochs | Self::SyncUnknown | Self::NoArchiver { .. } => {
+                Severity::Note
+            }
         }
     }
 }
@@ -150,8 +180,13 @@ pub enum InspectError {
     Layout(#[from] LayoutError),
 }
 
-/// Looks at everything. `system` is a user of the system's account, who may ask the servers of themselves.
-pub async fn inspect(config: &JetStreamLogConfig, system: Option<&NatsOptions>) -> Result<Report, InspectError> {
+/// Looks at everything. `system` is a user of the system's account, who may ask the servers of themselves. Nothing is changed: what the
+/// user may do is tried with what no server or node acts on.
+pub async fn inspect(
+    config: &JetStreamLogConfig,
+    system: Option<&NatsOptions>,
+    now_ms: impl Fn() -> u64,
+) -> Result<Report, InspectError> {
     let layout = Layout::new(&config.prefix, config.shards)?;
     let limits = Limits { subscription_messages_max: 1024, request_max: config.read_max() };
     let nats = Nats::connect(&config.nats, limits).await?;
@@ -160,17 +195,27 @@ pub async fn inspect(config: &JetStreamLogConfig, system: Option<&NatsOptions>) 
         Some(system) => inspect_servers(&Nats::connect(system, limits).await?, &mut report).await,
         None => report.findings.push(Finding::SyncUnknown),
     }
-    for shard in 0..config.shards {
-        inspect_shard(&nats, config, &layout, shard, &mut report).await;
+    // Whoever may not ask would wait for each answer in vain.
+    if inspect_user(&nats, config, &layout, &mut report).await? {
+        for shard in 0..config.shards {
+            inspect_shard(&nats, config, &layout, shard, &now_ms, &mut report).await;
+        }
+        inspect_whole(config, &mut report);
     }
-    inspect_whole(config, &mut report);
-    inspect_user(&nats, &layout, &mut report).await;
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
     Ok(report)
 }
 
 #[derive(Deserialize)]
 struct Told {
+    /// When it was said, by the clock of who said it.
+    ts: Option<String>,
+    #[serde(flatten)]
+    info: Info,
+}
+
+#[derive(Deserialize)]
+struct ToldOfServer {
     server: ToldServer,
     data: ToldData,
 }
@@ -208,9 +253,10 @@ async fn inspect_servers(system: &Nats, report: &mut Report) {
         return report.findings.push(unasked(error.to_string()));
     }
     while let Ok(Some(answer)) = tokio::time::timeout(SILENCE, answers.next()).await {
-        let Ok(Told { server: ToldServer { name, ver: version }, data }) = serde_json::from_slice(&answer.payload) else {
+        let Ok(told) = serde_json::from_slice(&answer.payload) else {
             continue;
         };
+        let ToldOfServer { server: ToldServer { name, ver: version }, data } = told;
         let sync_interval = Duration::from_nanos(data.config.sync_interval);
         if is_too_old(&version) {
             report.findings.push(Finding::Version { server: name.clone(), version: version.clone() });
@@ -230,13 +276,24 @@ fn is_too_old(version: &str) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (VERSION_MIN.0, VERSION_MIN.1)
 }
 
-async fn inspect_shard(nats: &Nats, config: &JetStreamLogConfig, layout: &Layout, shard: u32, report: &mut Report) {
+async fn inspect_shard(
+    nats: &Nats,
+    config: &JetStreamLogConfig,
+    layout: &Layout,
+    shard: u32,
+    now_ms: &impl Fn() -> u64,
+    report: &mut Report,
+) {
     let stream = layout.stream(shard);
-    let info = match stream_info(nats, &stream).await {
-        Ok(Some(info)) => info,
-        Ok(None) => return report.findings.push(Finding::Missing { stream }),
+    let before = now_ms();
+    let Told { ts, info } = match nats.api(&format!("STREAM.INFO.{stream}"), &()).await {
+        Ok(told) => told,
+        Err(error) if error.is(ErrorCode::STREAM_NOT_FOUND) => return report.findings.push(Finding::Missing { stream }),
         Err(error) => return report.findings.push(Finding::Unasked { what: stream, why: error.to_string() }),
     };
+    let answered_by = info.cluster.as_ref().and_then(|cluster| cluster.leader.clone());
+    let answered_by = answered_by.unwrap_or_else(|| nats.client().server_info().server_name);
+    inspect_clock(&answered_by, ts.as_deref(), (before, now_ms()), report);
     let identity = match Identity::of(&info, layout) {
         Ok(identity) => identity,
         Err(error) => return report.findings.push(Finding::Unusable { stream, why: error.to_string() }),
@@ -261,6 +318,16 @@ async fn inspect_shard(nats: &Nats, config: &JetStreamLogConfig, layout: &Layout
     {
         report.findings.push(Finding::Behind { stream: stream.clone(), server: replica.name.clone() });
     }
+    let unarchived = match archived(nats, layout, &info, now_ms).await {
+        Ok((unarchived, finding)) => {
+            report.findings.extend(finding);
+            unarchived
+        }
+        Err(error) => {
+            report.findings.push(Finding::Unasked { what: format!("the archiver of {stream}"), why: error.to_string() });
+            0
+        }
+    };
     report.shards.push(ShardReport {
         stream,
         epoch: identity.epoch,
@@ -270,7 +337,78 @@ async fn inspect_shard(nats: &Nats, config: &JetStreamLogConfig, layout: &Layout
         last: Offset(info.state.last_sequence),
         records: info.state.messages,
         bytes: info.state.bytes,
+        unarchived,
     });
+}
+
+#[derive(Deserialize)]
+struct ConsumerInfo {
+    ack_floor: Floor,
+    num_ack_pending: u64,
+    num_pending: u64,
+}
+
+#[derive(Deserialize)]
+struct Floor {
+    stream_seq: u64,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    message: FoundMessage,
+}
+
+#[derive(Deserialize)]
+struct FoundMessage {
+    time: String,
+}
+
+/// Records that are not known to be archived, and whether that is worth a word.
+async fn archived(
+    nats: &Nats,
+    layout: &Layout,
+    info: &Info,
+    now_ms: &impl Fn() -> u64,
+) -> Result<(u64, Option<Finding>), RequestError> {
+    let stream = info.config.name.clone();
+    let records = info.state.messages;
+    let consumer = nats.api::<ConsumerInfo>(&format!("CONSUMER.INFO.{stream}.{}", layout.consumer()), &json!({})).await;
+    let consumer = match consumer {
+        Ok(consumer) => consumer,
+        Err(error) if error.is(ErrorCode::CONSUMER_NOT_FOUND) => {
+            return Ok((records, (records > 0).then_some(Finding::NoArchiver { stream })));
+        }
+        Err(error) => return Err(error),
+    };
+    let records = consumer.num_pending + consumer.num_ack_pending;
+    if records == 0 {
+        return Ok((0, None));
+    }
+    let question = json!({ "seq": consumer.ack_floor.stream_seq + 1, "next_by_subj": ">" });
+    let oldest = match nats.api::<Found>(&format!("STREAM.MSG.GET.{stream}"), &question).await {
+        Ok(found) => unix_ms(&found.message.time),
+        // It was archived meanwhile.
+        Err(error) if error.is(ErrorCode::NO_MESSAGE_FOUND) => return Ok((records, None)),
+        Err(error) => return Err(error),
+    };
+    let oldest = Duration::from_millis(oldest.map_or(0, |oldest| now_ms().saturating_sub(oldest)));
+    Ok((records, (oldest > ARCHIVED_WITHIN).then_some(Finding::Unarchived { stream, records, oldest })))
+}
+
+fn unix_ms(rfc3339: &str) -> Option<u64> {
+    let time = OffsetDateTime::parse(rfc3339, &Rfc3339).ok()?;
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+/// Each server is named once, however many streams it leads.
+fn inspect_clock(server: &str, ts: Option<&str>, (before, after): (u64, u64), report: &mut Report) {
+    let Some(at) = ts.and_then(unix_ms) else { return };
+    let [at, before, after] = [at, before, after].map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+    let ahead_ms = at - before - (after - before) / 2;
+    let is_known = |finding: &Finding| matches!(finding, Finding::Clock { server: known, .. } if known == server);
+    if ahead_ms.abs() > CLOCKS_APART_MS + (after - before) / 2 && !report.findings.iter().any(is_known) {
+        report.findings.push(Finding::Clock { server: server.to_owned(), ahead_ms });
+    }
 }
 
 /// Only the archiver trims.
@@ -305,8 +443,46 @@ fn inspect_whole(config: &JetStreamLogConfig, report: &mut Report) {
     report.findings.extend(uneven);
 }
 
-/// What this user may do, and can't be asked for but only tried.
-async fn inspect_user(nats: &Nats, layout: &Layout, report: &mut Report) {
+/// What this user may do, and can't be asked for but only tried. Says whether streams can be looked at.
+async fn inspect_user(
+    nats: &Nats,
+    config: &JetStreamLogConfig,
+    layout: &Layout,
+    report: &mut Report,
+) -> Result<bool, ConnectError> {
+    let refused = needs(layout, &config.nats.inbox_prefix).refused(&config.nats).await?;
+    let sees = !refused.publish.iter().any(|subject| subject.starts_with("$JS.API.STREAM.INFO."));
+    report.findings.extend(refused.publish.into_iter().map(|subject| Finding::MayNotPublish { subject }));
+    report.findings.extend(refused.subscribe.into_iter().map(|subject| Finding::MayNotSubscribe { subject }));
+    inspect_forging(nats, layout, report).await;
+    Ok(sees)
+}
+
+/// Everything that a node does with the log, as subjects of its first shard.
+fn needs(layout: &Layout, inbox_prefix: &str) -> Needs {
+    let (stream, consumer) = (layout.stream(0), layout.consumer());
+    let (records, live) = layout.subjects(0);
+    // Nobody hosts a session of this name: its last token is none that an id could be.
+    let nobody = format!("doctor.{}.doctor", Uuid::new_v4().simple());
+    let calls = [
+        format!("STREAM.INFO.{stream}"),
+        format!("STREAM.MSG.GET.{stream}"),
+        format!("DIRECT.GET.{stream}"),
+        format!("CONSUMER.DURABLE.CREATE.{stream}.{consumer}"),
+        format!("CONSUMER.INFO.{stream}.{consumer}"),
+        format!("CONSUMER.MSG.NEXT.{stream}.{consumer}"),
+    ];
+    // What destroys is tried on a stream that isn't there.
+    let destroys = ["STREAM.MSG.DELETE", "STREAM.PURGE"].map(|call| format!("{call}.{}-log-doctor", layout.prefix()));
+    let publish = calls.into_iter().chain(destroys).map(|call| format!("$JS.API.{call}"));
+    let more = [format!("$JS.ACK.{stream}.{consumer}.1.0.0.0.0"), records.replace('>', &nobody)];
+    Needs {
+        publish: publish.chain(more).collect(),
+        subscribe: vec![live.replace('>', &nobody), format!("{inbox_prefix}.{}", Uuid::new_v4().simple())],
+    }
+}
+
+async fn inspect_forging(nats: &Nats, layout: &Layout, report: &mut Report) {
     let needed = RECORD_BYTES_MAX + HEADER_BYTES_MAX;
     let found = nats.client().max_payload();
     if found < needed {

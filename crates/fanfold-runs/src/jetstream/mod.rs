@@ -32,11 +32,13 @@ mod call;
 mod config;
 mod fetch;
 mod hands;
+mod inspect;
 mod layout;
 mod migrate;
 mod queue;
 
 pub use config::JetStreamRunQueueConfig;
+pub use inspect::{InspectError, QueueFinding, QueueReport, inspect};
 pub use layout::LayoutError;
 pub use migrate::{IdentityError, MigrateError, migrate};
 pub use queue::{JetStreamRunQueue, OpenError};

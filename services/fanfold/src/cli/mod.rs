@@ -13,9 +13,10 @@ mod worker;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use fanfold_client::{Client, ClientConfig};
 use fanfold_models::{DialectName, EndpointConfig};
@@ -43,6 +44,9 @@ pub struct Arguments {
     /// A token, where the node asks for one.
     #[arg(long, global = true, env = "FANFOLD_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// A file with the token. White space at its end doesn't count.
+    #[arg(long, global = true, env = "FANFOLD_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
     /// Print JSON, one value a line.
     #[arg(long, global = true)]
     json: bool,
@@ -101,11 +105,7 @@ enum Command {
         config: Option<PathBuf>,
     },
     /// Say what of the servers behind a node's configuration is missing or dangerous; fails if something is.
-    Doctor {
-        /// The configuration file; without one, the defaults and the environment.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
+    Doctor(doctor::Doctor),
     /// Write sessions into a file on standard output.
     Export(moving::Export),
     /// Take in what `export` wrote. Safe to run again; a session that is there with another history is refused and stays as it is.
@@ -391,6 +391,9 @@ pub(crate) struct Serve {
     /// Print the sample configuration and exit.
     #[arg(long)]
     sample: bool,
+    /// Read the configuration and the files of keys and models that it names, say what is wrong, and exit. Asks no server.
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     model: Model,
 }
@@ -404,8 +407,14 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     done
 }
 
+fn secret(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
+    Ok(text.trim_end().to_owned())
+}
+
 async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { command, url, grpc_url, token, json } = arguments;
+    let Arguments { command, url, grpc_url, token, token_file, json } = arguments;
+    let token = token_file.map_or(Ok(token), |file| secret(&file).map(Some))?;
     let output = if json { Output::Json } else { Output::Text };
     let grpc_url = match &command {
         Command::Worker(Worker { node: Some(node), .. }) => node.clone(),
@@ -425,7 +434,7 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Events(events) => ask::events(&client()?, output, events).await,
         Command::Cancel(cancel) => ask::cancel(&client()?, output, cancel).await,
         Command::Erase(erase) => erase::erase(&client()?, output, erase).await,
-        Command::Doctor { config } => doctor::doctor(output, config).await,
+        Command::Doctor(doctor) => doctor::doctor(output, doctor).await,
         Command::Migrate { config } => node::migrate(output, config).await,
         Command::Export(export) => moving::export(output, export).await,
         Command::Import(import) => moving::import(output, import).await,

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Dev, Output, Serve};
 use crate::backend::{self, Migrated};
 use crate::config::{Config, LogFormat, SAMPLE};
-use crate::node::Node;
+use crate::node::{self, Node};
 
 pub(super) async fn dev(dev: Dev) -> anyhow::Result<ExitCode> {
     let mut config = Config::load(None)?;
@@ -30,6 +30,10 @@ pub(super) async fn serve(serve: Serve) -> anyhow::Result<ExitCode> {
     }
     let mut config = Config::load(serve.config.as_deref())?;
     serve.model.apply(&mut config);
+    if serve.check {
+        node::check(&config)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     run(config).await
 }
 

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod command;
+mod connection;
 mod erase;
 mod failure;
 mod framing;
@@ -18,7 +19,7 @@ use fanfold_session::Sessions;
 use fanfold_store::{Parking, SessionIndex};
 use fanfold_wire::convert::id;
 use fanfold_wire::{ErrorCode, frame, v1};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Action, Authenticator, Caller, authorize};
 use crate::clock;
@@ -30,6 +31,7 @@ use crate::run::graves::Graves;
 use crate::run::hook::Hooks;
 
 pub(crate) use attempt::{Attempt, over};
+pub(crate) use connection::{Connection, describe_metrics};
 pub use failure::Failure;
 pub use framing::Framing;
 pub(crate) use subscriptions::{Filling, Subscriptions};
@@ -72,11 +74,12 @@ pub struct Edge {
 
 impl Edge {
     /// A place for one more connection.
-    pub fn connection(&self) -> Result<OwnedSemaphorePermit, Failure> {
+    pub fn connection(&self) -> Result<Connection, Failure> {
         if *self.draining.borrow() {
             return Err(ErrorCode::Draining.into());
         }
-        Arc::clone(&self.connections).try_acquire_owned().map_err(|_| ErrorCode::TooManyConnections.into())
+        let permit = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| ErrorCode::TooManyConnections)?;
+        Ok(Connection::new(permit))
     }
 
     /// Who holds this token.

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use fanfold_wire::v1::server_frame::Frame;
 use fanfold_wire::{ErrorCode, RawFrame, v1};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::status::status;
 use crate::auth::Caller;
-use crate::edge::{Edge, End, Failure, Framing, Talk};
+use crate::edge::{Connection, Edge, End, Failure, Framing, Talk};
 
 /// What a reader gets: one buffer waits while another is being sent, so the reader sets the pace.
 pub(super) struct FrameStream {
@@ -76,7 +76,7 @@ fn spawn(
     talk: Talk,
     frames: Option<Streaming<v1::ClientFrame>>,
     first: Vec<u8>,
-    permit: OwnedSemaphorePermit,
+    permit: Connection,
 ) -> FrameStream {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -11,13 +11,13 @@ use axum::response::Response;
 use fanfold_wire::{ErrorCode, sse, v1};
 use http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::asked::Asked;
 use super::bearer;
 use super::problem::Problem;
 use super::rest::body;
-use crate::edge::{Edge, Failure, Framing, Talk};
+use crate::edge::{Connection, Edge, Failure, Framing, Talk};
 
 /// What may be asked of a stream, in the query or in the body of a POST: some fields don't fit an address.
 #[derive(Debug, Default, Deserialize)]
@@ -146,7 +146,7 @@ async fn pump(
     framing: Framing,
     first: Vec<u8>,
     sender: mpsc::Sender<Result<Bytes, Infallible>>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Connection,
 ) {
     let stall_max = Duration::from_millis(edge.limits.stall_ms_max);
     let mut out = if framing == Framing::SseMany { with_vector(&talk, &first) } else { first };

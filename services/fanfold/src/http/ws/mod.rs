@@ -13,13 +13,12 @@ use fanfold_wire::{ErrorCode, Format, websocket};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tungstenite::handshake::derive_accept_key;
 
 use self::receive::{ReceiveError, Received, Receiver};
 use self::send::{SendError, Sender};
 use super::problem::Problem;
-use crate::edge::{Edge, End, Event, Framing, Talk};
+use crate::edge::{Connection, Edge, End, Event, Framing, Talk};
 
 /// The upgrade. Who it is comes in the first message, never in the address.
 pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request) -> Result<Response, Problem> {
@@ -64,7 +63,7 @@ fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 
-async fn serve(edge: Arc<Edge>, socket: TcpStream, read_already: Bytes, format: Format, permit: OwnedSemaphorePermit) {
+async fn serve(edge: Arc<Edge>, socket: TcpStream, read_already: Bytes, format: Format, permit: Connection) {
     let (reading, writing) = socket.into_split();
     let mut receiver = Receiver::new(reading, &read_already, edge.limits.request_bytes_max);
     // The handshake's buffer is larger than all that a connection keeps.
