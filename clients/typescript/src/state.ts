@@ -154,8 +154,8 @@ export interface Run {
   readonly endedAtMs?: number;
 }
 
-/** The last four are final: see {@link isFinal}. */
-export type RunStatus = "unspecified" | "queued" | "running" | "completed" | "cancelled" | "failed" | "orphaned";
+/** Waiting is for a person, such as to allow a tool call. The last four are final: see {@link isFinal}. */
+export type RunStatus = "unspecified" | "queued" | "running" | "waiting" | "completed" | "cancelled" | "failed" | "orphaned";
 
 export interface RunError {
   /** A word for programs. */

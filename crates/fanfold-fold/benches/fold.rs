@@ -80,7 +80,8 @@ fn running(messages: usize) -> State {
     let (run, reply) = ("r".parse().unwrap(), "a".parse().unwrap());
     let requested = RunRequested { run, reply, prompt, model: None, interrupt: false, attempts_max: 0 };
     decide(&mut state, "r-c", Action::RequestRun(requested));
-    let started = RunStarted { run: "r".parse().unwrap(), attempt: "t0".parse().unwrap(), worker: "w".into(), model: None };
+    let started =
+        RunStarted { run: "r".parse().unwrap(), attempt: "t0".parse().unwrap(), worker: "w".into(), model: None, resume: false };
     decide(&mut state, "s-c", Action::StartRun(started));
     state
 }

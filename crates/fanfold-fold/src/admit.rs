@@ -144,7 +144,7 @@ impl State {
         if again && run.status != RunStatus::Running {
             return Err(Refusal::Fenced);
         }
-        if run.attempts >= run.attempts_max && !again {
+        if run.attempts >= run.attempts_max && !again && !goes_on(run, started) {
             return Err(Refusal::AttemptsExhausted);
         }
         match self.view.open_runs().next() {
@@ -157,7 +157,8 @@ impl State {
 
     fn admit_steering(&self, steered: &RunSteered, brought: &mut Brought<'_>) -> Result<(), Refusal> {
         let run = self.unended(&steered.run, brought)?;
-        if run.status != RunStatus::Running || brought.settled.contains(&steered.run) {
+        let begun = matches!(run.status, RunStatus::Running | RunStatus::Waiting);
+        if !begun || brought.settled.contains(&steered.run) {
             return Err(Refusal::RunNotStarted);
         }
         let reply = self.view.messages.get(&run.reply).ok_or(Refusal::MessageNotFound)?;
@@ -247,6 +248,11 @@ impl State {
     pub(crate) fn room(&self, bytes: usize) -> Result<(), Refusal> {
         if self.content_bytes + bytes as u64 > CONTENT_BYTES_MAX { Err(Refusal::SessionFull) } else { Ok(()) }
     }
+}
+
+/// Whether this takes up an attempt that was put down. It is none of the attempts that a run may take.
+pub(crate) fn goes_on(run: &Run, started: &RunStarted) -> bool {
+    started.resume && run.waiting.is_some()
 }
 
 fn name(text: &str) -> Result<(), Refusal> {

@@ -1,9 +1,10 @@
 //! The fold: what a record makes of a state.
 
+use crate::admit::goes_on;
 use crate::delta::{Delta, Op};
 use crate::event::{
     ATTEMPTS_DEFAULT, AttemptLost, Custom, MessageAdded, RunCancelled, RunFailed, RunRequested, RunStarted, RunSteered,
-    SessionOpened, ToolDecided,
+    SessionOpened, SessionTitled, ToolDecided,
 };
 use crate::state::Attempt;
 use crate::view::{CustomValue, Message, Run, RunError, RunStatus, SessionStatus};
@@ -55,10 +56,7 @@ impl State {
     fn happen(&mut self, event: &Event, record: &Record, ops: &mut Vec<Op>) {
         match event {
             Event::SessionOpened(opened) => self.open_session(opened, record.at_ms, ops),
-            Event::SessionTitled(titled) => {
-                self.view.session.title = Some(titled.title.clone());
-                ops.push(Op::SessionChanged(self.view.session.clone()));
-            }
+            Event::SessionTitled(titled) => self.title_session(titled, ops),
             Event::SessionClosed(closed) => {
                 self.cancel_open_runs(record.at_ms, ops);
                 self.end_session(SessionStatus::Closed(closed.reason.clone()), ops);
@@ -83,6 +81,17 @@ impl State {
         session.user.clone_from(&opened.user);
         session.status = SessionStatus::Open;
         session.opened_at_ms = at_ms;
+        ops.push(Op::SessionChanged(session.clone()));
+    }
+
+    /// What a person called it stays, whatever programs make up.
+    fn title_session(&mut self, titled: &SessionTitled, ops: &mut Vec<Op>) {
+        let session = &mut self.view.session;
+        if titled.automatic && session.title.is_some() && !session.title_automatic {
+            return;
+        }
+        session.title = Some(titled.title.clone());
+        session.title_automatic = titled.automatic;
         ops.push(Op::SessionChanged(session.clone()));
     }
 
@@ -144,6 +153,7 @@ impl State {
             finish: None,
             error: None,
             usage: None,
+            waiting: None,
             requested_at_ms: at_ms,
             started_at_ms: None,
             ended_at_ms: None,
@@ -152,19 +162,21 @@ impl State {
         self.view.runs.push(run);
     }
 
-    /// Takes the run over: an earlier attempt's words are dropped and those still to come are fenced.
+    /// Takes the run over: an earlier attempt's words are dropped, or those after its last finished step, and those still to come are
+    /// fenced.
     fn start_run(&mut self, started: &RunStarted, at_ms: u64, ops: &mut Vec<Op>) {
         let Some(at) = self.run_position(&started.run) else { return };
         let run = &mut self.view.runs[at];
         if run.attempt.as_ref() == Some(&started.attempt) || run.status.is_final() {
             return;
         }
+        run.attempts += u32::from(!goes_on(run, started));
         run.status = RunStatus::Running;
         run.attempt = Some(started.attempt.clone());
-        run.attempts += 1;
         run.worker = Some(started.worker.clone());
         run.error = None;
-        run.usage = None;
+        run.waiting = None;
+        run.usage = run.usage.filter(|_| started.resume);
         run.started_at_ms = Some(at_ms);
         if started.model.is_some() {
             run.model.clone_from(&started.model);
@@ -172,20 +184,24 @@ impl State {
         let changed = Op::RunChanged(Box::new(run.clone()));
         let Some(reply) = self.view.messages.position(&run.reply) else { return };
         self.attempt = Some(Attempt { id: started.attempt.clone(), run: at, reply, seq: 0, current: true });
-        self.reset_message(reply, ops);
+        self.reset_message(reply, started.resume, ops);
         ops.push(changed);
     }
 
-    /// Drops what an attempt has written. What a person added meanwhile stays: the next attempt is to heed it too.
-    fn reset_message(&mut self, at: usize, ops: &mut Vec<Op>) {
+    /// Drops what an attempt has written, or what it has written since its last finished step. What a person added meanwhile stays: the
+    /// next attempt is to heed it too.
+    fn reset_message(&mut self, at: usize, resume: bool, ops: &mut Vec<Op>) {
         let message = self.view.messages.at_mut(at);
-        if message.parts.is_empty() {
+        let step = message.parts.iter().rposition(|part| matches!(part, Part::Step(_))).filter(|_| resume);
+        let kept = step.map_or(0, |step| step + 1);
+        if message.parts.len() == kept {
             return;
         }
         let parts = std::mem::take(&mut message.parts);
         self.content_bytes -= parts.iter().map(Part::bytes).sum::<usize>() as u64;
         ops.push(Op::MessageReset { message: message.id.clone() });
-        for part in parts.into_iter().filter(|part| matches!(part, Part::Steering(_))) {
+        let stays = |(part_at, part): &(usize, Part)| *part_at < kept || matches!(part, Part::Steering(_));
+        for (_, part) in parts.into_iter().enumerate().filter(stays) {
             let _ = self.push_part(at, part, ops); // It fitted before.
         }
     }
@@ -248,12 +264,14 @@ impl State {
         }
         run.status = status;
         run.error = error;
+        run.waiting = None;
         run.ended_at_ms = Some(at_ms);
         ops.push(Op::RunChanged(Box::new(run.clone())));
         self.silence(at);
     }
 
-    fn silence(&mut self, run: usize) {
+    /// The words of the run's attempt no longer count.
+    pub(crate) fn silence(&mut self, run: usize) {
         if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.run == run) {
             attempt.current = false;
         }
@@ -271,6 +289,19 @@ impl State {
         let status = if decided.approved { ToolStatus::Ready } else { ToolStatus::Refused };
         let result = (!decided.approved).then(|| decided.reason.clone());
         self.change_tool(message, &decided.call, status, result, ops);
+        self.take_up(message, &decided.call, ops);
+    }
+
+    /// A run that waited for this call waits for a worker again.
+    fn take_up(&mut self, message: usize, call: &str, ops: &mut Vec<Op>) {
+        let run = self.view.messages.at_mut(message).run.clone();
+        let Some(at) = run.and_then(|run| self.run_position(&run)) else { return };
+        let run = &mut self.view.runs[at];
+        let waited = run.waiting.as_ref().is_some_and(|waiting| waiting.calls.iter().any(|waited| waited == call));
+        if run.status == RunStatus::Waiting && waited {
+            run.status = RunStatus::Queued;
+            ops.push(Op::RunChanged(Box::new(run.clone())));
+        }
     }
 
     fn keep_custom(&mut self, custom: &Custom, ops: &mut Vec<Op>) {

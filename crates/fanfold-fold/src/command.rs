@@ -166,7 +166,7 @@ impl State {
             parts: send.parts.clone(),
         })];
         if let Some(title) = self.title_from(send) {
-            events.push(Event::from(SessionTitled { title }));
+            events.push(Event::from(SessionTitled { title, automatic: true }));
         }
         if let Some(answer) = &send.answer {
             events.push(Event::from(RunRequested {

@@ -51,6 +51,8 @@ tagged! {
         "steering" => Steering(Steering),
         /// The model stopped here and went on afterwards.
         "step" => Step(Step),
+        /// What a provider wants back of its reasoning while the run goes on. Nobody else can read it.
+        "sealed" => Sealed(Sealed),
     }
 }
 
@@ -151,6 +153,24 @@ pub struct Step {
     pub reason: FinishReason,
 }
 
+/// See [`Part::Sealed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Whose it is, in the words of who will send it back.
+    pub by: String,
+    /// As the provider gave it. Where it seals a text, that is the reasoning right before it.
+    pub data: String,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Tool calls of its reply that a person must allow.
+    pub calls: Vec<String>,
+    /// Milliseconds since 1970 when nobody waits any longer: then a node refuses them.
+    pub until_ms: u64,
+}
+
 /// Tokens of a run, as its provider counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -177,7 +197,8 @@ impl Part {
             Self::Text(part) => Some(&part.text),
             Self::Reasoning(part) => Some(&part.text),
             Self::ToolCall(part) => Some(&part.arguments),
-            Self::Citation(_) | Self::File(_) | Self::Steering(_) | Self::Step(_) | Self::Unknown { .. } => None,
+            Self::Citation(_) | Self::File(_) | Self::Steering(_) | Self::Step(_) | Self::Sealed(_) => None,
+            Self::Unknown { .. } => None,
         }
     }
 
@@ -187,7 +208,8 @@ impl Part {
             Self::Text(part) => Some(&mut part.text),
             Self::Reasoning(part) => Some(&mut part.text),
             Self::ToolCall(part) => Some(&mut part.arguments),
-            Self::Citation(_) | Self::File(_) | Self::Steering(_) | Self::Step(_) | Self::Unknown { .. } => None,
+            Self::Citation(_) | Self::File(_) | Self::Steering(_) | Self::Step(_) | Self::Sealed(_) => None,
+            Self::Unknown { .. } => None,
         }
     }
 
@@ -205,6 +227,7 @@ impl Part {
                 FinishReason::Other(word) => word.len(),
                 FinishReason::Stop | FinishReason::Length | FinishReason::ToolCalls | FinishReason::ContentFilter => 0,
             },
+            Self::Sealed(part) => part.by.len() + part.data.len(),
             Self::Unknown { kind, body } => kind.len() + unknown_bytes(body),
         }
     }

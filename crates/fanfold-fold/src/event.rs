@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::tagged::tagged;
-use crate::{AttemptId, Citation, FinishReason, MessageId, Part, Role, RunId, Usage};
+use crate::{AttemptId, Citation, FinishReason, MessageId, Part, Role, RunId, Sealed, Usage, Waiting};
 
 tagged! {
     /// An immutable fact. What it means is decided by the fold, at its offset.
@@ -56,6 +56,9 @@ pub struct SessionOpened {
 pub struct SessionTitled {
     /// The new title.
     pub title: String,
+    /// Whether a program made it up. It replaces no title that a person gave.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub automatic: bool,
 }
 
 /// See [`Event::SessionClosed`].
@@ -122,6 +125,9 @@ pub struct RunStarted {
     /// The model that answers, if that is known by now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Whether it goes on after the last step that the attempt before it has finished. Else it begins anew.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub resume: bool,
 }
 
 /// See [`Event::Output`].
@@ -221,6 +227,10 @@ tagged! {
         "citation" => Citation(Citation),
         /// The model has stopped for now; tool results or a further step follow.
         "step_finished" => StepFinished(StepFinished),
+        /// What a provider wants back of its reasoning.
+        "sealed" => Sealed(Sealed),
+        /// The attempt is put down until a person has decided about these calls; then the run waits for a worker again.
+        "waiting" => Waiting(Waiting),
         /// What the run has cost so far, in all: a later one replaces an earlier one.
         "usage" => Usage(Usage),
         /// Terminal: the answer is complete.
@@ -296,6 +306,9 @@ pub struct StepFinished {
 pub struct Completed {
     /// Why the model stopped.
     pub reason: FinishReason,
+    /// How many of the steering texts the model has read. Where the reply has more by now, this is a step's end and not the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steered: Option<u32>,
 }
 
 /// See [`Said::Failed`].

@@ -60,7 +60,9 @@ mod view;
 
 pub use admit::{CUSTOM_KINDS_MAX, NAME_BYTES_MAX, OPEN_RUNS_MAX, PARTS_MAX};
 pub use command::{Action, Answer, Command, Parent, Send};
-pub use content::{Citation, FileRef, FinishReason, Part, Reasoning, Role, Steering, Step, Text, ToolCall, ToolStatus, Usage};
+pub use content::{
+    Citation, FileRef, FinishReason, Part, Reasoning, Role, Sealed, Steering, Step, Text, ToolCall, ToolStatus, Usage, Waiting,
+};
 pub use delta::{Delta, DeltaError, Op};
 pub use event::{
     ATTEMPTS_DEFAULT, AttemptLost, Completed, Custom, Event, Failed, MessageAdded, Output, ReasoningDelta, RunCancelled,

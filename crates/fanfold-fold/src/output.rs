@@ -2,9 +2,9 @@
 
 use crate::admit::NAME_BYTES_MAX;
 use crate::delta::Op;
-use crate::event::{Failed, Output, Said, ToolCallStarted};
+use crate::event::{Completed, Failed, Output, Said, ToolCallStarted};
 use crate::view::{RunError, RunStatus};
-use crate::{FinishReason, Part, Reasoning, Refusal, Settled, State, Step, Text, ToolCall, ToolStatus, Verdict};
+use crate::{FinishReason, Part, Reasoning, Refusal, Settled, State, Step, Text, ToolCall, ToolStatus, Verdict, Waiting};
 
 /// Parts that an answer may consist of. What would begin another ends the run with `session_full`.
 pub const REPLY_PARTS_MAX: usize = 10_000;
@@ -93,10 +93,12 @@ impl State {
                 ops.push(Op::RunChanged(Box::new(run.clone())));
                 Ok(())
             }
-            Said::Completed(completed) => {
-                self.complete(run, clipped(&completed.reason), at_ms, ops);
+            Said::Sealed(sealed) => self.push_part(reply, Part::Sealed(sealed.clone()), ops),
+            Said::Waiting(waiting) => {
+                self.put_down(run, reply, waiting, ops);
                 Ok(())
             }
+            Said::Completed(completed) => self.complete(run, reply, completed, at_ms, ops),
             Said::Failed(failed) => {
                 self.fail(run, failed, at_ms, ops);
                 Ok(())
@@ -105,11 +107,38 @@ impl State {
         }
     }
 
-    fn complete(&mut self, run: usize, reason: FinishReason, at_ms: u64, ops: &mut Vec<Op>) {
+    /// What a person added before the end in the log, and the model has not read, makes it the end of a step: the attempt goes on.
+    fn complete(
+        &mut self,
+        run: usize,
+        reply: usize,
+        completed: &Completed,
+        at_ms: u64,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), Refusal> {
+        let reason = clipped(&completed.reason);
+        let steered = self.view.messages.at_mut(reply).parts.iter().filter(|part| matches!(part, Part::Steering(_))).count();
+        if completed.steered.is_some_and(|read| (read as usize) < steered) {
+            return self.push_part(reply, Part::Step(Step { reason }), ops);
+        }
         let run = &mut self.view.runs[run];
         run.finish = Some(reason);
         let id = run.id.clone();
         self.end_run(&id, RunStatus::Completed, None, at_ms, ops);
+        Ok(())
+    }
+
+    /// A person's decision comes first: no worker has the run until then. Where one was made meanwhile, the attempt goes on.
+    fn put_down(&mut self, run: usize, reply: usize, waiting: &Waiting, ops: &mut Vec<Op>) {
+        let mut awaits = |call: &String| self.tool(reply, call).is_some_and(|(_, status)| status == ToolStatus::AwaitingApproval);
+        if waiting.calls.is_empty() || !waiting.calls.iter().all(&mut awaits) {
+            return;
+        }
+        let known = &mut self.view.runs[run];
+        known.status = RunStatus::Waiting;
+        known.waiting = Some(waiting.clone());
+        ops.push(Op::RunChanged(Box::new(known.clone())));
+        self.silence(run);
     }
 
     fn fail(&mut self, run: usize, failed: &Failed, at_ms: u64, ops: &mut Vec<Op>) {

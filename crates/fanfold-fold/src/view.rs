@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{AttemptId, FinishReason, MessageId, Part, Role, RunId, Usage};
+use crate::event::is_false;
+use crate::{AttemptId, FinishReason, MessageId, Part, Role, RunId, Usage, Waiting};
 
 /// The readable state of a session. Deltas apply to it; a snapshot sent to a client is one of these.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct View {
 pub struct Session {
     /// Its title, if it has one.
     pub title: Option<String>,
+    /// Whether a program made the title up, and may make up a better one.
+    #[serde(skip_serializing_if = "is_false")]
+    pub title_automatic: bool,
     /// Whose it is, if that was said.
     pub user: Option<String>,
     /// Whether it goes on.
@@ -95,6 +99,9 @@ pub struct Run {
     pub error: Option<RunError>,
     /// What it cost.
     pub usage: Option<Usage>,
+    /// What it waits for; or has waited for, until an attempt takes it up again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// Milliseconds since 1970 when it was asked for.
     pub requested_at_ms: u64,
     /// Milliseconds since 1970 when its last attempt started.
@@ -111,6 +118,8 @@ pub enum RunStatus {
     Queued,
     /// A worker writes.
     Running,
+    /// It waits for a person, and no worker has it.
+    Waiting,
     /// The answer is complete.
     Completed,
     /// Somebody stopped it.
@@ -125,7 +134,7 @@ impl RunStatus {
     /// Whether nothing more can become of it.
     pub fn is_final(self) -> bool {
         match self {
-            Self::Queued | Self::Running => false,
+            Self::Queued | Self::Running | Self::Waiting => false,
             Self::Completed | Self::Cancelled | Self::Failed | Self::Orphaned => true,
         }
     }

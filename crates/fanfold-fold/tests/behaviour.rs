@@ -6,9 +6,9 @@
 use fanfold_fold::{
     Action, AttemptLost, CONTENT_BYTES_MAX, CUSTOM_KINDS_MAX, Citation, Command, Completed, Custom, Event, Failed, FinishReason,
     Merger, MessageAdded, NAME_BYTES_MAX, OPEN_RUNS_MAX, Op, Output, PARTS_MAX, Part, REPLY_PARTS_MAX, ReasoningDelta, Record,
-    Refusal, Role, RunCancelled, RunFailed, RunRequested, RunStarted, RunSteered, Said, SessionClosed, SessionErased,
+    Refusal, Role, RunCancelled, RunFailed, RunRequested, RunStarted, RunSteered, Said, Sealed, SessionClosed, SessionErased,
     SessionOpened, SessionTitled, State, StepFinished, TextDelta, ToolArguments, ToolCallStarted, ToolDecided, ToolReady,
-    ToolResult, Usage, Verdict, View,
+    ToolResult, Usage, Verdict, View, Waiting,
 };
 
 /// Runs a script, then compares the readable state with `expected`, line by line without indentation.
@@ -42,7 +42,8 @@ fn event(text: &str) -> Event {
     let rest = |from: usize| words[from.min(words.len())..].join(" ");
     match words[0] {
         "open" => SessionOpened::default().into(),
-        "title" => SessionTitled { title: rest(1) }.into(),
+        "title" => SessionTitled { title: rest(1), automatic: false }.into(),
+        "title?" => SessionTitled { title: rest(1), automatic: true }.into(),
         "close" => SessionClosed { reason: rest(1) }.into(),
         "erase" => SessionErased {}.into(),
         "msg" => {
@@ -59,7 +60,10 @@ fn event(text: &str) -> Event {
             attempts_max: words.iter().find_map(|word| word.strip_prefix("max=")).map_or(0, |max| max.parse().unwrap()),
         }
         .into(),
-        "start" => RunStarted { run: id(words[1]), attempt: id(words[2]), worker: "w".into(), model: None }.into(),
+        "start" | "resume" => {
+            let (run, attempt, resume) = (id(words[1]), id(words[2]), words[0] == "resume");
+            RunStarted { run, attempt, worker: "w".into(), model: None, resume }.into()
+        }
         "lost" => AttemptLost { run: id(words[1]), attempt: id(words[2]) }.into(),
         "cancel" => RunCancelled { run: id(words[1]), reason: rest(2) }.into(),
         "fail" => RunFailed { run: id(words[1]), code: "no_worker".into(), message: String::new() }.into(),
@@ -94,7 +98,9 @@ fn said(word: &str) -> Said {
         "cite" => Citation { quote: Some(rest.into()), ..Citation::default() }.into(),
         "step" => StepFinished { reason: FinishReason::ToolCalls }.into(),
         "usage" => Usage { output: rest.parse().unwrap(), ..Usage::default() }.into(),
-        "done" => Completed { reason: FinishReason::Stop }.into(),
+        "sealed" => Sealed { by: "p".into(), data: rest.into() }.into(),
+        "wait" => Waiting { calls: rest.split_terminator(',').map(str::to_owned).collect(), until_ms: 9 }.into(),
+        "done" => Completed { reason: FinishReason::Stop, steered: rest.parse().ok() }.into(),
         "fail" => Failed { code: "bad".into(), message: String::new(), retryable: false }.into(),
         "retry" => Failed { code: "busy".into(), message: String::new(), retryable: true }.into(),
         other => panic!("nobody says {other:?}"),
@@ -120,6 +126,7 @@ fn told(view: &View) -> String {
     for run in &view.runs {
         let attempt = run.attempt.as_ref().map_or("-", |attempt| attempt.as_str());
         let mut line = format!("{} {:?} {attempt} {}/{}", run.id, run.status, run.attempts, run.attempts_max);
+        line += &run.waiting.as_ref().map(|waiting| format!(" waits for {}", waiting.calls.join(","))).unwrap_or_default();
         line += &run.finish.as_ref().map(|finish| format!(" {finish:?}")).unwrap_or_default();
         line += &run.error.as_ref().map(|error| format!(" {}", error.code)).unwrap_or_default();
         line += &run.usage.as_ref().map(|usage| format!(" usage {}", usage.output)).unwrap_or_default();
@@ -140,6 +147,7 @@ fn part(part: &Part) -> String {
         Part::File(file) => file.url.clone(),
         Part::Steering(steering) => format!("!{} by {}", steering.text, steering.author.as_deref().unwrap_or("-")),
         Part::Step(step) => format!("{:?}", step.reason),
+        Part::Sealed(sealed) => format!("<{}>", sealed.data),
         Part::Unknown { kind, .. } => format!("?{kind}"),
     }
 }
@@ -196,6 +204,12 @@ fn the_first_words_of_a_person_are_the_title_unless_there_is_one() {
     let long = title(None, &[user(&"words and ".repeat(20))]).unwrap();
     assert!(long.ends_with("words and…") && long.chars().count() <= 61, "{long:?}");
     assert_eq!(title(None, &[user(&"é".repeat(100))]), Some("é".repeat(60) + "…"));
+}
+
+#[test]
+fn a_title_that_a_person_gave_stays() {
+    check("open\ntitle? words\ntitle? better\ntitle mine\ntitle? worse => Applied", "Open mine");
+    check("open + title mine\ntitle? worse\ntitle yours", "Open yours");
 }
 
 #[test]
@@ -306,6 +320,78 @@ fn text_is_split_by_everything_but_citations() {
         "a | !psst by eve | b",
         "r1 Completed t1 1/2 Stop",
     );
+}
+
+#[test]
+fn a_run_that_waits_for_a_person_has_no_worker_and_is_taken_up_again() {
+    let waits = "out t1 1 text:a call?:c ready:c call:d ready:d step result:d:ok wait:c text:no\n";
+    let reply = |call: &str| format!("a | {call} | d Done ok | ToolCalls");
+    check_run(waits, &reply("c AwaitingApproval -"), "r1 Waiting t1 1/2 waits for c");
+    check_run(
+        &format!("{waits}out t1 10 text:x => Refused(Fenced)\nlost r1 t1 => Refused(Fenced)\nstart r1 t1 => Refused(Fenced)"),
+        &reply("c AwaitingApproval -"),
+        "r1 Waiting t1 1/2 waits for c",
+    );
+    check_run(&format!("{waits}allow a1 c"), &reply("c Ready -"), "r1 Queued t1 1/2 waits for c");
+    check_run(&format!("{waits}refuse a1 c no"), &reply("c Refused no"), "r1 Queued t1 1/2 waits for c");
+    check_run(&format!("{waits}cancel r1"), &reply("c AwaitingApproval -"), "r1 Cancelled t1 1/2");
+    // It goes on where it was, and that is none of its attempts; anew it is one.
+    check_run(
+        &format!("{waits}allow a1 c\nresume r1 t2\nout t2 1 result:c:yes text:b done"),
+        &format!("{} | b", reply("c Done yes")),
+        "r1 Completed t2 1/2 Stop",
+    );
+    check_run(&format!("{waits}allow a1 c\nstart r1 t2\nout t2 1 text:b"), "b", "r1 Running t2 2/2");
+    // What is added meanwhile is there for the next attempt.
+    check_run(
+        &format!("{waits}steer r1 psst\nallow a1 c\nresume r1 t2"),
+        &format!("{} | !psst by eve", reply("c Ready -")),
+        "r1 Running t2 1/2",
+    );
+}
+
+#[test]
+fn an_attempt_waits_only_for_calls_that_nobody_has_decided() {
+    for wait in ["wait:", "wait:z", "wait:c,z"] {
+        check_run(&format!("out t1 1 call?:c ready:c {wait} text:b"), "c AwaitingApproval - | b", "r1 Running t1 1/2");
+    }
+    check_run("out t1 1 call?:c ready:c\nallow a1 c\nout t1 3 wait:c text:b", "c Ready - | b", "r1 Running t1 1/2");
+    let two = "out t1 1 call?:c ready:c call?:d ready:d wait:c,d\n";
+    check_run(&format!("{two}allow a1 d"), "c AwaitingApproval - | d Ready -", "r1 Queued t1 1/2 waits for c,d");
+    check_run(
+        &format!("{two}allow a1 d\nallow a1 c => Applied\nallow a1 c => Refused(ToolCallSettled)"),
+        "c Ready - | d Ready -",
+        "r1 Queued t1 1/2 waits for c,d",
+    );
+}
+
+#[test]
+fn an_attempt_may_go_on_after_the_last_finished_step() {
+    let step = "out t1 1 think:h sealed:s text:a call:c ready:c step result:c:ok usage:5 text:half\n";
+    check_run(
+        &format!("{step}steer r1 psst\nlost r1 t1\nresume r1 t2\nout t2 1 text:b"),
+        "(h) | <s> | a | c Done ok | ToolCalls | !psst by eve | b",
+        "r1 Running t2 2/2 usage 5",
+    );
+    check_run(&format!("{step}lost r1 t1\nstart r1 t2\nout t2 1 text:b"), "b", "r1 Running t2 2/2");
+    // Without a finished step there is nothing to go on from.
+    check_run("out t1 1 text:half\nlost r1 t1\nresume r1 t2\nout t2 1 text:b", "b", "r1 Running t2 2/2");
+    check_run(
+        &format!("{step}lost r1 t1\nresume r1 t2\nlost r1 t2"),
+        "(h) | <s> | a | c Done ok | ToolCalls",
+        "r1 Orphaned t2 2/2 worker_lost usage 5",
+    );
+}
+
+#[test]
+fn what_was_added_before_the_end_is_read_or_the_run_goes_on() {
+    check_run(
+        "steer r1 psst\nout t1 1 text:a done:0 text:b done:1 text:x",
+        "!psst by eve | a | Stop | b",
+        "r1 Completed t1 1/2 Stop",
+    );
+    check_run("steer r1 psst\nout t1 1 text:a done", "!psst by eve | a", "r1 Completed t1 1/2 Stop");
+    check_run("out t1 1 text:a done:0\nsteer r1 psst => Refused(RunEnded)", "a", "r1 Completed t1 1/2 Stop");
 }
 
 #[test]
@@ -436,7 +522,7 @@ fn an_answer_has_so_many_parts() {
 fn limits_of_a_record_are_named() {
     let limit = Verdict::Refused(Refusal::Limit);
     let mut state = state_of("open");
-    let title = |length| SessionTitled { title: "x".repeat(length) };
+    let title = |length| SessionTitled { title: "x".repeat(length), automatic: false };
     assert_eq!(verdict_of(&mut state, title(NAME_BYTES_MAX)), Verdict::Applied);
     assert_eq!(verdict_of(&mut state, title(NAME_BYTES_MAX + 1)), limit);
     let message = |at: &str, parts| MessageAdded {

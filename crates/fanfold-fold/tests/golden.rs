@@ -10,9 +10,9 @@ use std::path::Path;
 use fanfold_fold::{
     AttemptLost, Citation, Completed, Custom, Event, FOLD_VERSION, Failed, FileRef, FinishReason, MessageAdded, Output, Part,
     RECORD_VERSION, Reasoning, ReasoningDelta, Record, Refusal, Role, RunCancelled, RunFailed, RunRequested, RunStarted,
-    RunStatus, RunSteered, Said, SessionClosed, SessionErased, SessionOpened, SessionStatus, SessionTitled, Settled, State,
-    Steering, Step, StepFinished, TextDelta, ToolArguments, ToolCall, ToolCallStarted, ToolDecided, ToolReady, ToolResult,
-    ToolStatus, Usage, Verdict,
+    RunStatus, RunSteered, Said, Sealed, SessionClosed, SessionErased, SessionOpened, SessionStatus, SessionTitled, Settled,
+    State, Steering, Step, StepFinished, TextDelta, ToolArguments, ToolCall, ToolCallStarted, ToolDecided, ToolReady, ToolResult,
+    ToolStatus, Usage, Verdict, Waiting,
 };
 use rmpv::Value;
 
@@ -61,6 +61,7 @@ fn parts() -> Vec<Part> {
         FileRef { url: "https://x.example/a.png".into(), media_type: "image/png".into(), name: some("a.png") }.into(),
         Steering { text: "kürzer".into(), author: some("ada") }.into(),
         Step { reason: FinishReason::Other("tired".into()) }.into(),
+        Sealed { by: "one".into(), data: "{}".into() }.into(),
         Part::Unknown { kind: "hologram".into(), body: Value::Map(vec![("depth".into(), 3.into())]) },
     ];
     parts.extend(reasons.map(|reason| Part::from(Step { reason })));
@@ -68,7 +69,7 @@ fn parts() -> Vec<Part> {
     parts.extend(tool_statuses().into_iter().zip(results.into_iter().cycle()).map(|(status, result)| {
         Part::from(ToolCall { call: "t1".into(), name: "weather".into(), arguments: "{\"at\":".into(), status, result })
     }));
-    assert_covers!(Part, parts, [Text, Reasoning, ToolCall, Citation, File, Steering, Step, Unknown]);
+    assert_covers!(Part, parts, [Text, Reasoning, ToolCall, Citation, File, Steering, Step, Sealed, Unknown]);
     parts
 }
 
@@ -92,10 +93,13 @@ fn said() -> Vec<Said> {
         ToolResult { call: "t3".into(), content: "no".into(), is_error: true }.into(),
         Citation { url: some("https://x.example"), ..Citation::default() }.into(),
         StepFinished { reason: FinishReason::ToolCalls }.into(),
+        Sealed { by: "one".into(), data: "{}".into() }.into(),
+        Waiting { calls: vec![call(), "t2".into()], until_ms: 7 }.into(),
         Usage { input: 1, output: u64::MAX, reasoning: 3, cached_input: 300 }.into(),
         Said::Unknown { kind: "humming".into(), body: Value::Map(vec![("notes".into(), Value::from("la"))]) },
         Failed { code: "busy".into(), message: "later".into(), retryable: true }.into(),
-        Completed { reason: FinishReason::Stop }.into(),
+        Completed { reason: FinishReason::Stop, steered: Some(2) }.into(),
+        Completed { reason: FinishReason::Stop, steered: None }.into(),
     ];
     assert_covers!(
         Said,
@@ -109,6 +113,8 @@ fn said() -> Vec<Said> {
             ToolResult,
             Citation,
             StepFinished,
+            Sealed,
+            Waiting,
             Usage,
             Completed,
             Failed,
@@ -127,14 +133,16 @@ fn events() -> Vec<Event> {
     let events: Vec<Event> = vec![
         SessionOpened { title: some("Titel"), user: some("ada") }.into(),
         SessionOpened::default().into(),
-        SessionTitled { title: "Neuer Titel".into() }.into(),
+        SessionTitled { title: "Neuer Titel".into(), automatic: false }.into(),
+        SessionTitled { title: "Neuer".into(), automatic: true }.into(),
         message(Role::User, parts()).into(),
         message(Role::System, Vec::new()).into(),
         message(Role::Assistant, Vec::new()).into(),
         message(Role::Tool, Vec::new()).into(),
         request(false, 0).into(),
         request(true, 7).into(),
-        RunStarted { run: id("r1"), attempt: id("t1"), worker: "w1".into(), model: some("small-2") }.into(),
+        RunStarted { run: id("r1"), attempt: id("t1"), worker: "w1".into(), model: some("small-2"), resume: false }.into(),
+        RunStarted { run: id("r1"), attempt: id("t2"), worker: "w1".into(), model: None, resume: true }.into(),
         Output { attempt: id("t1"), seq: 1 << 40, said: said() }.into(),
         AttemptLost { run: id("r1"), attempt: id("t1") }.into(),
         RunCancelled { run: id("r1"), reason: "enough".into() }.into(),
@@ -254,7 +262,8 @@ fn history() -> Vec<Record> {
         Event::from(RunRequested { run, reply, prompt, model: some("small"), interrupt: false, attempts_max: max })
     };
     let start = |run: &str, attempt: &str| {
-        Event::from(RunStarted { run: id(run), attempt: id(attempt), worker: "w1".into(), model: some("small-2") })
+        let (run, attempt, worker, model) = (id(run), id(attempt), "w1".into(), some("small-2"));
+        Event::from(RunStarted { run, attempt, worker, model, resume: false })
     };
     let output = |attempt: &str, said: Vec<Said>| Event::from(Output { attempt: id(attempt), seq: 1, said });
     let message = MessageAdded { message: id("m1"), parent: None, role: Role::User, author: some("ada"), parts: parts() };
@@ -283,7 +292,7 @@ fn history() -> Vec<Record> {
         vec![RunSteered { run: id("r5"), text: "kürzer".into() }.into()],
         vec![ToolDecided { message: id("a1"), call: "t1".into(), approved: false, reason: "nein".into() }.into()],
         vec![Custom { kind: "cursor".into(), content_type: "a/b".into(), payload: vec![0, 255] }.into()],
-        vec![SessionTitled { title: "Neu".into() }.into()],
+        vec![SessionTitled { title: "Neu".into(), automatic: true }.into()],
         vec![RunFailed { run: id("r9"), code: String::new(), message: String::new() }.into()],
         vec![output("t5", vec![TextDelta { text: "…".into() }.into()])],
     ];
@@ -294,10 +303,20 @@ fn history() -> Vec<Record> {
 fn a_state_of_this_fold_version_has_these_bytes() {
     let mut state = State::default();
     history().iter().for_each(|record| drop(state.apply(record)));
-    let statuses: Vec<RunStatus> = state.view().runs.iter().map(|run| run.status).collect();
-    assert_covers!(RunStatus, statuses, [Queued, Running, Completed, Cancelled, Failed, Orphaned]);
+    let mut statuses: Vec<RunStatus> = state.view().runs.iter().map(|run| run.status).collect();
     let stored = golden(&format!("state-{}.bin", FOLD_VERSION.0), &state.encode());
     assert_eq!(State::decode(&stored).unwrap(), state);
+    // A run that waits for a person.
+    let mut waits = state.clone();
+    let call = ToolCallStarted { call: "t9".into(), name: "weather".into(), needs_approval: true };
+    let waiting = Waiting { calls: vec!["t9".into()], until_ms: 1_700_000_600_000 };
+    let said: Vec<Said> = vec![call.into(), ToolReady { call: "t9".into() }.into(), waiting.into()];
+    let output = Output { attempt: id("t5"), seq: 2, said };
+    assert_eq!(waits.apply(&record(None, vec![output.into()])).0, Verdict::Applied);
+    statuses.extend(waits.view().runs.iter().map(|run| run.status));
+    assert_covers!(RunStatus, statuses, [Queued, Running, Waiting, Completed, Cancelled, Failed, Orphaned]);
+    let stored = golden(&format!("state-{}-waiting.bin", FOLD_VERSION.0), &waits.encode());
+    assert_eq!(State::decode(&stored).unwrap(), waits);
     // Also the ends of a session.
     for (name, end) in [("closed", Event::from(SessionClosed { reason: "so".into() })), ("erased", SessionErased {}.into())] {
         let mut ended = state.clone();

@@ -62,6 +62,7 @@ fn content_bytes(view: &View) -> usize {
             fanfold_fold::FinishReason::Other(word) => word.len(),
             _ => 0,
         },
+        Part::Sealed(sealed) => sealed.by.len() + sealed.data.len(),
         Part::Unknown { kind, body } => kind.len() + unknown(body),
     });
     parts.sum::<usize>() + view.custom.values().map(|value| value.payload.len()).sum::<usize>()

@@ -29,6 +29,28 @@ pub struct ModelsConfig {
     pub endpoints: Vec<EndpointConfig>,
     /// Tools that models may call.
     pub tools: Vec<ToolConfig>,
+    /// Which model finds titles. Without it a session keeps the first words of its first message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<TitleConfig>,
+}
+
+/// `[models.title]`: what a model is asked after a session's first answer. A title that a person gave stays, and where nothing comes of it
+/// so do the first words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TitleConfig {
+    /// Which of the models above.
+    pub model: String,
+    /// Tokens that it may say, reasoning included, as estimated. Then it is no longer listened to.
+    pub tokens_max: u64,
+    /// From the request to the whole title.
+    pub total_ms_max: u64,
+}
+
+impl Default for TitleConfig {
+    fn default() -> Self {
+        Self { model: String::new(), tokens_max: 1_000, total_ms_max: 30_000 }
+    }
 }
 
 /// `[[models.endpoints]]`
@@ -58,6 +80,10 @@ pub struct EndpointConfig {
     pub headers: BTreeMap<String, String>,
     /// More fields of each request's body, such as `temperature` or `max_tokens`. They win over what is there already.
     pub fields: Map<String, Value>,
+    /// The field of its own messages in which a model gets its reasoning back, such as `reasoning_content`; of `chat_completions` only.
+    /// Where it isn't said none is sent: most servers ignore it, and some refuse it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_field: Option<String>,
     /// Tokens of history that a request may hold, as estimated. What is older is left out. The smallest of a model's endpoints counts.
     pub context_tokens_max: u64,
     /// Until there is a connection. Then the next endpoint is tried, like after each failure before the first token.
@@ -92,6 +118,7 @@ impl Default for EndpointConfig {
             key_header: None,
             headers: BTreeMap::new(),
             fields: Map::new(),
+            reasoning_field: None,
             context_tokens_max: 100_000,
             connect_ms_max: 5_000,
             first_token_ms_max: 60_000,

@@ -11,6 +11,14 @@ pub enum ModelEvent {
     Text(String),
     /// More of the reasoning before it; never empty.
     Reasoning(String),
+    /// What the provider wants back of its reasoning before it gets results of tools: opaque, and nobody's to read. Where it seals a text,
+    /// that is the reasoning said since the last event of another kind.
+    Sealed {
+        /// Which endpoint and model it came from. Empty where it came from none, as in a recording.
+        by: String,
+        /// As the provider gave it, as JSON text.
+        data: String,
+    },
     /// The model calls a tool.
     ToolCallStarted {
         /// The call's id, unique in the stream.
@@ -58,7 +66,7 @@ impl ModelEvent {
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::Finished(_) | Self::Failed(_) => true,
-            Self::Model(_) | Self::Text(_) | Self::Reasoning(_) | Self::Citation(_) => false,
+            Self::Model(_) | Self::Text(_) | Self::Reasoning(_) | Self::Sealed { .. } | Self::Citation(_) => false,
             Self::ToolCallStarted { .. } | Self::ToolCallArguments { .. } => false,
             Self::ToolCallReady { .. } | Self::ToolResult { .. } => false,
             Self::StepFinished(_) | Self::Usage(_) => false,

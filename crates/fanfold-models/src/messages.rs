@@ -1,10 +1,10 @@
 //! Anthropic's messages: blocks of text, thoughts and tool calls, each begun, continued and ended by its index.
 //!
-//! Signatures of thoughts and redacted thoughts aren't shown to anybody, so they are left out.
+//! Thoughts are signed, or come encrypted: the provider wants them back as they were while it waits for results of tools.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::speech::{Reported, Speech};
 use crate::{ChunkError, Citation, Dialect, Failure, FinishReason, ModelEvent, json};
@@ -20,8 +20,18 @@ pub struct Messages {
     begun: bool,
     /// The tool calls being written, by the index of their block.
     blocks: BTreeMap<u64, Block>,
+    /// The thought being written.
+    thought: Thought,
     /// The provider's id and ours of each call it runs itself, where they differ.
     renamed: Vec<(String, String)>,
+}
+
+/// A block of thinking.
+#[derive(Debug, Default)]
+struct Thought {
+    signature: String,
+    /// Some of its text was said. It may come without any, and is signed all the same.
+    said: bool,
 }
 
 #[derive(Debug)]
@@ -40,7 +50,10 @@ impl Dialect for Messages {
             "message_start" => self.begin(part("message"), out),
             "content_block_start" => self.open(index, part("content_block"), out)?,
             "content_block_delta" => self.more(index, part("delta"), out),
-            "content_block_stop" => self.close(index, out),
+            "content_block_stop" => {
+                self.seal(out);
+                self.close(index, out);
+            }
             "message_delta" => self.finish(part("delta"), part("usage"), out),
             "error" => self.speech.fail(Failure::from_error(part("error")), out),
             "message_stop" | "ping" => {}
@@ -84,14 +97,38 @@ impl Messages {
                 self.speech.text(json::text(block, "text"), out);
                 json::items(block, "citations").iter().for_each(|citation| self.speech.citation(cited(citation), out));
             }
-            "thinking" => self.speech.reasoning(json::text(block, "thinking"), out),
-            "redacted_thinking" => {}
+            "thinking" => {
+                self.thought = Thought::default();
+                self.think(block, out);
+            }
+            "redacted_thinking" => self.speech.sealed(block, out),
             "tool_use" => self.call(index, block, false, out)?,
             "server_tool_use" | "mcp_tool_use" => self.call(index, block, true, out)?,
             kind if kind.ends_with("tool_result") => self.result(block, out),
             _ => self.speech.ignored += 1,
         }
         Ok(())
+    }
+
+    /// More of a thought, or of its signature.
+    fn think(&mut self, more: &Value, out: &mut Vec<ModelEvent>) {
+        let text = json::text(more, "thinking");
+        self.thought.said |= !text.is_empty();
+        self.speech.reasoning(text, out);
+        self.thought.signature.push_str(json::text(more, "signature"));
+    }
+
+    /// The thought is complete, if a block of thinking has ended. Its text stands before it, unless it has none.
+    fn seal(&mut self, out: &mut Vec<ModelEvent>) {
+        let Thought { signature, said } = std::mem::take(&mut self.thought);
+        if signature.is_empty() {
+            return;
+        }
+        let mut block = json!({ "type": "thinking", "signature": signature });
+        if !said {
+            block["thinking"] = "".into();
+        }
+        self.speech.sealed(&block, out);
     }
 
     fn call(&mut self, index: u64, block: &Value, by_provider: bool, out: &mut Vec<ModelEvent>) -> Result<(), ChunkError> {
@@ -121,8 +158,7 @@ impl Messages {
     fn more(&mut self, index: u64, delta: &Value, out: &mut Vec<ModelEvent>) {
         match json::text(delta, "type") {
             "text_delta" => self.speech.text(json::text(delta, "text"), out),
-            "thinking_delta" => self.speech.reasoning(json::text(delta, "thinking"), out),
-            "signature_delta" => {}
+            "thinking_delta" | "signature_delta" => self.think(delta, out),
             "citations_delta" => self.speech.citation(cited(json::some(delta, "citation").unwrap_or(&Value::Null)), out),
             "input_json_delta" => match (self.blocks.get_mut(&index), json::text(delta, "partial_json")) {
                 (_, "") => {}

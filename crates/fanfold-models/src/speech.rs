@@ -83,6 +83,12 @@ impl Speech {
         }
     }
 
+    /// What the provider wants back of its reasoning.
+    pub(crate) fn sealed(&mut self, data: &Value, out: &mut Vec<ModelEvent>) {
+        let data = self.joiner.settle(&data.to_string());
+        out.push(ModelEvent::Sealed { by: String::new(), data });
+    }
+
     /// Begins a call and gives it its id: the provider's, or one like it if that is missing or taken.
     pub(crate) fn call(
         &mut self,

@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use fanfold_fold::{
-    Citation, FileRef, FinishReason, Message, MessageId, Part, Reasoning, Role, Run, RunId, RunStatus, Steering, Step, ToolCall,
-    ToolStatus, View,
+    Citation, FileRef, FinishReason, Message, MessageId, Part, Reasoning, Role, Run, RunId, RunStatus, Sealed, Steering, Step,
+    ToolCall, ToolStatus, View,
 };
-use fanfold_models::{Content, Conversation, DialectName, ToolSpec, Turn, request_body};
+use fanfold_models::{Content, Conversation, DialectName, Recipient, ToolSpec, Turn, request_body};
 use serde_json::{Map, Value, json};
 
 fn message(id: &str, parent: Option<&str>, role: Role, parts: Vec<Part>) -> Message {
@@ -33,6 +33,7 @@ fn view(messages: Vec<Message>, prompt: &str, reply: &str) -> View {
         finish: None,
         error: None,
         usage: None,
+        waiting: None,
         requested_at_ms: 0,
         started_at_ms: None,
         ended_at_ms: None,
@@ -112,6 +113,10 @@ fn weather() -> ToolSpec {
     ToolSpec { name: "weather".into(), description: "The weather in a city.".into(), parameters }
 }
 
+fn to<'a>(dialect: DialectName, fields: &'a Map<String, Value>) -> Recipient<'a> {
+    Recipient { dialect, model: "model-1", seals: "one/model-1", reasoning_field: None, fields }
+}
+
 fn golden(name: &str, body: &Value) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let written = serde_json::to_string_pretty(body).unwrap() + "\n";
@@ -123,32 +128,37 @@ fn golden(name: &str, body: &Value) {
 
 #[test]
 fn each_dialect_writes_the_same_conversation_its_own_way() {
-    let conversation = Conversation::of(&everything(), &run(), 100_000).unwrap();
+    let conversation = Conversation::of(&everything(), &run(), 100_000, false).unwrap();
     assert_eq!(conversation.left_out, 0);
     let fields = json!({ "temperature": 0.5 });
-    let bare = Conversation::new("", vec![Turn::Assistant { text: "How can I help?".into(), calls: vec![] }, Turn::user("Hi")]);
+    let bare = Conversation::new(
+        "",
+        vec![Turn::Assistant { thoughts: vec![], text: "How can I help?".into(), calls: vec![] }, Turn::user("Hi")],
+    );
     for (dialect, name) in
         [(DialectName::ChatCompletions, "chat"), (DialectName::Responses, "responses"), (DialectName::Messages, "messages")]
     {
-        let body = request_body(dialect, "model-1", &conversation, &[weather()], fields.as_object().unwrap());
+        let body = request_body(&to(dialect, fields.as_object().unwrap()), &conversation, &[weather()]);
         golden(&format!("request-{name}.json"), &body);
         // Calls in the history, but no tool any more.
-        golden(&format!("request-{name}-no-tools.json"), &request_body(dialect, "model-1", &conversation, &[], &Map::new()));
-        golden(&format!("request-{name}-bare.json"), &request_body(dialect, "model-1", &bare, &[], &Map::new()));
+        let none = Map::new();
+        let to = to(dialect, &none);
+        golden(&format!("request-{name}-no-tools.json"), &request_body(&to, &conversation, &[]));
+        golden(&format!("request-{name}-bare.json"), &request_body(&to, &bare, &[]));
     }
 }
 
 #[test]
 fn fields_of_the_endpoint_win() {
     let fields = json!({ "max_tokens": 8192, "stream_options": {}, "model": "other" });
-    let body =
-        request_body(DialectName::Messages, "m", &Conversation::new("", vec![]), &[weather()], fields.as_object().unwrap());
+    let to = to(DialectName::Messages, fields.as_object().unwrap());
+    let body = request_body(&to, &Conversation::new("", vec![]), &[weather()]);
     assert_eq!((&body["max_tokens"], &body["model"], &body["stream"]), (&json!(8192), &json!("other"), &json!(true)));
 }
 
 #[test]
 fn a_run_that_is_not_there_has_no_conversation() {
-    assert_eq!(Conversation::of(&everything(), &RunId::new("nobody").unwrap(), 1_000), None);
+    assert_eq!(Conversation::of(&everything(), &RunId::new("nobody").unwrap(), 1_000, false), None);
 }
 
 /// Ten exchanges of about 100 tokens, a prompt, and a run with three steps whose results are 1,000 tokens each.
@@ -175,7 +185,7 @@ fn outline(conversation: &Conversation) -> Vec<String> {
             Content::Text(text) => format!("user {}", text.split(' ').next().unwrap()),
             Content::File { .. } => "user file".to_owned(),
         },
-        Turn::Assistant { text, calls } if calls.is_empty() => format!("assistant {}", text.split(' ').next().unwrap()),
+        Turn::Assistant { text, calls, .. } if calls.is_empty() => format!("assistant {}", text.split(' ').next().unwrap()),
         Turn::Assistant { calls, .. } => format!("call {} {}", calls[0].id, calls[0].result.len()),
     };
     conversation.turns.iter().map(turn).collect()
@@ -184,7 +194,7 @@ fn outline(conversation: &Conversation) -> Vec<String> {
 #[test]
 fn the_budget_leaves_out_the_oldest_first() {
     let check = |tokens_max: u64, left_out: usize, expected: &[&str]| {
-        let conversation = Conversation::of(&long(), &run(), tokens_max).unwrap();
+        let conversation = Conversation::of(&long(), &run(), tokens_max, false).unwrap();
         assert_eq!(conversation.system.len(), 400, "the system text stays");
         assert_eq!(
             (conversation.left_out, outline(&conversation)),
@@ -192,10 +202,10 @@ fn the_budget_leaves_out_the_oldest_first() {
         );
         conversation.tokens()
     };
-    let all = Conversation::of(&long(), &run(), u64::MAX).unwrap().tokens();
-    let whole = Conversation::of(&long(), &run(), all).unwrap();
+    let all = Conversation::of(&long(), &run(), u64::MAX, false).unwrap().tokens();
+    let whole = Conversation::of(&long(), &run(), all, false).unwrap();
     assert_eq!((whole.left_out, whole.turns.len()), (0, 24), "a budget that is just met leaves nothing out");
-    let less = Conversation::of(&long(), &run(), all - 1).unwrap();
+    let less = Conversation::of(&long(), &run(), all - 1, false).unwrap();
     assert_eq!(less.left_out, 2, "an answer doesn't stay without its question");
     assert_eq!(outline(&less)[0], "user u1");
 
@@ -224,6 +234,108 @@ fn a_run_sees_its_own_branch_only() {
     let mut messages: Vec<Message> = Vec::from(everything().messages);
     messages.push(message("edit", Some("m0"), Role::User, vec![Part::text("Asked anew.")]));
     messages.push(message("again", Some("edit"), Role::Assistant, vec![]));
-    let conversation = Conversation::of(&view(messages, "edit", "again"), &run(), 1_000).unwrap();
+    let conversation = Conversation::of(&view(messages, "edit", "again"), &run(), 1_000, false).unwrap();
     assert_eq!(conversation, Conversation::new("Be brief.", vec![Turn::user("Asked anew.")]));
+}
+
+fn sealed(by: &str, data: Value) -> Part {
+    Part::Sealed(Sealed { by: by.into(), data: data.to_string() })
+}
+
+/// A run in the middle of its tools: a step of thoughts, words and calls, after an answer that is over.
+fn thoughtful(by: &str, thinking: Value, redacted: Value) -> View {
+    let thought = |text: &str| Part::Reasoning(Reasoning { text: text.into() });
+    let call = |id: &str| {
+        let (call, name, arguments, result) = (id.into(), "weather".into(), "{}".into(), Some("4 °C".into()));
+        Part::ToolCall(ToolCall { call, name, arguments, status: ToolStatus::Done, result })
+    };
+    let step = || Part::Step(Step { reason: FinishReason::ToolCalls });
+    let before = vec![thought("old"), sealed(by, json!({ "type": "thinking", "signature": "old" })), Part::text("Hello.")];
+    let now = vec![
+        thought("h"),
+        sealed(by, thinking.clone()),
+        sealed(by, redacted),
+        Part::text("One moment."),
+        call("c1"),
+        thought("m"),
+        sealed(by, thinking),
+        call("c2"),
+        step(),
+        thought("unsealed"),
+        Part::text("And?"),
+        step(),
+    ];
+    let messages = vec![
+        message("m1", None, Role::User, vec![Part::text("Hi")]),
+        message("a1", Some("m1"), Role::Assistant, before),
+        message("m2", Some("a1"), Role::User, vec![Part::text("The weather?")]),
+        message("a2", Some("m2"), Role::Assistant, now),
+    ];
+    view(messages, "m2", "a2")
+}
+
+#[test]
+fn messages_get_their_thoughts_back_as_they_were_while_the_run_goes_on() {
+    let redacted = json!({ "type": "redacted_thinking", "data": "xyz" });
+    let view = thoughtful("one/model-1", json!({ "type": "thinking", "signature": "s" }), redacted.clone());
+    let conversation = Conversation::of(&view, &run(), 10_000, false).unwrap();
+    let none = Map::new();
+    let body = request_body(&to(DialectName::Messages, &none), &conversation, &[weather()]);
+    let called = |id: &str| json!({ "type": "tool_use", "id": id, "name": "weather", "input": {} });
+    assert_eq!(body["messages"][1]["content"], json!([{ "type": "text", "text": "Hello." }]), "what is over needs none");
+    assert_eq!(
+        body["messages"][3]["content"],
+        json!([
+            { "type": "thinking", "signature": "s", "thinking": "h" },
+            redacted,
+            { "type": "text", "text": "One moment." },
+            called("call00001"),
+            { "type": "thinking", "signature": "s", "thinking": "m" },
+            called("call00002"),
+        ])
+    );
+    assert_eq!(body["messages"][5]["content"], json!([{ "type": "text", "text": "And?" }]), "nothing that isn't sealed");
+    // Another endpoint, or another model, can't open them.
+    let other = Recipient { seals: "two/model-1", ..to(DialectName::Messages, &none) };
+    let body = request_body(&other, &conversation, &[weather()]);
+    assert!(!body.to_string().contains("thinking"), "{body}");
+    assert!(
+        conversation.tokens() > Conversation::of(&thoughtful("", json!(0), json!(0)), &run(), 10_000, false).unwrap().tokens()
+    );
+}
+
+#[test]
+fn responses_get_their_reasoning_items_back_and_are_asked_for_them() {
+    let item = json!({ "type": "reasoning", "id": "rs_1", "summary": [{ "type": "summary_text", "text": "h" }], "encrypted_content": "e" });
+    let view = thoughtful("one/model-1", item.clone(), item.clone());
+    let conversation = Conversation::of(&view, &run(), 10_000, false).unwrap();
+    let fields = json!({ "reasoning": { "effort": "low" } });
+    let body = request_body(&to(DialectName::Responses, fields.as_object().unwrap()), &conversation, &[weather()]);
+    let kinds: Vec<&str> = body["input"].as_array().unwrap().iter().map(|item| item["type"].as_str().unwrap()).collect();
+    let step = ["reasoning", "reasoning", "message", "function_call", "reasoning", "function_call"];
+    let results = ["function_call_output", "function_call_output", "message"];
+    assert_eq!(kinds, [&["message"; 3][..], &step, &results].concat());
+    assert_eq!(body["input"][3], item);
+    assert_eq!((&body["include"], &body["store"]), (&json!(["reasoning.encrypted_content"]), &json!(false)));
+    let none = Map::new();
+    let body = request_body(&to(DialectName::Responses, &none), &conversation, &[]);
+    assert_eq!(body.get("include"), None, "a model that doesn't reason refuses it");
+}
+
+#[test]
+fn chat_completions_get_reasoning_back_where_the_endpoint_says_so_and_then_everywhere() {
+    let view = thoughtful("one/model-1", json!({}), json!({}));
+    let none = Map::new();
+    let plain = to(DialectName::ChatCompletions, &none);
+    let conversation = Conversation::of(&view, &run(), 10_000, false).unwrap();
+    let body = request_body(&plain, &conversation, &[weather()]);
+    assert!(!body.to_string().contains("reasoning"), "{body}");
+    let conversation = Conversation::of(&view, &run(), 10_000, true).unwrap();
+    let body = request_body(&Recipient { reasoning_field: Some("reasoning_content"), ..plain }, &conversation, &[weather()]);
+    let messages = body["messages"].as_array().unwrap().iter().filter(|message| message["role"] == "assistant");
+    let thoughts: Vec<&Value> = messages.map(|message| &message["reasoning_content"]).collect();
+    assert_eq!(thoughts, [&json!("old"), &json!("hm"), &json!("unsealed")]);
+    let bare = Conversation::new("", vec![Turn::Assistant { thoughts: vec![], text: "Hi".into(), calls: vec![] }]);
+    let body = request_body(&Recipient { reasoning_field: Some("reasoning_content"), ..plain }, &bare, &[]);
+    assert_eq!(body["messages"][0]["reasoning_content"], "", "it misses the field in any message");
 }

@@ -57,7 +57,16 @@ fn text_and_thoughts() {
             json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}),
             json!({"type": "message_stop"}),
         ],
-        &["model m-1", "reasoning Hm", "text Grüß", "text  Gott 👋", "usage 17 9 0 5", "finished stop"],
+        &[
+            "model m-1",
+            "reasoning Hm",
+            r#"sealed {"signature":"c2ln","type":"thinking"}"#,
+            r#"sealed {"data":"x","type":"redacted_thinking"}"#,
+            "text Grüß",
+            "text  Gott 👋",
+            "usage 17 9 0 5",
+            "finished stop",
+        ],
     );
 }
 

@@ -33,7 +33,7 @@ fn played(recording: &Recording) -> Whole {
     let mut whole = Whole::default();
     for event in recording.play().flatten() {
         match event {
-            ModelEvent::Model(_) | ModelEvent::ToolCallReady { .. } => {}
+            ModelEvent::Model(_) | ModelEvent::ToolCallReady { .. } | ModelEvent::Sealed { .. } => {}
             ModelEvent::Text(text) => whole.text += &text,
             ModelEvent::Reasoning(text) => whole.reasoning += &text,
             ModelEvent::ToolCallStarted { call, name, .. } => assert_eq!(whole.calls.insert(call, (name, String::new())), None),

@@ -65,6 +65,7 @@ fn parts_without_a_place() {
 fn reasoning() {
     let summary = |word: &str, fields: Value| event(&format!("reasoning_summary_text.{word}"), fields);
     let item = json!({"type": "reasoning", "id": "i", "summary": [{"text": "Hm"}, {"text": "Ah"}], "encrypted_content": "x"});
+    let sealed = r#"sealed {"encrypted_content":"x","id":"i","summary":[{"text":"Hm"},{"text":"Ah"}],"type":"reasoning"}"#;
     check(
         &[
             event("reasoning_summary_part.added", json!({"summary_index": 0, "part": {"text": ""}})),
@@ -74,9 +75,9 @@ fn reasoning() {
             done(item.clone()),
             completed(),
         ],
-        &["reasoning Hm", "reasoning Ah", "finished stop"],
+        &["reasoning Hm", "reasoning Ah", sealed, "finished stop"],
     );
-    check(&[done(item), completed()], &["reasoning Hm", "reasoning Ah", "finished stop"]);
+    check(&[done(item), completed()], &["reasoning Hm", "reasoning Ah", sealed, "finished stop"]);
     let open = [event("reasoning_text.delta", json!({"content_index": 0, "delta": "Hm"})), completed()];
     check(&open, &["reasoning Hm", "finished stop"]);
 }

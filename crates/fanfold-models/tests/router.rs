@@ -209,12 +209,13 @@ async fn calls_of_a_later_step_have_ids_of_their_own() {
         finish: None,
         error: None,
         usage: None,
+        waiting: None,
         requested_at_ms: 0,
         started_at_ms: None,
         ended_at_ms: None,
     };
     let view = View { messages: vec![prompt, reply].into(), runs: vec![run.clone()], ..View::default() };
-    let conversation = Conversation::of(&view, &run.id, 1_000).unwrap();
+    let conversation = Conversation::of(&view, &run.id, 1_000, false).unwrap();
     let answer = router(vec![named("only", &server)]).answer("m", &conversation, &[]).await.unwrap();
     let said: Vec<String> = read_answer(answer).await.iter().map(line).filter(|line| !line.starts_with("model")).collect();
     assert_eq!(

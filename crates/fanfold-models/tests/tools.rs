@@ -36,8 +36,8 @@ async fn a_tool_gets_the_arguments_and_gives_a_result() {
     let tools = tools(config);
     assert_eq!((tools.specs()[0].name.as_str(), &tools.specs()[0].parameters), ("weather", &json!({ "type": "object" })));
     assert!(tools.needs_approval("weather") && !tools.needs_approval("other"));
-    assert_eq!(tools.call("weather", r#"{"city":"Oslo"}"#).await, done("4 °C"));
-    assert_eq!(tools.call("weather", "").await, done("4 °C"));
+    assert_eq!(tools.call("weather", r#"{"city":"Oslo"}"#, "k1").await, done("4 °C"));
+    assert_eq!(tools.call("weather", "", "k1").await, done("4 °C"));
     let requests = server.requests();
     assert_eq!((&requests[0].body, &requests[1].body), (&json!({ "city": "Oslo" }), &json!({})));
     let headers = ["authorization", "x-team", "content-type"].map(|name| requests[0].header(name).unwrap().to_owned());
@@ -67,7 +67,7 @@ async fn what_goes_wrong_is_told_to_the_model() {
         let server = FaultServer::replies(vec![reply.clone()]).await.unwrap();
         let mut config = tool(&server);
         change(&mut config);
-        assert_eq!(tools(config).call("weather", "{}").await, expected, "{reply:?}");
+        assert_eq!(tools(config).call("weather", "{}", "k1").await, expected, "{reply:?}");
         assert_eq!(server.requests().len(), 1, "nothing is sent twice");
     }
     assert_eq!(other.requests().len(), 0, "nothing went there");
@@ -77,9 +77,9 @@ async fn what_goes_wrong_is_told_to_the_model() {
 async fn what_is_no_call_is_not_sent() {
     let server = FaultServer::replies(vec![Reply::body("text/plain", "4 °C")]).await.unwrap();
     let tools = tools(tool(&server));
-    assert_eq!(tools.call("wether", "{}").await, wrong("There is no tool of this name."));
+    assert_eq!(tools.call("wether", "{}", "k1").await, wrong("There is no tool of this name."));
     for arguments in ["[]", "Oslo", "{\"city\":", "null"] {
-        assert_eq!(tools.call("weather", arguments).await, wrong("The arguments are not a JSON object."), "{arguments}");
+        assert_eq!(tools.call("weather", arguments, "k1").await, wrong("The arguments are not a JSON object."), "{arguments}");
     }
     assert_eq!(server.requests().len(), 0);
 }

@@ -344,7 +344,12 @@ impl Live {
 fn is_current(run: &fanfold_fold::Run, attempt: &AttemptId) -> bool {
     match run.status {
         RunStatus::Running => run.attempt.as_ref() == Some(attempt),
-        RunStatus::Queued | RunStatus::Completed | RunStatus::Cancelled | RunStatus::Failed | RunStatus::Orphaned => false,
+        RunStatus::Queued
+        | RunStatus::Waiting
+        | RunStatus::Completed
+        | RunStatus::Cancelled
+        | RunStatus::Failed
+        | RunStatus::Orphaned => false,
     }
 }
 

@@ -288,6 +288,8 @@ fn said_bytes(output: &Output) -> usize {
         Said::Reasoning(delta) => delta.text.len(),
         Said::ToolArguments(delta) => delta.text.len(),
         Said::ToolResult(result) => result.content.len(),
+        Said::Sealed(sealed) => sealed.data.len(),
+        Said::Waiting(waiting) => waiting.calls.iter().map(String::len).sum(),
         Said::ToolCall(_)
         | Said::ToolReady(_)
         | Said::Citation(_)

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use fanfold_fold::{
     Citation, Completed, CustomValue, Delta, Failed, FileRef, FinishReason, Message, Op, Output, Part, Reasoning, ReasoningDelta,
-    Role, Run, RunError, RunStatus, Said, Session, SessionStatus, Steering, Step, StepFinished, TextDelta, ToolArguments,
-    ToolCall, ToolCallStarted, ToolReady, ToolResult, ToolStatus, Usage, View,
+    Role, Run, RunError, RunStatus, Said, Sealed, Session, SessionStatus, Steering, Step, StepFinished, TextDelta, ToolArguments,
+    ToolCall, ToolCallStarted, ToolReady, ToolResult, ToolStatus, Usage, View, Waiting,
 };
 use fanfold_wire::{Format, convert, v1};
 
@@ -43,6 +43,7 @@ fn parts() -> Vec<Part> {
         Part::Steering(Steering { text: "more".into(), author: None }),
         Part::Steering(Steering { text: "less".into(), author: Some("ann".into()) }),
     ];
+    parts.push(Part::Sealed(Sealed { by: "one".into(), data: "{}".into() }));
     parts.extend(citations().map(Part::Citation));
     parts.extend(reasons().into_iter().map(|reason| Part::Step(Step { reason })));
     parts.extend(TOOL_STATUSES.iter().enumerate().map(|(at, status)| {
@@ -70,6 +71,7 @@ fn runs() -> Vec<Run> {
     let statuses = [
         RunStatus::Queued,
         RunStatus::Running,
+        RunStatus::Waiting,
         RunStatus::Completed,
         RunStatus::Cancelled,
         RunStatus::Failed,
@@ -89,6 +91,7 @@ fn runs() -> Vec<Run> {
             worker: full.then(|| "w".into()),
             finish: full.then_some(FinishReason::Length),
             error: full.then(|| RunError { code: "c".into(), message: "m".into() }),
+            waiting: full.then(|| Waiting { calls: vec!["c".into()], until_ms: u64::MAX }),
             usage: full.then_some(Usage { input: 1, output: 2, reasoning: 3, cached_input: u64::MAX }),
             requested_at_ms: 1,
             started_at_ms: full.then_some(2),
@@ -106,7 +109,10 @@ fn sessions() -> Vec<Session> {
         SessionStatus::Closed("done".into()),
         SessionStatus::Erased,
     ];
-    let session = |status| Session { title: Some("t".into()), user: None, status, opened_at_ms: 7 };
+    let session = |status: SessionStatus| {
+        let title_automatic = status == SessionStatus::Open;
+        Session { title: Some("t".into()), title_automatic, user: None, status, opened_at_ms: 7 }
+    };
     statuses.into_iter().map(session).collect()
 }
 
@@ -180,7 +186,10 @@ fn said() -> Vec<Said> {
     ];
     said.extend(citations().map(Said::Citation));
     said.extend(reasons().into_iter().map(|reason| StepFinished { reason }.into()));
-    said.extend(reasons().into_iter().map(|reason| Completed { reason }.into()));
+    said.extend(reasons().into_iter().map(|reason| Completed { reason, steered: None }.into()));
+    said.push(Completed { reason: FinishReason::Stop, steered: Some(2) }.into());
+    said.push(Sealed { by: "one".into(), data: "{}".into() }.into());
+    said.push(Waiting { calls: vec!["c".into()], until_ms: u64::MAX }.into());
     said
 }
 

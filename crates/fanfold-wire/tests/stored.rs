@@ -25,7 +25,8 @@ fn events() -> Vec<Event> {
     vec![
         SessionOpened::default().into(),
         SessionOpened { title: Some(text()), user: Some(String::new()) }.into(),
-        SessionTitled { title: text() }.into(),
+        SessionTitled { title: text(), automatic: false }.into(),
+        SessionTitled { title: text(), automatic: true }.into(),
         SessionClosed { reason: text() }.into(),
         SessionErased {}.into(),
         MessageAdded { message: id("m"), parent: None, role: Role::Tool, author: None, parts: Vec::new() }.into(),
@@ -40,8 +41,8 @@ fn events() -> Vec<Event> {
         RunRequested { run: id("r"), reply: id("a"), prompt: id("m"), model: None, interrupt: false, attempts_max: 0 }.into(),
         RunRequested { run: id("r"), reply: id("a"), prompt: id("m"), model: Some(text()), interrupt: true, attempts_max: 9 }
             .into(),
-        RunStarted { run: id("r"), attempt: id("t"), worker: text(), model: None }.into(),
-        RunStarted { run: id("r"), attempt: id("t"), worker: text(), model: Some(text()) }.into(),
+        RunStarted { run: id("r"), attempt: id("t"), worker: text(), model: None, resume: true }.into(),
+        RunStarted { run: id("r"), attempt: id("t"), worker: text(), model: Some(text()), resume: false }.into(),
         Output { attempt: id("t"), seq: u64::MAX, said: vec![TextDelta { text: text() }.into(), later::<Said>()] }.into(),
         AttemptLost { run: id("r"), attempt: id("t") }.into(),
         RunCancelled { run: id("r"), reason: text() }.into(),
@@ -137,7 +138,7 @@ fn a_listed_session_folds_to_the_same_state() {
             MessageAdded { message: id("m"), parent: None, role: Role::User, author: None, parts: vec![later::<Part>()] }.into(),
             RunRequested { run: id("r"), reply: id("a"), prompt: id("m"), model: None, interrupt: false, attempts_max: 0 }.into(),
         ],
-        vec![RunStarted { run: id("r"), attempt: id("t"), worker: "w".into(), model: None }.into()],
+        vec![RunStarted { run: id("r"), attempt: id("t"), worker: "w".into(), model: None, resume: false }.into()],
         vec![said.into()],
     ];
     let (mut here, mut there) = (State::default(), State::default());

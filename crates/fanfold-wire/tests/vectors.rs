@@ -78,6 +78,7 @@ fn run(name: &str, status: RunStatus) -> Run {
         finish: status.is_final().then(|| FinishReason::Other("pause".into())),
         error: status.is_final().then(|| RunError { code: "late".into(), message: "Später.".into() }),
         usage: Some(Usage { input: 1, output: 2, reasoning: 3, cached_input: 4 }),
+        waiting: None,
         requested_at_ms: 1,
         started_at_ms: Some(2),
         ended_at_ms: status.is_final().then_some(3),
@@ -97,7 +98,7 @@ fn rich() -> View {
         Part::Unknown { kind: "hologram".into(), body: rmpv::Value::from(7) },
     ];
     let mut view = View::default();
-    let session = Session { title: Some("A talk".into()), user: None, status: SessionStatus::Open, opened_at_ms: 5 };
+    let session = Session { title: Some("A talk".into()), opened_at_ms: 5, status: SessionStatus::Open, ..Session::default() };
     let question =
         Message { role: Role::User, author: Some("ann".into()), run: None, ..message("m", None, vec![Part::text("?")]) };
     let ops = vec![

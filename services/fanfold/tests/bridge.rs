@@ -319,6 +319,7 @@ fn recorded(events: &[ModelEvent]) -> Whole {
             ModelEvent::Finished(reason) => whole.end = format!("{reason:?}"),
             ModelEvent::Failed(failure) => whole.end.clone_from(&failure.code),
             ModelEvent::Model(_) | ModelEvent::ToolCallReady { .. } | ModelEvent::StepFinished(_) => {}
+            ModelEvent::Sealed { .. } => {}
         }
     }
     whole

@@ -157,6 +157,74 @@ async fn people_on_one_node_are_seen_on_the_others_and_go_with_it() {
     }
 }
 
+fn said(one: v1::said::Said) -> v1::Said {
+    v1::Said { said: Some(one) }
+}
+
+/// Takes the next run at a node and puts it down until a person has allowed its call.
+async fn wait_for_a_person(client: &Client, wait: std::time::Duration) -> v1::Lease {
+    use v1::said::Said;
+    let lease = client.take_run(v1::TakeRunRequest { wait_ms: 30_000 }).await.unwrap().lease.unwrap();
+    let (session, run) = (lease.session.clone(), lease.run.clone());
+    let mut writing = client.append(v1::AppendStart { session, run, ..v1::AppendStart::default() }).await.unwrap();
+    let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() + wait;
+    let (call, until_ms) = ("c".to_owned(), u64::try_from(until.as_millis()).unwrap());
+    let reason = Some(v1::FinishReason { kind: v1::FinishKind::ToolCalls.into(), other: String::new() });
+    let words = vec![
+        Said::Text(v1::Text { text: "May I? ".into() }),
+        Said::ToolCall(v1::ToolCallStarted { call: call.clone(), name: "pay".into(), needs_approval: true }),
+        Said::ToolReady(v1::ToolReady { call: call.clone() }),
+        Said::StepFinished(v1::Step { reason }),
+        Said::Waiting(v1::Waiting { calls: vec![call], until_ms }),
+    ];
+    writing.say(words.into_iter().map(said).collect()).await.unwrap();
+    writing.over().await.unwrap();
+    assert_eq!(state(client, &lease.session).await.runs[0].status, RunStatus::Waiting);
+    lease
+}
+
+/// Takes the run that was put down, goes on with it and ends it.
+async fn take_up(client: &Client, lease: &v1::Lease) {
+    use v1::said::Said;
+    let taken = client.take_run(v1::TakeRunRequest { wait_ms: 60_000 }).await.unwrap();
+    assert_eq!(taken.lease.as_ref().map(|taken| &taken.run), Some(&lease.run));
+    assert_eq!(taken.reply.unwrap().parts.len(), 3, "what was written so far");
+    let (session, run) = (lease.session.clone(), lease.run.clone());
+    let start = v1::AppendStart { session, run, resume: true, ..v1::AppendStart::default() };
+    let mut writing = client.append(start).await.unwrap();
+    let reason = Some(v1::FinishReason { kind: v1::FinishKind::Stop.into(), other: String::new() });
+    let rest = [Said::Text(v1::Text { text: "Done.".into() }), Said::Completed(v1::Completed { reason, steered: None })];
+    writing.say(rest.map(said).into()).await.unwrap();
+    assert_eq!(writing.finish().await.unwrap(), fanfold_client::AppendEnd::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_a_person_outlives_its_node() {
+    use std::time::Duration;
+    let Some(cluster) = Cluster::make("a run that waits on many nodes") else { return };
+    let (mut first, second) = (cluster.node("0"), cluster.node("0"));
+    let client = second.client();
+    open(&client, "decided").await;
+    send(&client, "one", "decided").await;
+    let decided = wait_for_a_person(&first.client(), Duration::from_secs(3600)).await;
+    open(&client, "late").await;
+    send(&client, "one", "late").await;
+    let late = wait_for_a_person(&first.client(), Duration::from_secs(2)).await;
+    first.kill();
+    // Nobody says anything about the one. Its hint comes to the node that is left, which sees to its time.
+    take_up(&client, &late).await;
+    let message = state(&client, "decided").await.runs[0].reply.to_string();
+    let decision = v1::ToolDecided { message, call: "c".into(), approved: true, reason: String::new() };
+    let command = support::command("decide", "decided", v1::command::Action::DecideTool(decision));
+    assert_eq!(client.submit(command).await.unwrap().refusal, "");
+    take_up(&client, &decided).await;
+    for session in ["decided", "late"] {
+        let view = state(&client, session).await;
+        assert_eq!((view.runs[0].status, view.runs[0].attempts), (RunStatus::Completed, 1), "{session}");
+        assert_eq!(text(&last(&view).1), "May I? Done.");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_names_what_is_dangerous() {
     let Some(cluster) = Cluster::make("the doctor") else { return };

@@ -219,7 +219,7 @@ async fn a_worker_that_was_taken_for_lost_changes_nothing_more() {
     let AppendEnd::Over(_) = zombie.over().await.unwrap() else { panic!("the first is told") };
     heir.say(said("alive")).await.unwrap();
     let reason = Some(v1::FinishReason { kind: v1::FinishKind::Stop.into(), other: String::new() });
-    heir.say(vec![v1::Said { said: Some(v1::said::Said::Completed(v1::Completed { reason })) }]).await.unwrap();
+    heir.say(vec![v1::Said { said: Some(v1::said::Said::Completed(v1::Completed { reason, steered: None })) }]).await.unwrap();
     assert_eq!(heir.finish().await.unwrap(), AppendEnd::Done);
     let view = state(&client, "s").await;
     assert_eq!((last(&view).0, support::text(&last(&view).1)), (RunStatus::Completed, "alive".to_owned()));

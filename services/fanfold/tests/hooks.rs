@@ -5,8 +5,9 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -15,7 +16,7 @@ use axum::routing::post;
 use fanfold_client::Transport;
 use hmac::{Hmac, Mac as _};
 use http::{HeaderMap, StatusCode};
-use support::{DEADLINE, Node, all_ended, follow, open, send, until};
+use support::{DEADLINE, Node, all_ended, follow, missing, open, send, until};
 use tokio::sync::mpsc;
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -25,44 +26,59 @@ struct Application {
     url: String,
     told: mpsc::UnboundedReceiver<serde_json::Value>,
     refused: Arc<AtomicUsize>,
+    last: Last,
 }
+
+/// The signature and body of the last request.
+type Last = Arc<Mutex<Option<(String, Bytes)>>>;
 
 #[derive(Clone)]
 struct Desk {
     refuse: usize,
+    refusal: StatusCode,
+    retry_after: String,
     refused: Arc<AtomicUsize>,
     told: mpsc::UnboundedSender<serde_json::Value>,
+    last: Last,
 }
 
-async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> (StatusCode, [(&'static str, String); 1]) {
     let signature = headers["fanfold-signature"].to_str().unwrap();
+    *desk.last.lock().unwrap() = Some((signature.to_owned(), body.clone()));
     let (at, signature) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(format!("{at}.").as_bytes());
     mac.update(&body);
     let bytes = (0..signature.len()).step_by(2).map(|at| u8::from_str_radix(&signature[at..at + 2], 16).unwrap());
     mac.verify_slice(&bytes.collect::<Vec<_>>()).unwrap();
-    if desk.refused.load(Ordering::Relaxed) < desk.refuse {
+    let asked = desk.refused.load(Ordering::Relaxed);
+    if asked < desk.refuse {
         desk.refused.fetch_add(1, Ordering::Relaxed);
-        return StatusCode::SERVICE_UNAVAILABLE;
+        return (desk.refusal, [("retry-after", desk.retry_after.clone())]);
     }
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(headers["fanfold-delivery"].to_str().unwrap(), body["run"]["id"]);
     desk.told.send(body).unwrap();
-    StatusCode::NO_CONTENT
+    (StatusCode::NO_CONTENT, [("retry-after", String::new())])
 }
 
 impl Application {
     async fn start(refuse: usize) -> Self {
+        Self::refusing(refuse, StatusCode::SERVICE_UNAVAILABLE, "").await
+    }
+
+    async fn refusing(refuse: usize, refusal: StatusCode, retry_after: &str) -> Self {
+        let retry_after = retry_after.to_owned();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/told", listener.local_addr().unwrap());
         #[allow(clippy::disallowed_methods, reason = "a test sends a handful")]
         let (sender, told) = mpsc::unbounded_channel();
         let refused = Arc::new(AtomicUsize::new(0));
-        let desk = Desk { refuse, refused: Arc::clone(&refused), told: sender };
+        let desk = Desk { refuse, refusal, retry_after, refused: Arc::clone(&refused), told: sender, last: Last::default() };
+        let last = Arc::clone(&desk.last);
         let router = Router::new().route("/told", post(take)).with_state(desk);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, told, refused }
+        Self { url, told, refused, last }
     }
 
     async fn next(&mut self) -> serde_json::Value {
@@ -143,4 +159,80 @@ async fn who_watches_needs_no_telling() {
     let alone = send(&client, "one", "alone").await.run;
     assert_eq!(application.next().await["run"]["id"], serde_json::json!(alone), "the first that is told");
     assert!(application.told.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_is_left_alone_for_as_long_as_it_asks() {
+    let data = tempfile::tempdir().unwrap();
+    let mut application = Application::refusing(1, StatusCode::TOO_MANY_REQUESTS, "4").await;
+    let node = node(data.path(), &application.url, &[], &["--model-pace", "0"]);
+    let client = node.client();
+    open(&client, "s").await;
+    send(&client, "one", "s").await;
+    let heard = async {
+        while application.refused.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, heard).await.unwrap();
+    let refused_at = std::time::Instant::now();
+    application.next().await;
+    // By itself it would be told again within a second.
+    assert!(refused_at.elapsed() >= Duration::from_millis(3_500), "{:?}", refused_at.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_gone_is_told_no_more_also_not_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let mut application = Application::refusing(1, StatusCode::GONE, "").await;
+    let mut first = node(data.path(), &application.url, &[], &["--model-pace", "0"]);
+    let client = first.client();
+    open(&client, "s").await;
+    let gone = send(&client, "one", "s").await.run;
+    let heard = async {
+        while application.refused.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, heard).await.unwrap();
+    // What ends later is told: the application may be back.
+    let next = send(&client, "two", "s").await.run;
+    let told = application.next().await;
+    assert_eq!(told["run"]["id"], serde_json::json!(next));
+    assert_ne!(next, gone);
+    assert!(first.terminate().success());
+    let second = node(data.path(), &application.url, &[], &["--model-pace", "0"]);
+    let last = send(&second.client(), "three", "s").await.run;
+    assert_eq!(application.next().await["run"]["id"], serde_json::json!(last), "the next that is told");
+    assert!(application.told.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_snippet_in_the_documentation_knows_what_is_genuine() {
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/workers.md")).unwrap();
+    let snippet = document.split("```python\n").find(|block| block.contains("def genuine")).unwrap().split("```").next().unwrap();
+    if Command::new("python3").arg("--version").output().is_err() {
+        return missing("no python3: the snippet that checks signatures");
+    }
+    let data = tempfile::tempdir().unwrap();
+    let mut application = Application::start(0).await;
+    let node = node(data.path(), &application.url, &[], &["--model-pace", "0"]);
+    let client = node.client();
+    open(&client, "s").await;
+    send(&client, "one", "s").await;
+    application.next().await;
+    let (signature, body) = application.last.lock().unwrap().clone().unwrap();
+    std::fs::write(data.path().join("body"), &body).unwrap();
+    let says = |what: &str| {
+        let script = format!(
+            "{snippet}\nimport sys\nbody = open(sys.argv[1], 'rb').read()\nsecret, signature = {SECRET:?}.encode(), sys.argv[2]\nprint({what})"
+        );
+        let printed =
+            Command::new("python3").args(["-c", &script]).arg(data.path().join("body")).arg(&signature).output().unwrap();
+        String::from_utf8(printed.stdout).unwrap() + &String::from_utf8(printed.stderr).unwrap()
+    };
+    assert_eq!(says("genuine(secret, signature, body)"), "True\n");
+    assert_eq!(says("genuine(secret, signature, body + b' ')"), "False\n");
+    assert_eq!(says("genuine(b'another', signature, body)"), "False\n");
+    assert_eq!(says("genuine(secret, signature, body, tolerance_s=-1)"), "False\n", "of long ago");
 }

@@ -135,7 +135,7 @@ async fn commands_of_one_connection_are_stored_in_the_order_in_which_they_came()
     let mut socket = Socket::open(&node, Format::Json, "").await;
     let ids: Vec<String> = (0..50).map(|n| format!("title-{n}")).collect();
     for id in &ids {
-        let titled = Action::SetTitle(v1::SessionTitled { title: id.clone() });
+        let titled = Action::SetTitle(v1::SessionTitled { title: id.clone(), automatic: false });
         socket.send(In::Command(command(id, "s", titled))).await;
     }
     let mut receipts = 0;

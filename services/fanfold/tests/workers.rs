@@ -34,7 +34,7 @@ fn said(text: &str) -> Vec<v1::Said> {
 
 fn completed() -> Vec<v1::Said> {
     let reason = Some(v1::FinishReason { kind: v1::FinishKind::Stop.into(), other: String::new() });
-    vec![v1::Said { said: Some(v1::said::Said::Completed(v1::Completed { reason })) }]
+    vec![v1::Said { said: Some(v1::said::Said::Completed(v1::Completed { reason, steered: None })) }]
 }
 
 fn code(error: &RequestError) -> Option<ErrorCode> {

@@ -3,9 +3,9 @@
 
 use fanfold_fold::{
     AttemptId, AttemptLost, Citation, Completed, Custom, Event, Failed, FileRef, FinishReason, MessageAdded, MessageId, Output,
-    Part, ReasoningDelta, Record, Role, RunCancelled, RunFailed, RunId, RunRequested, RunStarted, RunSteered, Said,
+    Part, ReasoningDelta, Record, Role, RunCancelled, RunFailed, RunId, RunRequested, RunStarted, RunSteered, Said, Sealed,
     SessionClosed, SessionErased, SessionOpened, SessionTitled, State, StepFinished, TextDelta, ToolArguments, ToolCall,
-    ToolCallStarted, ToolDecided, ToolReady, ToolResult, ToolStatus, Usage,
+    ToolCallStarted, ToolDecided, ToolReady, ToolResult, ToolStatus, Usage, Waiting,
 };
 use proptest::prelude::*;
 
@@ -96,7 +96,9 @@ fn said() -> impl Strategy<Value = Said> {
         2 => text().prop_map(|quote| Citation { quote: Some(quote), ..Citation::default() }.into()),
         1 => reason().prop_map(|reason| StepFinished { reason }.into()),
         1 => any::<u64>().prop_map(|output| Usage { output, ..Usage::default() }.into()),
-        1 => reason().prop_map(|reason| Completed { reason }.into()),
+        1 => text().prop_map(|data| Sealed { by: "p".into(), data }.into()),
+        2 => prop::collection::vec(call(), 0..3).prop_map(|calls| Waiting { calls, until_ms: 9 }.into()),
+        1 => (reason(), prop::option::of(0u32..2)).prop_map(|(reason, steered)| Completed { reason, steered }.into()),
         1 => any::<bool>()
             .prop_map(|retryable| Failed { code: "rate_limited".into(), message: "später".into(), retryable }.into()),
         1 => Just(Said::Unknown { kind: "humming".into(), body: rmpv::Value::from("la") }),
@@ -145,7 +147,7 @@ impl Step {
         };
         match self {
             Self::Open => SessionOpened { title: Some("Titel".into()), user: None }.into(),
-            Self::Title => SessionTitled { title: format!("T{at}") }.into(),
+            Self::Title => SessionTitled { title: format!("T{at}"), automatic: at.is_multiple_of(2) }.into(),
             Self::Close => SessionClosed { reason: "genug".into() }.into(),
             Self::Erase => SessionErased {}.into(),
             Self::Message { pick, parent, parts } => MessageAdded {
@@ -166,8 +168,8 @@ impl Step {
             }
             .into(),
             Self::Start { run: number, attempt } => {
-                RunStarted { run: run(*number), attempt: id(&format!("a{}", attempt % 32)), worker: "w".into(), model: None }
-                    .into()
+                let (run, attempt, resume) = (run(*number), id(&format!("a{}", attempt % 32)), attempt.is_multiple_of(2));
+                RunStarted { run, attempt, worker: "w".into(), model: None, resume }.into()
             }
             Self::Lose { run: number, attempt: lost } => AttemptLost { run: run(*number), attempt: attempt(*lost) }.into(),
             Self::Cancel { run: number } => RunCancelled { run: run(*number), reason: "halt".into() }.into(),

@@ -29,6 +29,7 @@ use crate::key::Key;
 use crate::{Dialect, DialectName, ModelEvent};
 
 pub(crate) use self::status::ERROR_BYTES_MAX;
+pub use self::status::retry_after;
 
 /// How long a stream may stay open behind the end of its answer. Usage may still come; then the answer is complete without.
 const LINGER: Duration = Duration::from_secs(2);
@@ -247,6 +248,6 @@ fn is_token(event: &ModelEvent) -> bool {
         ModelEvent::Model(_) | ModelEvent::Usage(_) | ModelEvent::Finished(_) | ModelEvent::Failed(_) => false,
         ModelEvent::Text(_) | ModelEvent::Reasoning(_) | ModelEvent::Citation(_) | ModelEvent::StepFinished(_) => true,
         ModelEvent::ToolCallStarted { .. } | ModelEvent::ToolCallArguments { .. } => true,
-        ModelEvent::ToolCallReady { .. } | ModelEvent::ToolResult { .. } => true,
+        ModelEvent::ToolCallReady { .. } | ModelEvent::ToolResult { .. } | ModelEvent::Sealed { .. } => true,
     }
 }

@@ -61,8 +61,9 @@ fn origin(response: &Response) -> String {
     url.map_or_else(|| "nowhere".to_owned(), |url| url.origin().ascii_serialization())
 }
 
-/// Seconds, milliseconds as some say, or a date. A date is compared with the server's own, so no clock of ours is asked.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// How long an HTTP answer asks to be left alone, an hour at most: in seconds, in milliseconds as some say, or until a date. A date is
+/// compared with the server's own, so no clock of ours is asked.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let seconds =
         |text: &str, unit: f64| text.parse().ok().and_then(|number: f64| Duration::try_from_secs_f64(number * unit).ok());

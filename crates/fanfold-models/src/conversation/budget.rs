@@ -1,6 +1,6 @@
 //! What a conversation may cost to read, and what is left out of one that costs more.
 
-use super::{Call, Content, Turn};
+use super::{Call, Content, Thought, Turn};
 
 /// Bytes of a token, as an estimate: English has about four, most other languages and code fewer characters but as many bytes.
 const BYTES_PER_TOKEN: usize = 4;
@@ -55,7 +55,9 @@ fn shorten(run: &mut [Turn], mut tokens: u64, tokens_max: u64) {
 pub(super) fn turn(turn: &Turn) -> u64 {
     let inside: u64 = match turn {
         Turn::User(said) => said.iter().map(content).sum(),
-        Turn::Assistant { text: said, calls } => text(said) + calls.iter().map(call).sum::<u64>(),
+        Turn::Assistant { thoughts, text: said, calls } => {
+            text(said) + calls.iter().map(call).sum::<u64>() + thoughts.iter().map(thought).sum::<u64>()
+        }
     };
     TURN_TOKENS + inside
 }
@@ -65,6 +67,10 @@ fn content(content: &Content) -> u64 {
         Content::Text(said) => text(said),
         Content::File { .. } => FILE_TOKENS,
     }
+}
+
+fn thought(thought: &Thought) -> u64 {
+    text(&thought.text) + thought.seal.as_ref().map_or(0, |(_, data)| text(data))
 }
 
 fn call(call: &Call) -> u64 {

@@ -8,7 +8,7 @@ mod turns;
 use fanfold_fold::{Message, Part, RunId, View};
 use serde_json::Value;
 
-use self::turns::Turns;
+use self::turns::{Thoughts, Turns};
 
 /// One conversation, from its instructions to what the model shall answer now.
 ///
@@ -17,7 +17,7 @@ use self::turns::Turns;
 /// stays  └──────── left out first, oldest first ───┘ stays    └── results left out next ──┘ stays
 /// ```
 ///
-/// What is not in it: reasoning (providers refuse or ignore each other's), citations, calls whose arguments never became whole.
+/// What is not in it: citations, calls whose arguments never became whole, and reasoning, unless its model wants it back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Conversation {
     /// The instructions: all system messages of the branch, in order.
@@ -37,11 +37,33 @@ pub enum Turn {
     User(Vec<Content>),
     /// The model: text, then calls, each with its result. A result without its call can't be written down.
     Assistant {
+        /// What it thought, in order.
+        thoughts: Vec<Thought>,
         /// What it said; empty where it only calls tools.
         text: String,
         /// The tools it called, in order.
         calls: Vec<Call>,
     },
+}
+
+/// Reasoning that goes back to the model it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thought {
+    /// What could be read of it.
+    pub text: String,
+    /// Who sealed it, and what they want to see again.
+    pub seal: Option<(String, String)>,
+    /// Bytes of its turn's text that were said before it.
+    pub after_text: usize,
+    /// Calls of its turn that were made before it.
+    pub after_calls: usize,
+}
+
+/// A piece of what the model said, in the order in which it came.
+pub(crate) enum Piece<'a> {
+    Thought(&'a Thought),
+    Text(&'a str),
+    Call(&'a Call),
 }
 
 /// A piece of what a user says.
@@ -90,10 +112,13 @@ impl Conversation {
     /// The conversation that `run` is to go on with: the branch of messages that leads to its prompt, and what its attempt
     /// has done so far, so that a run goes on after its tools. Nothing if the view hasn't that run.
     ///
+    /// `reasoning`: whether the model wants to read what it has thought, in every answer. Without it only thoughts of this run are there, as
+    /// far as they are sealed.
+    ///
     /// `tokens_max` bounds an estimate: a quarter of the bytes, 4 for each turn, 1,000 for each file. Tools offered come on top. Over it
     /// the oldest turns are left out, then the results of this run's earlier steps. System text, the prompt and the run's newest
     /// step always stay, so a conversation can be over its budget; then its provider says so.
-    pub fn of(view: &View, run: &RunId, tokens_max: u64) -> Option<Self> {
+    pub fn of(view: &View, run: &RunId, tokens_max: u64, reasoning: bool) -> Option<Self> {
         let run = view.run(run)?;
         let mut turns = Turns::default();
         let mut prompt_at = 0;
@@ -101,7 +126,7 @@ impl Conversation {
             if message.id == run.prompt {
                 prompt_at = turns.len();
             }
-            turns.add(message);
+            turns.add(message, Thoughts { all: reasoning, sealed: message.id == run.reply });
         }
         let taken = view.messages.get(&run.reply).map(call_ids).unwrap_or_default();
         let (system, turns) = turns.finish();
@@ -141,6 +166,25 @@ impl Turn {
     /// A user's words.
     pub fn user(text: impl Into<String>) -> Self {
         Self::User(vec![Content::Text(text.into())])
+    }
+
+    /// What the model said, piece by piece; nothing of what a user says.
+    pub(crate) fn pieces(&self) -> Vec<Piece<'_>> {
+        let Self::Assistant { thoughts, text, calls } = self else { return Vec::new() };
+        let mut pieces = Vec::new();
+        let mut said = 0;
+        for thought in thoughts.iter().filter(|thought| thought.after_calls == 0) {
+            let upto = text.floor_char_boundary(thought.after_text).max(said);
+            pieces.extend([Piece::Text(&text[said..upto]), Piece::Thought(thought)]);
+            said = upto;
+        }
+        pieces.push(Piece::Text(&text[said..]));
+        for (call, number) in calls.iter().zip(1..) {
+            pieces.push(Piece::Call(call));
+            pieces.extend(thoughts.iter().filter(|thought| thought.after_calls == number).map(Piece::Thought));
+        }
+        pieces.retain(|piece| !matches!(piece, Piece::Text(text) if text.trim().is_empty()));
+        pieces
     }
 }
 

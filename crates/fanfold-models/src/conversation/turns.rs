@@ -3,7 +3,7 @@
 use fanfold_fold::{FileRef, Message, Part, Role, ToolCall, ToolStatus};
 use serde_json::{Value, json};
 
-use super::{Call, Content, Turn};
+use super::{Call, Content, Thought, Turn};
 
 /// What the model reads where a call has no result and never will.
 const NOT_RUN: &str = "The call was not run.";
@@ -17,9 +17,19 @@ pub(super) struct Turns {
     calls: usize,
 }
 
+/// Which thoughts of a message go back to the model.
+#[derive(Clone, Copy)]
+pub(super) struct Thoughts {
+    /// All of them, as text.
+    pub(super) all: bool,
+    /// Those that are sealed, with their seals.
+    pub(super) sealed: bool,
+}
+
 /// What the model said between two results of tools, and what people added meanwhile.
 #[derive(Default)]
 struct Step {
+    thoughts: Vec<Thought>,
     text: String,
     calls: Vec<Call>,
     steering: Vec<Content>,
@@ -35,7 +45,7 @@ impl Turns {
         (self.system.join("\n\n"), self.turns)
     }
 
-    pub(super) fn add(&mut self, message: &Message) {
+    pub(super) fn add(&mut self, message: &Message, thoughts: Thoughts) {
         match message.role {
             Role::System => {
                 let text: Vec<&str> = message.parts.iter().filter_map(words).collect();
@@ -45,7 +55,7 @@ impl Turns {
             }
             // A result that the application keeps as a message names no call, so it is told like a user's words.
             Role::User | Role::Tool => self.user(message.parts.iter().filter_map(content).collect()),
-            Role::Assistant => self.assistant(&message.parts),
+            Role::Assistant => self.assistant(&message.parts, thoughts),
         }
     }
 
@@ -55,14 +65,15 @@ impl Turns {
         }
     }
 
-    fn assistant(&mut self, parts: &[Part]) {
+    fn assistant(&mut self, parts: &[Part], thoughts: Thoughts) {
         let mut step = Step::default();
-        for part in parts {
+        let before = std::iter::once(None).chain(parts.iter().map(Some));
+        for (part, before) in parts.iter().zip(before) {
             match part {
                 Part::Text(text) => {
                     // It was said with the results at hand.
                     if !step.calls.is_empty() {
-                        self.flush(&mut step);
+                        self.flush(&mut step, thoughts);
                     }
                     step.say(&text.text);
                 }
@@ -74,17 +85,27 @@ impl Turns {
                 // The model reads it when its step is over; before its first word it reads it at once.
                 Part::Steering(_) if step.is_empty() => self.user(content(part).into_iter().collect()),
                 Part::Steering(_) => step.steering.extend(content(part)),
-                Part::Step(_) => self.flush(&mut step),
-                Part::Reasoning(_) | Part::Citation(_) | Part::Unknown { .. } => {}
+                Part::Step(_) => self.flush(&mut step, thoughts),
+                Part::Reasoning(thought) => step.think(&thought.text),
+                Part::Sealed(sealed) => {
+                    if !matches!(before, Some(Part::Reasoning(_))) {
+                        step.think("");
+                    }
+                    if let Some(thought) = step.thoughts.last_mut().filter(|_| thoughts.sealed) {
+                        thought.seal = Some((sealed.by.clone(), sealed.data.clone()));
+                    }
+                }
+                Part::Citation(_) | Part::Unknown { .. } => {}
             }
         }
-        self.flush(&mut step);
+        self.flush(&mut step, thoughts);
     }
 
-    fn flush(&mut self, step: &mut Step) {
-        let Step { text, calls, steering } = std::mem::take(step);
+    fn flush(&mut self, step: &mut Step, wanted: Thoughts) {
+        let Step { mut thoughts, text, calls, steering } = std::mem::take(step);
+        thoughts.retain(|thought| thought.seal.is_some() || wanted.all && !thought.text.is_empty());
         if said(&text).is_some() || !calls.is_empty() {
-            self.turns.push(Turn::Assistant { text, calls });
+            self.turns.push(Turn::Assistant { thoughts, text, calls });
         }
         self.user(steering);
     }
@@ -93,6 +114,11 @@ impl Turns {
 impl Step {
     fn is_empty(&self) -> bool {
         self.text.is_empty() && self.calls.is_empty()
+    }
+
+    fn think(&mut self, text: &str) {
+        let (after_text, after_calls) = (self.text.len(), self.calls.len());
+        self.thoughts.push(Thought { text: text.to_owned(), seal: None, after_text, after_calls });
     }
 
     fn say(&mut self, text: &str) {
@@ -107,7 +133,8 @@ fn words(part: &Part) -> Option<&str> {
     match part {
         Part::Text(text) => said(&text.text),
         Part::Steering(steering) => said(&steering.text),
-        Part::Reasoning(_) | Part::ToolCall(_) | Part::Citation(_) | Part::File(_) | Part::Step(_) | Part::Unknown { .. } => None,
+        Part::Reasoning(_) | Part::ToolCall(_) | Part::Citation(_) | Part::File(_) | Part::Step(_) | Part::Sealed(_) => None,
+        Part::Unknown { .. } => None,
     }
 }
 
@@ -151,7 +178,7 @@ fn whole(call: &ToolCall, number: usize) -> Option<Call> {
 
 fn refusal(reason: &str) -> String {
     let stop = if reason.is_empty() { "." } else { ": " };
-    format!("A person refused this call{stop}{reason}")
+    format!("This call was not allowed{stop}{reason}")
 }
 
 fn arguments(text: &str) -> String {

@@ -2,18 +2,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{BEGIN, is_image, link, object};
-use crate::{Call, Content, Conversation, ToolSpec, Turn};
+use super::{BEGIN, Recipient, is_image, link, object, sealed};
+use crate::conversation::Piece;
+use crate::{Call, Content, Conversation, Thought, ToolSpec, Turn};
 
 /// Tokens of an answer. The dialect demands a number; this one every model allows.
 const OUTPUT_TOKENS: u64 = 4_096;
 
-pub(super) fn body(conversation: &Conversation, tools: &[ToolSpec]) -> Map<String, Value> {
+pub(super) fn body(to: &Recipient<'_>, conversation: &Conversation, tools: &[ToolSpec]) -> Map<String, Value> {
     let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
     if !matches!(conversation.turns.first(), Some(Turn::User(_))) {
         messages.push(("user", vec![text(BEGIN)]));
     }
-    conversation.turns.iter().for_each(|turn| add(turn, &mut messages));
+    conversation.turns.iter().for_each(|turn| add(to, turn, &mut messages));
     let messages: Vec<Value> = messages.into_iter().map(|(role, content)| json!({ "role": role, "content": content })).collect();
     let mut body = object(json!({ "messages": messages, "max_tokens": OUTPUT_TOKENS }));
     if !conversation.system.is_empty() {
@@ -36,17 +37,30 @@ fn offer(conversation: &Conversation, tools: &[ToolSpec], body: &mut Map<String,
 }
 
 /// A turn; results of tools are the user's here, and what the user says next stands behind them.
-fn add(turn: &Turn, messages: &mut Vec<(&str, Vec<Value>)>) {
+fn add(to: &Recipient<'_>, turn: &Turn, messages: &mut Vec<(&str, Vec<Value>)>) {
     match turn {
         Turn::User(said) => push("user", said.iter().map(part), messages),
-        Turn::Assistant { text: said, calls } => {
-            let said = Some(said).filter(|said| !said.is_empty()).map(|said| text(said));
-            push("assistant", said.into_iter().chain(calls.iter().map(call)), messages);
+        Turn::Assistant { calls, .. } => {
+            let said = turn.pieces().into_iter().filter_map(|piece| match piece {
+                Piece::Thought(thought) => thinking(to, thought),
+                Piece::Text(said) => Some(text(said)),
+                Piece::Call(one) => Some(call(one)),
+            });
+            push("assistant", said, messages);
             if !calls.is_empty() {
                 push("user", calls.iter().map(result), messages);
             }
         }
     }
+}
+
+/// A block of thinking. Its text stands beside the seal, unless the provider kept it to itself.
+fn thinking(to: &Recipient<'_>, thought: &Thought) -> Option<Value> {
+    let mut block = sealed(to, thought)?;
+    if block.get("type").is_some_and(|kind| kind == "thinking") {
+        block.entry("thinking").or_insert_with(|| thought.text.as_str().into());
+    }
+    Some(Value::Object(block))
 }
 
 fn push<'a>(role: &'a str, content: impl Iterator<Item = Value>, messages: &mut Vec<(&'a str, Vec<Value>)>) {

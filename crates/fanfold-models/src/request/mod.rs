@@ -8,28 +8,44 @@ mod responses;
 
 use serde_json::{Map, Value};
 
-use crate::{Content, Conversation, DialectName, ToolSpec};
+use crate::{Content, Conversation, DialectName, Thought, ToolSpec};
 
 /// Stands where a provider insists that the user begins, and nobody did.
 const BEGIN: &str = "(The conversation begins.)";
 
-/// The body of a request to `model`. `fields` are the endpoint's own: they are added, and win over what stands here.
-pub fn request_body(
-    dialect: DialectName,
-    model: &str,
-    conversation: &Conversation,
-    tools: &[ToolSpec],
-    fields: &Map<String, Value>,
-) -> Value {
-    let mut body = match dialect {
-        DialectName::ChatCompletions => chat::body(conversation, tools),
-        DialectName::Responses => responses::body(conversation, tools),
-        DialectName::Messages => messages::body(conversation, tools),
+/// Whom a request is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipient<'a> {
+    /// How it is spoken to.
+    pub dialect: DialectName,
+    /// What it calls the model.
+    pub model: &'a str,
+    /// Whose seals it can open; those of others are left out, with their thoughts.
+    pub seals: &'a str,
+    /// In which field it reads what it has thought.
+    pub reasoning_field: Option<&'a str>,
+    /// Its own fields: they are added, and win over what stands there.
+    pub fields: &'a Map<String, Value>,
+}
+
+/// The body of a request.
+pub fn request_body(to: &Recipient<'_>, conversation: &Conversation, tools: &[ToolSpec]) -> Value {
+    let mut body = match to.dialect {
+        DialectName::ChatCompletions => chat::body(to, conversation, tools),
+        DialectName::Responses => responses::body(to, conversation, tools),
+        DialectName::Messages => messages::body(to, conversation, tools),
     };
-    body.insert("model".into(), model.into());
+    body.insert("model".into(), to.model.into());
     body.insert("stream".into(), true.into());
-    body.extend(fields.clone());
+    body.extend(to.fields.clone());
     Value::Object(body)
+}
+
+/// A thought as its provider gave it, if this is the one.
+fn sealed(to: &Recipient<'_>, thought: &Thought) -> Option<Map<String, Value>> {
+    let (by, data) = thought.seal.as_ref()?;
+    let sealed = (by == to.seals).then(|| serde_json::from_str(data).ok())?;
+    sealed.map(object).filter(|sealed| !sealed.is_empty())
 }
 
 /// A file as a link, where only words can stand.

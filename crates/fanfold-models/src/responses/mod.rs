@@ -1,11 +1,11 @@
 //! OpenAI's responses: items of output with content in parts, announced, streamed, and repeated when they are done.
 //!
-//! What is repeated is said once: a `done` speaks only where no delta did. Encrypted reasoning and images are left out.
+//! What is repeated is said once: a `done` speaks only where no delta did. Images are left out.
 
 mod items;
 mod said;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::items::{Item, Items, Kind};
 use self::said::{Said, Stream};
@@ -185,10 +185,21 @@ impl Responses {
                 for (part, index) in json::items(item, "content").iter().zip(0..) {
                     self.once(slot, Stream::Thought, Some(index), json::text(part, "text"), out)?;
                 }
+                self.seal(item, out);
             }
             Kind::Other => {}
         }
         Ok(())
+    }
+
+    /// An item of reasoning that its provider can read again, though it keeps nothing.
+    fn seal(&mut self, item: &Value, out: &mut Vec<ModelEvent>) {
+        let encrypted = json::text(item, "encrypted_content");
+        if !encrypted.is_empty() {
+            let (id, summary) = (json::text(item, "id"), json::items(item, "summary"));
+            let item = json!({ "type": "reasoning", "id": id, "summary": summary, "encrypted_content": encrypted });
+            self.speech.sealed(&item, out);
+        }
     }
 
     /// The response is over. Where nothing at all came before, what it holds is said now.

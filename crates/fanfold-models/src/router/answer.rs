@@ -28,7 +28,8 @@ impl Answer {
     pub async fn next(&mut self) -> Option<ModelEvent> {
         let mut event = self.call.next().await?;
         self.names.rename(&mut event);
-        match &event {
+        match &mut event {
+            ModelEvent::Sealed { by, .. } => *by = self.leave.endpoint().seals(),
             ModelEvent::Usage(usage) => self.count(usage),
             ModelEvent::Finished(_) => self.leave.succeeded(),
             ModelEvent::Failed(failure) => {
@@ -93,6 +94,7 @@ impl Names {
                 }
             }
             ModelEvent::Model(_) | ModelEvent::Text(_) | ModelEvent::Reasoning(_) | ModelEvent::Citation(_) => {}
+            ModelEvent::Sealed { .. } => {}
             ModelEvent::StepFinished(_) | ModelEvent::Usage(_) | ModelEvent::Finished(_) | ModelEvent::Failed(_) => {}
         }
     }

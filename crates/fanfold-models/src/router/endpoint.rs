@@ -22,6 +22,7 @@ pub(crate) struct Endpoint {
     pub(crate) provider_model: String,
     pub(crate) target: Target,
     pub(crate) fields: Map<String, Value>,
+    pub(crate) reasoning_field: Option<String>,
     pub(crate) context_tokens_max: u64,
     pub(crate) tries_max: u32,
     pub(crate) concurrent_max: usize,
@@ -60,6 +61,9 @@ impl Endpoint {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::value(of, key, 0));
         }
+        if let Some(field) = config.reasoning_field.as_ref().filter(|_| config.dialect != DialectName::ChatCompletions) {
+            return Err(ConfigError::value(of, "reasoning_field", field));
+        }
         let key = Key::load(of, config.key_env.as_deref(), config.key_file.as_ref())?;
         let connect = Duration::from_millis(config.connect_ms_max);
         let client = bridge::client(&url, connect).map_err(|source| ConfigError::Client { of: of.to_owned(), source })?;
@@ -81,6 +85,7 @@ impl Endpoint {
             provider_model: if config.provider_model.is_empty() { of.to_owned() } else { config.provider_model.clone() },
             target,
             fields: config.fields.clone(),
+            reasoning_field: config.reasoning_field.clone(),
             context_tokens_max: config.context_tokens_max,
             tries_max: config.tries_max,
             concurrent_max: config.concurrent_max,
@@ -88,6 +93,11 @@ impl Endpoint {
             permits: Arc::new(Semaphore::new(config.concurrent_max.min(Semaphore::MAX_PERMITS))),
             circuit: Mutex::default(),
         })
+    }
+
+    /// Whose reasoning it takes back: what another model has sealed, or this one elsewhere, it may refuse.
+    pub(crate) fn seals(&self) -> String {
+        format!("{}/{}", self.name, self.provider_model)
     }
 
     /// A place among those it answers, if there is one.

@@ -27,7 +27,7 @@ pub use self::cost::Cost;
 pub use self::route::{Because, Chosen, Passed, Route, Why};
 
 use self::endpoint::{Endpoint, Leave};
-use crate::{CallError, ConfigError, Conversation, Failure, ModelsConfig, ToolSpec, metric, request_body};
+use crate::{CallError, ConfigError, Conversation, Failure, ModelsConfig, Recipient, ToolSpec, metric, request_body};
 
 /// Longest back-off after the first round. It doubles each round.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -146,6 +146,11 @@ impl Router {
         self.models.get(model)?.iter().map(|endpoint| endpoint.context_tokens_max).min()
     }
 
+    /// Whether some endpoint of this model wants to read the reasoning of earlier answers.
+    pub fn takes_reasoning(&self, model: &str) -> bool {
+        self.models.get(model).is_some_and(|endpoints| endpoints.iter().any(|endpoint| endpoint.reasoning_field.is_some()))
+    }
+
     /// How a model's endpoints are doing, by name and in order.
     pub fn health(&self, model: &str) -> Vec<(&str, Health)> {
         let endpoints = self.models.get(model).map(Vec::as_slice).unwrap_or_default();
@@ -253,7 +258,14 @@ impl Candidate {
             }
         };
         let target = &endpoint.target;
-        let body = request_body(target.dialect, &endpoint.provider_model, conversation, tools, &endpoint.fields);
+        let recipient = Recipient {
+            dialect: target.dialect,
+            model: &endpoint.provider_model,
+            seals: &endpoint.seals(),
+            reasoning_field: endpoint.reasoning_field.as_deref(),
+            fields: &endpoint.fields,
+        };
+        let body = request_body(&recipient, conversation, tools);
         match target.open(Bytes::from(body.to_string())).await {
             Ok(call) => {
                 metrics::histogram!(metric::FIRST_TOKEN, "endpoint" => endpoint.name.clone()).record(now.elapsed().as_secs_f64());

@@ -1,6 +1,7 @@
 //! Tools that are HTTP endpoints: what a model calls, we `POST`, and what comes back is the result.
 //!
-//! Whatever goes wrong is told to the model in a sentence, as it may help itself. Nothing is sent twice: a tool may have effects.
+//! Whatever goes wrong is told to the model in a sentence, as it may help itself. Nothing is sent twice from here: a tool may have effects. A
+//! worker that doesn't know what became of a call may make it again, with the same key.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use serde_json::Value;
 use crate::bridge::{self, ERROR_BYTES_MAX};
 use crate::key::Key;
 use crate::{ConfigError, ToolConfig, ToolSpec, metric};
+
+/// The header that is the same in every request that is made for one call (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Until there is a connection to a tool.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -114,9 +118,10 @@ impl Tools {
         self.tools.get(name).is_some_and(|tool| tool.needs_approval)
     }
 
-    /// Calls a tool and waits for its result. Dropping it closes the connection.
-    pub async fn call(&self, name: &str, arguments: &str) -> ToolAnswer {
-        let called = self.try_call(name, arguments).await;
+    /// Calls a tool and waits for its result. Dropping it closes the connection. `key` is the same in every request that is made for one
+    /// call: printable characters of ASCII.
+    pub async fn call(&self, name: &str, arguments: &str, key: &str) -> ToolAnswer {
+        let called = self.try_call(name, arguments, key).await;
         let outcome = called.as_ref().map_or_else(Wrong::kind, |_| "done");
         // A name that a model made up is no label.
         let known = self.tools.get_key_value(name).map_or("unknown", |(name, _)| name).to_owned();
@@ -131,13 +136,13 @@ impl Tools {
         }
     }
 
-    async fn try_call(&self, name: &str, arguments: &str) -> Result<String, Wrong> {
+    async fn try_call(&self, name: &str, arguments: &str, key: &str) -> Result<String, Wrong> {
         let tool = self.tools.get(name).ok_or(Wrong::Unknown)?;
         let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
         if !serde_json::from_str(arguments).is_ok_and(|value: Value| value.is_object()) {
             return Err(Wrong::Arguments);
         }
-        let called = tokio::time::timeout(tool.total, tool.call(arguments));
+        let called = tokio::time::timeout(tool.total, tool.call(arguments, key));
         called.await.unwrap_or(Err(Wrong::TimedOut(tool.total)))
     }
 }
@@ -172,8 +177,9 @@ impl Tool {
         })
     }
 
-    async fn call(&self, arguments: &str) -> Result<String, Wrong> {
+    async fn call(&self, arguments: &str, key: &str) -> Result<String, Wrong> {
         let request = self.client.post(self.url.clone()).headers(self.headers.clone()).header(CONTENT_TYPE, "application/json");
+        let request = request.header(IDEMPOTENCY_KEY, key);
         let sent = request.body(arguments.to_owned()).send().await;
         let response = sent.map_err(|error| Wrong::Unreachable(error.without_url()))?;
         let status = response.status();

@@ -90,6 +90,7 @@ pub(crate) fn line(event: &ModelEvent) -> String {
         ModelEvent::Model(name) => format!("model {name}"),
         ModelEvent::Text(text) => format!("text {text}"),
         ModelEvent::Reasoning(text) => format!("reasoning {text}"),
+        ModelEvent::Sealed { data, .. } => format!("sealed {data}"),
         ModelEvent::ToolCallStarted { call, name, by_provider: false } => format!("call {call} {name}"),
         ModelEvent::ToolCallStarted { call, name, by_provider: true } => format!("provider's call {call} {name}"),
         ModelEvent::ToolCallArguments { call, text } => format!("arguments {call} {text}"),

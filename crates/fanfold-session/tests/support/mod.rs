@@ -152,6 +152,7 @@ pub fn start(n: usize) -> Command {
         attempt: format!("t{n}").parse().unwrap(),
         worker: "w".into(),
         model: None,
+        resume: false,
     };
     command(&format!("start{n}"), Action::StartRun(started))
 }

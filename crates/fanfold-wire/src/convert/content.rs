@@ -42,6 +42,7 @@ impl From<&fold::Session> for v1::Session {
         };
         Self {
             title: session.title.clone(),
+            title_automatic: session.title_automatic,
             user: session.user.clone(),
             status: status.into(),
             reason: reason.to_owned(),
@@ -60,7 +61,13 @@ impl TryFrom<v1::Session> for fold::Session {
             v1::SessionStatus::Closed => fold::SessionStatus::Closed(session.reason),
             v1::SessionStatus::Erased => fold::SessionStatus::Erased,
         };
-        Ok(Self { title: session.title, user: session.user, status, opened_at_ms: session.opened_at_ms })
+        Ok(Self {
+            title: session.title,
+            title_automatic: session.title_automatic,
+            user: session.user,
+            status,
+            opened_at_ms: session.opened_at_ms,
+        })
     }
 }
 
@@ -133,6 +140,7 @@ impl From<&fold::Part> for v1::Part {
             }
             fold::Part::Steering(part) => Part::Steering(v1::Steering { text: part.text.clone(), author: part.author.clone() }),
             fold::Part::Step(part) => Part::Step(v1::Step { reason: Some((&part.reason).into()) }),
+            fold::Part::Sealed(part) => Part::Sealed(part.into()),
             fold::Part::Unknown { .. } => return Self { part: None },
         };
         Self { part: Some(part) }
@@ -152,6 +160,7 @@ impl TryFrom<v1::Part> for fold::Part {
             Part::File(part) => Self::File(fold::FileRef { url: part.url, media_type: part.media_type, name: part.name }),
             Part::Steering(part) => Self::Steering(fold::Steering { text: part.text, author: part.author }),
             Part::Step(part) => Self::Step(fold::Step { reason: part.reason.unwrap_or_default().try_into()? }),
+            Part::Sealed(part) => Self::Sealed(part.into()),
         })
     }
 }
@@ -231,6 +240,34 @@ impl From<v1::Citation> for fold::Citation {
     }
 }
 
+impl From<&fold::Sealed> for v1::Sealed {
+    fn from(sealed: &fold::Sealed) -> Self {
+        let fold::Sealed { by, data } = sealed.clone();
+        Self { by, data }
+    }
+}
+
+impl From<v1::Sealed> for fold::Sealed {
+    fn from(sealed: v1::Sealed) -> Self {
+        let v1::Sealed { by, data } = sealed;
+        Self { by, data }
+    }
+}
+
+impl From<&fold::Waiting> for v1::Waiting {
+    fn from(waiting: &fold::Waiting) -> Self {
+        let fold::Waiting { calls, until_ms } = waiting.clone();
+        Self { calls, until_ms }
+    }
+}
+
+impl From<v1::Waiting> for fold::Waiting {
+    fn from(waiting: v1::Waiting) -> Self {
+        let v1::Waiting { calls, until_ms } = waiting;
+        Self { calls, until_ms }
+    }
+}
+
 impl From<&fold::FinishReason> for v1::FinishReason {
     fn from(reason: &fold::FinishReason) -> Self {
         let (kind, other) = match reason {
@@ -289,6 +326,7 @@ impl From<&fold::Run> for v1::Run {
             finish: run.finish.as_ref().map(Into::into),
             error: run.error.as_ref().map(|error| v1::RunError { code: error.code.clone(), message: error.message.clone() }),
             usage: run.usage.map(Into::into),
+            waiting: run.waiting.as_ref().map(Into::into),
             requested_at_ms: run.requested_at_ms,
             started_at_ms: run.started_at_ms,
             ended_at_ms: run.ended_at_ms,
@@ -313,6 +351,7 @@ impl TryFrom<v1::Run> for fold::Run {
             finish: run.finish.map(TryInto::try_into).transpose()?,
             error: run.error.map(|error| fold::RunError { code: error.code, message: error.message }),
             usage: run.usage.map(Into::into),
+            waiting: run.waiting.map(Into::into),
             requested_at_ms: run.requested_at_ms,
             started_at_ms: run.started_at_ms,
             ended_at_ms: run.ended_at_ms,
@@ -325,6 +364,7 @@ impl From<fold::RunStatus> for v1::RunStatus {
         match status {
             fold::RunStatus::Queued => Self::Queued,
             fold::RunStatus::Running => Self::Running,
+            fold::RunStatus::Waiting => Self::Waiting,
             fold::RunStatus::Completed => Self::Completed,
             fold::RunStatus::Cancelled => Self::Cancelled,
             fold::RunStatus::Failed => Self::Failed,
@@ -341,6 +381,7 @@ impl TryFrom<v1::RunStatus> for fold::RunStatus {
             v1::RunStatus::Unspecified => None,
             v1::RunStatus::Queued => Some(Self::Queued),
             v1::RunStatus::Running => Some(Self::Running),
+            v1::RunStatus::Waiting => Some(Self::Waiting),
             v1::RunStatus::Completed => Some(Self::Completed),
             v1::RunStatus::Cancelled => Some(Self::Cancelled),
             v1::RunStatus::Failed => Some(Self::Failed),

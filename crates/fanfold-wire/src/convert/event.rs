@@ -12,7 +12,9 @@ impl From<&fold::Event> for v1::Event {
             fold::Event::SessionOpened(event) => {
                 Event::SessionOpened(v1::SessionOpened { title: event.title.clone(), user: event.user.clone() })
             }
-            fold::Event::SessionTitled(event) => Event::SessionTitled(v1::SessionTitled { title: event.title.clone() }),
+            fold::Event::SessionTitled(event) => {
+                Event::SessionTitled(v1::SessionTitled { title: event.title.clone(), automatic: event.automatic })
+            }
             fold::Event::SessionClosed(event) => Event::SessionClosed(v1::SessionClosed { reason: event.reason.clone() }),
             fold::Event::SessionErased(_) => Event::SessionErased(v1::SessionErased {}),
             fold::Event::MessageAdded(event) => Event::MessageAdded(event.into()),
@@ -22,6 +24,7 @@ impl From<&fold::Event> for v1::Event {
                 attempt: event.attempt.to_string(),
                 worker: event.worker.clone(),
                 model: event.model.clone(),
+                resume: event.resume,
             }),
             fold::Event::Output(event) => Event::Output(event.into()),
             fold::Event::AttemptLost(event) => {
@@ -126,7 +129,11 @@ impl From<&fold::Said> for v1::Said {
             fold::Said::Citation(said) => Said::Citation(said.into()),
             fold::Said::StepFinished(said) => Said::StepFinished(v1::Step { reason: Some((&said.reason).into()) }),
             fold::Said::Usage(said) => Said::Usage((*said).into()),
-            fold::Said::Completed(said) => Said::Completed(v1::Completed { reason: Some((&said.reason).into()) }),
+            fold::Said::Completed(said) => {
+                Said::Completed(v1::Completed { reason: Some((&said.reason).into()), steered: said.steered })
+            }
+            fold::Said::Sealed(said) => Said::Sealed(said.into()),
+            fold::Said::Waiting(said) => Said::Waiting(said.into()),
             fold::Said::Failed(said) => {
                 Said::Failed(v1::Failed { code: said.code.clone(), message: said.message.clone(), retryable: said.retryable })
             }
@@ -154,7 +161,9 @@ impl TryFrom<v1::Said> for fold::Said {
             Said::Citation(said) => fold::Citation::from(said).into(),
             Said::StepFinished(said) => fold::StepFinished { reason: reason(said.reason)? }.into(),
             Said::Usage(said) => fold::Usage::from(said).into(),
-            Said::Completed(said) => fold::Completed { reason: reason(said.reason)? }.into(),
+            Said::Completed(said) => fold::Completed { reason: reason(said.reason)?, steered: said.steered }.into(),
+            Said::Sealed(said) => fold::Sealed::from(said).into(),
+            Said::Waiting(said) => fold::Waiting::from(said).into(),
             Said::Failed(said) => fold::Failed { code: said.code, message: said.message, retryable: said.retryable }.into(),
             // A producer can't say what nobody understands: it would never be shown.
             Said::Unknown(_) => return present(None, "said"),
@@ -186,6 +195,7 @@ impl TryFrom<v1::RunStarted> for fold::RunStarted {
             attempt: id(&event.attempt, "start_run.attempt")?,
             worker: event.worker,
             model: event.model,
+            resume: event.resume,
         })
     }
 }
@@ -233,7 +243,7 @@ impl TryFrom<v1::command::Action> for fold::Action {
         use v1::command::Action;
         Ok(match action {
             Action::Open(action) => Self::Open(fold::SessionOpened { title: action.title, user: action.user }),
-            Action::SetTitle(action) => Self::SetTitle(fold::SessionTitled { title: action.title }),
+            Action::SetTitle(action) => Self::SetTitle(fold::SessionTitled { title: action.title, automatic: action.automatic }),
             Action::Close(action) => Self::Close(fold::SessionClosed { reason: action.reason }),
             Action::Erase(v1::SessionErased {}) => Self::Erase,
             Action::Send(action) => Self::Send(action.try_into()?),

@@ -32,7 +32,7 @@ impl TryFrom<v1::Event> for fold::Event {
         use v1::event::Event;
         Ok(match present(event.event, "event")? {
             Event::SessionOpened(event) => fold::SessionOpened { title: event.title, user: event.user }.into(),
-            Event::SessionTitled(event) => fold::SessionTitled { title: event.title }.into(),
+            Event::SessionTitled(event) => fold::SessionTitled { title: event.title, automatic: event.automatic }.into(),
             Event::SessionClosed(event) => fold::SessionClosed { reason: event.reason }.into(),
             Event::SessionErased(v1::SessionErased {}) => fold::SessionErased {}.into(),
             Event::MessageAdded(event) => fold::MessageAdded::try_from(event)?.into(),

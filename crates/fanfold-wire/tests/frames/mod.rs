@@ -80,6 +80,7 @@ fn run() -> v1::Run {
         finish: Some(v1::FinishReason { kind: v1::FinishKind::Other.into(), other: "pause".into() }),
         error: Some(v1::RunError { code: "rate_limited".into(), message: "Later.".into() }),
         usage: Some(v1::Usage { input: 10, output: u64::MAX, reasoning: 3, cached_input: 4 }),
+        waiting: Some(v1::Waiting { calls: vec!["t-1".into()], until_ms: 4 }),
         requested_at_ms: 1,
         started_at_ms: Some(2),
         ended_at_ms: Some(3),
@@ -89,6 +90,7 @@ fn run() -> v1::Run {
 fn session() -> v1::Session {
     v1::Session {
         title: Some("A title".into()),
+        title_automatic: true,
         user: Some("ann".into()),
         status: v1::SessionStatus::Closed.into(),
         reason: "done".into(),
@@ -282,10 +284,16 @@ fn actions() -> Vec<Action> {
         attempts_max: 5,
     };
     let decided = v1::ToolDecided { message: "a-1".into(), call: "call_1".into(), approved: false, reason: "no".into() };
-    let started = v1::RunStarted { run: "r-1".into(), attempt: "t-1".into(), worker: "w".into(), model: Some("demo".into()) };
+    let started = v1::RunStarted {
+        run: "r-1".into(),
+        attempt: "t-1".into(),
+        worker: "w".into(),
+        model: Some("demo".into()),
+        resume: false,
+    };
     vec![
         Action::Open(v1::SessionOpened { title: Some("A title".into()), user: Some("ann".into()) }),
-        Action::SetTitle(v1::SessionTitled { title: "Another".into() }),
+        Action::SetTitle(v1::SessionTitled { title: "Another".into(), automatic: false }),
         Action::Close(v1::SessionClosed { reason: "done".into() }),
         Action::Erase(v1::SessionErased {}),
         Action::Send(send),

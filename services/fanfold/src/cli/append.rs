@@ -20,7 +20,7 @@ pub(super) async fn append(client: &Client, output: Output, append: AppendTo) ->
             }
         },
     };
-    let start = v1::AppendStart { session: append.session, run, attempt: String::new(), worker: "cli".into(), model: None };
+    let start = v1::AppendStart { session: append.session, run, worker: "cli".into(), ..v1::AppendStart::default() };
     let mut writing = match client.append(start).await {
         Ok(writing) => writing,
         Err(error) => return failed(&error),

@@ -176,6 +176,7 @@ fn part_text(part: &v1::Part) -> String {
         Some(Part::File(part)) => format!("(file) {}", part.url),
         Some(Part::Steering(part)) => format!("(steered) {}", part.text),
         Some(Part::Step(_)) => "(step)".to_owned(),
+        Some(Part::Sealed(_)) => "(sealed reasoning)".to_owned(),
         None => "(unknown)".to_owned(),
     }
 }

@@ -86,7 +86,7 @@ fn text(op: &v1::Op) -> String {
         Some(Part::Text(part)) => part.text.clone(),
         Some(Part::Reasoning(part)) => format!("\n(reasoning) {}", part.text),
         Some(Part::ToolCall(call)) => format!("\n(tool) {} {}", call.name, call.arguments),
-        Some(Part::Citation(_) | Part::File(_) | Part::Steering(_) | Part::Step(_)) | None => String::new(),
+        Some(Part::Citation(_) | Part::File(_) | Part::Steering(_) | Part::Step(_) | Part::Sealed(_)) | None => String::new(),
     };
     match &op.op {
         Some(Op::PartAppended(op)) => op.text.clone(),

@@ -41,8 +41,8 @@ impl Attempt {
         let cursor = match seq {
             Some(_) => looked.cursor,
             None => {
-                let (worker, model) = (start.worker, start.model);
-                let action = Action::StartRun(RunStarted { run: run.clone(), attempt: attempt.clone(), worker, model });
+                let v1::AppendStart { worker, model, resume, .. } = start;
+                let action = Action::StartRun(RunStarted { run: run.clone(), attempt: attempt.clone(), worker, model, resume });
                 let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: by.clone(), action };
                 let receipt = edge.sessions.submit(&session, command, None, Offset::NONE).await?;
                 if let Verdict::Refused(refusal) = receipt.verdict {
@@ -122,6 +122,6 @@ pub(crate) fn over(run: &Run) -> Reply {
 fn ended_by_worker(run: &Run) -> bool {
     match run.status {
         RunStatus::Completed | RunStatus::Failed => true,
-        RunStatus::Queued | RunStatus::Running | RunStatus::Cancelled | RunStatus::Orphaned => false,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Waiting | RunStatus::Cancelled | RunStatus::Orphaned => false,
     }
 }

@@ -136,6 +136,7 @@ fn needed(action: &Wire) -> Action {
         Wire::Open(_) => Action::Open,
         // What workers say of their runs.
         Wire::Custom(custom) if custom.kind.starts_with("fanfold.") => Action::Work,
+        Wire::SetTitle(titled) if titled.automatic => Action::Work,
         Wire::SetTitle(_) | Wire::Send(_) | Wire::RequestRun(_) | Wire::Steer(_) | Wire::DecideTool(_) | Wire::Custom(_) => {
             Action::Take
         }
@@ -225,5 +226,7 @@ mod tests {
         let custom = |kind: &str| Wire::Custom(v1::Custom { kind: kind.into(), ..v1::Custom::default() });
         assert_eq!(needed(&custom("fanfold.route")), Action::Work);
         assert_eq!(needed(&custom("fanfolder")), Action::Take);
+        let title = |automatic| Wire::SetTitle(v1::SessionTitled { title: "t".into(), automatic });
+        assert_eq!([needed(&title(true)), needed(&title(false))], [Action::Work, Action::Take]);
     }
 }

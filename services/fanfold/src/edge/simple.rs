@@ -53,7 +53,7 @@ fn token(name: &'static str, message: &MessageId, text: &str) -> (&'static str, 
 
 fn ended(run: &Run, view: &View) -> Option<(&'static str, Value)> {
     match run.status {
-        RunStatus::Queued | RunStatus::Running => None,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Waiting => None,
         RunStatus::Completed | RunStatus::Cancelled => {
             let data = json!({
                 "message": run.reply,
@@ -100,6 +100,7 @@ fn status(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Queued => "queued",
         RunStatus::Running => "running",
+        RunStatus::Waiting => "waiting",
         RunStatus::Completed => "completed",
         RunStatus::Cancelled => "cancelled",
         RunStatus::Failed => "failed",

@@ -52,6 +52,7 @@ impl Edge {
             steering: steering(&taken.view, &taken.run),
             lease_ms: u32::try_from(self.desk.lease().as_millis()).unwrap_or(u32::MAX),
             cursor: taken.cursor.to_string(),
+            reply: taken.view.messages.get(&taken.run.reply).filter(|reply| !reply.parts.is_empty()).map(Into::into),
         }
     }
 

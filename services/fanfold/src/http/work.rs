@@ -53,6 +53,9 @@ pub(super) struct OutputAsk {
     #[serde(default)]
     worker: String,
     model: Option<String>,
+    /// Whether to go on after the last step that the attempt before has finished.
+    #[serde(default)]
+    resume: bool,
     /// The number of the first line; without it, the one after the last that counted.
     seq: Option<u64>,
 }
@@ -67,7 +70,8 @@ pub(super) async fn output(
 ) -> Result<Json<v1::AppendReply>, Problem> {
     let caller = caller(&edge, &headers)?;
     let _permit = edge.connection()?;
-    let start = v1::AppendStart { session, run, attempt: ask.attempt, worker: ask.worker, model: ask.model };
+    let OutputAsk { attempt, worker, model, resume, .. } = ask;
+    let start = v1::AppendStart { session, run, attempt, worker, model, resume };
     let (attempt, started) = Attempt::start(edge, &caller, start).await?;
     let mut writing = Writing {
         attempt: Arc::new(attempt),

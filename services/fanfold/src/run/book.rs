@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use fanfold_fold::{Action, AttemptId, AttemptLost, Run, RunFailed, RunId, RunStatus, SessionKey, TenantId};
+use fanfold_fold::{
+    Action, AttemptId, AttemptLost, MessageId, Run, RunFailed, RunId, RunStatus, SessionKey, TenantId, ToolDecided, Waiting,
+};
 use fanfold_runs::{Hint, LeaseId};
 use tokio::time::Instant;
 
@@ -63,6 +65,8 @@ struct Held {
 enum Phase {
     Queued,
     Running(AttemptId),
+    /// A person must decide about calls of this reply. The node itself holds the hint meanwhile, so that the session's later runs wait too.
+    Waiting(MessageId, Waiting),
 }
 
 /// What the queue is to be told.
@@ -116,6 +120,7 @@ impl Book {
         let phase = match (run.status, &run.attempt) {
             (RunStatus::Queued, _) => Phase::Queued,
             (RunStatus::Running, Some(attempt)) => Phase::Running(attempt.clone()),
+            (RunStatus::Waiting, _) => Phase::Waiting(run.reply.clone(), run.waiting.clone().unwrap_or_default()),
             (RunStatus::Running, None) => return,
             (RunStatus::Completed | RunStatus::Cancelled | RunStatus::Failed | RunStatus::Orphaned, _) => {
                 return self.ended(key, failure(run));
@@ -128,7 +133,7 @@ impl Book {
         kept.phase = phase;
         kept.since = now;
         if kept.phase == Phase::Queued {
-            // Its attempt failed or was lost: on to the next worker.
+            // Its attempt failed, was lost or put down: on to the next worker.
             match kept.held.take() {
                 Some(held) => self.tell(News::GiveBack(held.lease, retry_after(run))),
                 None => self.tell(News::Offer(Hint::new(key.0, key.1))),
@@ -168,10 +173,11 @@ impl Book {
         }
     }
 
-    /// A worker gets the run's hint. False if the run isn't known here as one that waits.
+    /// A worker gets the run's hint, or the node itself for a run that waits for a person. False if the run isn't known here as one that
+    /// waits.
     pub(crate) fn hold(&mut self, key: &Key, lease: LeaseId, now: Instant) -> bool {
         match self.runs.get_mut(key) {
-            Some(kept) if kept.phase == Phase::Queued => {
+            Some(kept) if matches!(kept.phase, Phase::Queued | Phase::Waiting(..)) => {
                 kept.held = Some(Held { lease, alive: now, extended: now });
                 true
             }
@@ -210,8 +216,9 @@ impl Book {
         }
     }
 
-    /// What is to be said in the log, as its time is up. It is said again until it is there.
-    pub(crate) fn overdue(&mut self, now: Instant) -> Vec<(SessionKey, Action)> {
+    /// What is to be said in the log, as its time is up. It is said again until it is there. `now_ms` is the time that people and other
+    /// nodes go by: an approval is waited for across restarts.
+    pub(crate) fn overdue(&mut self, now: Instant, now_ms: u64) -> Vec<(SessionKey, Action)> {
         let busy: HashSet<SessionKey> =
             self.runs.iter().filter(|(_, kept)| kept.phase != Phase::Queued).map(|((session, _), _)| session.clone()).collect();
         let mut overdue = Vec::new();
@@ -226,6 +233,16 @@ impl Book {
                 Phase::Running(attempt) if now.duration_since(kept.since) >= self.patience.silence_max => {
                     let lost = AttemptLost { run: key.1.clone(), attempt: attempt.clone() };
                     overdue.push((key.0.clone(), Action::LoseAttempt(lost)));
+                }
+                Phase::Waiting(reply, waiting) => {
+                    if now_ms >= waiting.until_ms {
+                        overdue.extend(waiting.calls.iter().map(|call| (key.0.clone(), not_decided(reply, call))));
+                    }
+                    // Nobody else says that it lives.
+                    kept.since = now;
+                    if let Some(held) = kept.held.as_mut().filter(|held| now >= held.alive + self.patience.silence_max / 4) {
+                        held.alive = now;
+                    }
                 }
                 Phase::Queued | Phase::Running(_) => {}
             }
@@ -259,6 +276,11 @@ impl Kept {
     }
 }
 
+fn not_decided(reply: &MessageId, call: &str) -> Action {
+    let (message, call, reason) = (reply.clone(), call.to_owned(), "Nobody allowed it in time.".into());
+    Action::DecideTool(ToolDecided { message, call, approved: false, reason })
+}
+
 fn no_worker(run: &RunId) -> Action {
     let (code, message) = ("no_worker".into(), "No worker took the run in time.".into());
     Action::FailRun(RunFailed { run: run.clone(), code, message })
@@ -268,15 +290,15 @@ fn no_worker(run: &RunId) -> Action {
 pub(crate) fn failure(run: &Run) -> Option<String> {
     match run.status {
         RunStatus::Failed | RunStatus::Orphaned => Some(run.error.as_ref().map_or_else(String::new, |error| error.code.clone())),
-        RunStatus::Queued | RunStatus::Running | RunStatus::Completed | RunStatus::Cancelled => None,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Waiting | RunStatus::Completed | RunStatus::Cancelled => None,
     }
 }
 
-/// A worker that went away is replaced at once; what failed is tried again a little later each time.
+/// A worker that went away is replaced at once, and so is one that put the run down until a person had decided; what failed is tried again a little later each time.
 fn retry_after(run: &Run) -> Duration {
     match run.error.as_ref().map(|error| error.code.as_str()) {
-        Some("worker_lost" | "worker_stopped") => Duration::ZERO,
-        Some(_) | None => RETRY_AFTER_MIN.saturating_mul(1 << run.attempts.saturating_sub(1).min(16)).min(RETRY_AFTER_MAX),
+        Some("worker_lost" | "worker_stopped") | None => Duration::ZERO,
+        Some(_) => RETRY_AFTER_MIN.saturating_mul(1 << run.attempts.saturating_sub(1).min(16)).min(RETRY_AFTER_MAX),
     }
 }
 
@@ -307,6 +329,7 @@ mod tests {
             finish: None,
             error: None,
             usage: None,
+            waiting: None,
             requested_at_ms: 0,
             started_at_ms: None,
             ended_at_ms: None,
@@ -330,9 +353,9 @@ mod tests {
         let (mut book, now) = (Book::new(PATIENCE), Instant::now());
         book.changed(&session(), &run("r1", RunStatus::Queued), now);
         assert_eq!(news(&mut book), [offer("r1")]);
-        assert!(book.overdue(now + PATIENCE.silence_max / 2).is_empty());
+        assert!(book.overdue(now + PATIENCE.silence_max / 2, 0).is_empty());
         assert_eq!(news(&mut book), []);
-        book.overdue(now + PATIENCE.silence_max);
+        book.overdue(now + PATIENCE.silence_max, 0);
         assert_eq!(news(&mut book), [offer("r1")]);
         // Told by a session that comes back into memory: known.
         book.changed(&session(), &run("r1", RunStatus::Queued), now);
@@ -348,13 +371,13 @@ mod tests {
         news(&mut book);
         let later = now + PATIENCE.silence_max / 2;
         book.worked(&session(), &key("r1").1, later);
-        assert!(book.overdue(later).is_empty());
+        assert!(book.overdue(later, 0).is_empty());
         assert_eq!(news(&mut book), [News::Extend(key("r1"), LEASE, PATIENCE.silence_max)]);
-        assert!(book.overdue(now + PATIENCE.silence_max).is_empty(), "it has spoken since");
+        assert!(book.overdue(now + PATIENCE.silence_max, 0).is_empty(), "it has spoken since");
         assert!(book.alive(&key("r1"), LEASE, now + PATIENCE.silence_max), "a heartbeat does as well");
         assert!(!book.alive(&key("r1"), LeaseId(2), now + PATIENCE.silence_max), "another's doesn't");
         let end = now + PATIENCE.silence_max * 2;
-        assert!(matches!(book.overdue(end).as_slice(), [(_, Action::LoseAttempt(_))]));
+        assert!(matches!(book.overdue(end, 0).as_slice(), [(_, Action::LoseAttempt(_))]));
         assert!(!book.alive(&key("r1"), LEASE, end), "the lease has ended with it");
     }
 
@@ -365,10 +388,10 @@ mod tests {
         book.changed(&session(), &run("r2", RunStatus::Queued), now);
         let later = now + PATIENCE.queued_max;
         book.worked(&session(), &key("r1").1, later);
-        assert!(book.overdue(later).is_empty());
+        assert!(book.overdue(later, 0).is_empty());
         book.changed(&session(), &run("r1", RunStatus::Completed), later);
-        assert!(book.overdue(later + PATIENCE.queued_max / 2).is_empty(), "its time begins when it is its turn");
-        let overdue = book.overdue(later + PATIENCE.queued_max);
+        assert!(book.overdue(later + PATIENCE.queued_max / 2, 0).is_empty(), "its time begins when it is its turn");
+        let overdue = book.overdue(later + PATIENCE.queued_max, 0);
         assert!(matches!(overdue.as_slice(), [(_, Action::FailRun(failed))] if failed.code == "no_worker"), "{overdue:?}");
     }
 
@@ -388,5 +411,41 @@ mod tests {
         book.changed(&session(), &Run { error: Some(error), ..run("r1", RunStatus::Failed) }, now);
         assert_eq!(news(&mut book), [News::End(key("r1"), Some(LeaseId(2)), Some("overloaded".into()))]);
         assert_eq!(book.open_of(&TenantId::default()), 0);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_waits_for_a_person_keeps_its_place_until_one_decides_or_its_time_is_up() {
+        let (mut book, now) = (Book::new(PATIENCE), Instant::now());
+        book.changed(&session(), &run("r1", RunStatus::Queued), now);
+        book.changed(&session(), &run("r2", RunStatus::Queued), now);
+        assert!(book.hold(&key("r1"), LEASE, now));
+        book.changed(&session(), &run("r1", RunStatus::Running), now);
+        let waiting = Waiting { calls: vec!["c".into(), "d".into()], until_ms: 1_000 };
+        let waits = Run { waiting: Some(waiting), ..run("r1", RunStatus::Waiting) };
+        book.changed(&session(), &waits, now);
+        news(&mut book);
+        let later = now + PATIENCE.silence_max * 2;
+        assert!(book.overdue(later, 999).is_empty(), "nobody is lost, and the next one waits");
+        assert!(news(&mut book).contains(&News::Extend(key("r1"), LEASE, PATIENCE.silence_max)), "the node has it");
+        let overdue = book.overdue(later, 1_000);
+        let refused = |(_, action): &(SessionKey, Action)| match action {
+            Action::DecideTool(decided) => (decided.call.clone(), decided.approved),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(overdue.iter().map(refused).collect::<Vec<_>>(), [("c".into(), false), ("d".into(), false)]);
+        book.changed(&session(), &Run { status: RunStatus::Queued, ..waits }, later);
+        assert_eq!(news(&mut book), [News::GiveBack(LEASE, Duration::ZERO)], "whoever is next has it at once");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_waits_since_before_a_restart_is_held_by_who_finds_its_hint() {
+        let (mut book, now) = (Book::new(PATIENCE), Instant::now());
+        let waits = Run { waiting: Some(Waiting { calls: vec!["c".into()], until_ms: 1_000 }), ..run("r1", RunStatus::Waiting) };
+        book.changed(&session(), &waits, now);
+        assert_eq!(news(&mut book), [], "nobody is to take it");
+        assert!(book.hold(&key("r1"), LEASE, now));
+        assert!(matches!(book.overdue(now, 1_000).as_slice(), [(_, Action::DecideTool(_))]));
+        book.changed(&session(), &run("r1", RunStatus::Cancelled), now);
+        assert_eq!(news(&mut book), [News::End(key("r1"), Some(LEASE), None)]);
     }
 }

@@ -1,22 +1,29 @@
 //! Answers runs with models of providers, step by step: a model that calls tools gets their results and goes on.
 //!
 //! ```text
-//! look ── model ── Finished(stop) ─────────────────────────── completed
-//!   ↑       └───── Finished(tool_calls) ── nobody's tools ── completed(tool_calls): the application answers
-//!   │                        └─ step_finished ── tools ── results ─┐
-//!   └──────────────────────────────────────────────────────────────┘   at most `steps_max` times
+//! look ─┬─ calls to run ── results ───────────────────────────────────────────────┐
+//!   ↑   ├─ calls that wait for a person ── waiting: put down, another attempt resumes
+//!   │   └─ model ── Finished(stop) ── completed, unless a person has added something ┤
+//!   │        └───── Finished(tool_calls) ── nobody's tools ── completed(tool_calls): the application answers
+//!   │                         └─ step_finished ───────────────────────────────────┤
+//!   └─────────────────────────────────────────────────────────────────────────────┘   at most `steps_max` answers
 //! ```
+//!
+//! What is to be done next is read from the log each time, so an attempt goes on where the one before it has finished a step.
 
 use std::time::Duration;
 
-use fanfold_fold::{Custom, Failed, Run, Said, StepFinished};
+use fanfold_fold::{Completed, Custom, Failed, Run, Said, StepFinished, View, Waiting};
 use fanfold_models::{Answer, ConfigError, Conversation, Cost, ModelEvent, ModelsConfig, NoAnswer, Route, Router, Tools, Usage};
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::config::RunConfig;
 use crate::run::model::{Model, PIECES_MAX, unreadable};
+use crate::run::progress::Progress;
 use crate::run::said::{finish, groups, said};
+use crate::run::title::Titles;
 use crate::run::tools::{Calls, run_tools};
 use crate::run::worker::{Job, failed};
 
@@ -34,6 +41,7 @@ pub(super) struct Over;
 pub(super) struct Bridge {
     router: Router,
     tools: Tools,
+    titles: Option<Titles>,
     steps_max: u32,
     approval_max: Duration,
 }
@@ -56,8 +64,10 @@ struct Step {
 impl Bridge {
     /// Checks the configuration and reads the keys. Nothing is called yet.
     pub(super) fn open(runs: &RunConfig, models: &ModelsConfig) -> Result<Self, ConfigError> {
+        let router = Router::new(models)?;
         Ok(Self {
-            router: Router::new(models)?,
+            titles: models.title.as_ref().map(|config| Titles::new(config, &router)).transpose()?,
+            router,
             tools: Tools::new(&models.tools)?,
             steps_max: runs.steps_max,
             approval_max: Duration::from_millis(runs.approval_ms_max),
@@ -66,13 +76,29 @@ impl Bridge {
 
     async fn run(&self, job: &dyn Job) -> Result<(), Over> {
         let model = self.name(job.run());
-        let mut spent = Spent::default();
-        for step in 1..=self.steps_max {
+        let mut spent = None;
+        loop {
             // Also what people have added meanwhile.
             let Ok(view) = job.look().await else { return say(job, vec![unreadable()]).await };
+            // Ended, put down, or erased.
+            let progress = Progress::of(&view, job.run()).ok_or(Over)?;
+            let spent = spent.get_or_insert_with(|| Spent::before(&view, job.run()));
+            let step = progress.steps + 1;
+            if step > self.steps_max {
+                return say(job, vec![self.too_many_steps()]).await;
+            }
+            if !progress.ready.is_empty() {
+                run_tools(job, &self.tools, progress.ready).await?;
+                continue;
+            }
+            if !progress.awaited.is_empty() {
+                say(job, vec![self.waiting(progress.awaited)]).await?;
+                continue;
+            }
             let budget = self.router.context_tokens_max(model).unwrap_or(CONTEXT_TOKENS);
+            let reasoning = self.router.takes_reasoning(model);
             // Erased meanwhile.
-            let Some(conversation) = Conversation::of(&view, &job.run().id, budget) else { return Err(Over) };
+            let Some(conversation) = Conversation::of(&view, &job.run().id, budget, reasoning) else { return Err(Over) };
             drop(view);
             let answer = match self.router.answer(model, &conversation, self.tools.specs()).await {
                 Ok(answer) => answer,
@@ -84,7 +110,7 @@ impl Bridge {
             drop(conversation);
             let route = route_fact(job.run(), step, answer.route());
             // The first word doesn't wait until that is kept.
-            let ((), answered) = tokio::join!(job.note(route), self.stream(job, answer, &mut spent));
+            let ((), answered) = tokio::join!(job.note(route), self.stream(job, answer, spent));
             let Step { end, calls, cost } = answered?;
             if let Some(cost) = cost {
                 spent.nanos = spent.nanos.saturating_add(cost.nanos);
@@ -93,17 +119,26 @@ impl Bridge {
             match end {
                 Some(ModelEvent::Finished(reason)) if calls.wait_for_us(&reason, &self.tools) => {
                     say(job, vec![StepFinished { reason: finish(reason) }.into()]).await?;
-                    if step == self.steps_max {
-                        break;
-                    }
-                    run_tools(job, &self.tools, calls, self.approval_max).await?;
+                }
+                Some(ModelEvent::Finished(reason)) => {
+                    // What nobody reads any more stands in the history of the next run.
+                    let steered = (step < self.steps_max).then_some(progress.steered);
+                    say(job, vec![Completed { reason: finish(reason), steered }.into()]).await?;
                 }
                 Some(end) => return say(job, said(vec![end])).await,
                 None => return say(job, vec![failed("stream_ended", "The model stopped in mid-answer.")]).await,
             }
         }
+    }
+
+    fn too_many_steps(&self) -> Said {
         let message = format!("The model wanted tools in each of {} steps.", self.steps_max);
-        say(job, vec![Failed { code: "too_many_steps".into(), message, retryable: false }.into()]).await
+        Failed { code: "too_many_steps".into(), message, retryable: false }.into()
+    }
+
+    fn waiting(&self, calls: Vec<String>) -> Said {
+        let approval_ms = u64::try_from(self.approval_max.as_millis()).unwrap_or(u64::MAX);
+        Waiting { calls, until_ms: clock::now_ms().saturating_add(approval_ms) }.into()
     }
 
     /// Says what the model says up to its end, which is kept back. What comes while an append is under way goes into the next.
@@ -153,9 +188,29 @@ impl Model for Bridge {
         // What no longer counts is no failure of anybody's.
         let _ = self.run(job).await;
     }
+
+    fn resumes(&self) -> bool {
+        true
+    }
+
+    async fn title(&self, job: &dyn Job) {
+        if let Some(titles) = &self.titles {
+            titles.find(job, &self.router).await;
+        }
+    }
 }
 
 impl Spent {
+    /// What the steps have cost that this attempt goes on after.
+    fn before(view: &View, run: &Run) -> Self {
+        let usage = view.run(&run.id).and_then(|run| run.usage).unwrap_or_default();
+        let fanfold_fold::Usage { input, output, reasoning, cached_input } = usage;
+        let cost = view.custom.get(COST).and_then(|cost| serde_json::from_slice::<Value>(&cost.payload).ok());
+        let cost = cost.filter(|cost| cost["run"] == run.id.as_str() && view.run(&run.id).is_some_and(|run| run.usage.is_some()));
+        let nanos = cost.and_then(|cost| cost["total_nanos"].as_u64()).unwrap_or(0);
+        Self { usage: Usage { input, output, reasoning, cached_input }, nanos }
+    }
+
     fn add(&mut self, usage: &Usage) {
         let Usage { input, output, reasoning, cached_input } = &mut self.usage;
         *input = input.saturating_add(usage.input);

@@ -247,7 +247,9 @@ impl Desk {
                 }
                 self.put_in_order(&looked.view, lease).await?;
             }
-            Some((RunStatus::Running, _)) => self.return_hint(lease.id, RUNNING_DELAY).await,
+            // Its place in the session's order is kept, and a node sees to its time.
+            Some((RunStatus::Waiting, _)) if self.keeper.hold(&key, lease.id) => {}
+            Some((RunStatus::Running | RunStatus::Waiting, _)) => self.return_hint(lease.id, RUNNING_DELAY).await,
             Some((RunStatus::Completed | RunStatus::Cancelled | RunStatus::Failed | RunStatus::Orphaned, run)) => {
                 self.keeper.dispose(&key, lease.id, failure(&run)).await;
             }

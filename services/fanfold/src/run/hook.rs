@@ -109,8 +109,29 @@ enum Outcome {
     Done,
     /// It has not ended yet.
     Open,
-    /// To be tried again.
-    Failed,
+    /// To be tried again, and not before so long.
+    Failed(Duration),
+}
+
+/// Why a request was in vain.
+#[derive(Debug, thiserror::Error)]
+enum Untold {
+    /// Nobody answered, or not in time.
+    #[error("nobody answers")]
+    Silent(#[source] reqwest::Error),
+    /// Anything but a success.
+    #[error("the answer is {status}")]
+    Refused {
+        status: u16,
+        /// How long the application asks to be left alone.
+        retry_after: Duration,
+    },
+    /// There is nobody who wants to know: 410.
+    #[error("the answer is that nobody is there any more")]
+    Gone,
+    /// The request can't be made.
+    #[error("no request can be made")]
+    Unmade(#[source] anyhow::Error),
 }
 
 /// What is to be told, by when.
@@ -178,10 +199,11 @@ impl Teller {
             Outcome::Done | Outcome::Open => {
                 due.known.remove(&key);
             }
-            Outcome::Failed => {
+            Outcome::Failed(not_before) => {
                 let wait_ms = RETRY_AFTER_MIN_MS.saturating_mul(1 << tried.tries.min(16)).min(RETRY_AFTER_MAX_MS);
                 // Many that failed together are not tried together.
                 let wait_ms = wait_ms / 2 + wait_ms / 2 * u64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255;
+                let wait_ms = wait_ms.max(u64::try_from(not_before.as_millis()).unwrap_or(u64::MAX));
                 due.by_time.insert((clock::now_ms() + wait_ms, key), Try { tries: tried.tries + 1, ..tried });
             }
         }
@@ -204,7 +226,7 @@ impl Teller {
             Ok(None) => return forget(notes, key, tried).await,
             Err(error) => {
                 tracing::warn!(session = %key.0, error = &error as &dyn std::error::Error, "a run's end can't be looked at");
-                return (key, tried, Outcome::Failed);
+                return (key, tried, Outcome::Failed(Duration::ZERO));
             }
         };
         let watched = config.unwatched_only && tried.tries == 0 && sessions.readers(&key.0) > 0;
@@ -212,18 +234,27 @@ impl Teller {
             return forget(notes, key, tried).await;
         }
         let answered = post(http, config, secret, &key, &run, cursor).await;
-        let label = if answered.is_ok() { "told" } else { "failed" };
+        let label = match &answered {
+            Ok(()) => "told",
+            Err(Untold::Gone) => "gone",
+            Err(Untold::Silent(_) | Untold::Refused { .. } | Untold::Unmade(_)) => "failed",
+        };
         metrics::counter!("fanfold_hooks_total", "outcome" => label).increment(1);
         match answered {
             Ok(()) => forget(notes, key, tried).await,
+            Err(error @ Untold::Gone) => {
+                tracing::warn!(session = %key.0, run = %key.1, %error, "a run's end is told to nobody");
+                forget(notes, key, tried).await
+            }
             Err(error) if clock::now_ms() >= tried.since_ms.saturating_add(config.give_up_ms) => {
                 tracing::error!(session = %key.0, run = %key.1, %error, "a run's end was never told");
                 metrics::counter!("fanfold_hooks_total", "outcome" => "given_up").increment(1);
                 forget(notes, key, tried).await
             }
             Err(error) => {
-                tracing::debug!(session = %key.0, run = %key.1, %error, "a run's end is told again");
-                (key, tried, Outcome::Failed)
+                tracing::debug!(session = %key.0, run = %key.1, error = &error as &dyn std::error::Error, "a run's end is told again");
+                let retry_after = if let Untold::Refused { retry_after, .. } = error { retry_after } else { Duration::ZERO };
+                (key, tried, Outcome::Failed(retry_after))
             }
         }
     }
@@ -244,7 +275,7 @@ async fn forget(notes: &dyn Notes, key: Key, tried: Try) -> (Key, Try, Outcome) 
     match notes.remove_note(NoteKind::Hook, &name(&key)).await {
         Ok(()) => (key, tried, Outcome::Done),
         // Told again: at least once.
-        Err(_) => (key, tried, Outcome::Failed),
+        Err(_) => (key, tried, Outcome::Failed(Duration::ZERO)),
     }
 }
 
@@ -255,7 +286,7 @@ async fn post(
     (session, id): &Key,
     run: &Run,
     cursor: Cursor,
-) -> anyhow::Result<()> {
+) -> Result<(), Untold> {
     let body = serde_json::json!({
         "type": "run_ended",
         "tenant": session.tenant.as_str(),
@@ -263,16 +294,25 @@ async fn post(
         "run": v1::Run::from(run),
         "cursor": cursor.to_string(),
     });
-    let body = serde_json::to_vec(&body)?;
+    let body = serde_json::to_vec(&body).map_err(|error| Untold::Unmade(error.into()))?;
     let at_s = clock::now_s();
+    let signature = signature(secret, at_s, &body).map_err(Untold::Unmade)?;
     let request = http
         .post(&config.url)
         .header("content-type", "application/json")
         .header("fanfold-delivery", id.as_str())
-        .header("fanfold-signature", format!("t={at_s},v1={}", signature(secret, at_s, &body)?))
+        .header("fanfold-signature", format!("t={at_s},v1={signature}"))
         .body(body);
-    request.send().await?.error_for_status()?;
-    Ok(())
+    // The address may hold a key.
+    let answer = request.send().await.map_err(|error| Untold::Silent(error.without_url()))?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        reqwest::StatusCode::GONE => Err(Untold::Gone),
+        status => {
+            let retry_after = fanfold_models::retry_after(answer.headers()).unwrap_or_default();
+            Err(Untold::Refused { status: status.as_u16(), retry_after })
+        }
+    }
 }
 
 /// HMAC-SHA256 of the time and the body with a full stop between, in hexadecimal digits. With the time in it, an old request can't be

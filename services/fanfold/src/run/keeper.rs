@@ -149,7 +149,7 @@ impl Keeper {
         let interval = (self.patience.silence_max / 4).clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL_MAX);
         loop {
             tokio::time::sleep(interval).await;
-            let overdue = self.book().overdue(Instant::now());
+            let overdue = self.book().overdue(Instant::now(), clock::now_ms());
             self.news.notify_one();
             futures::stream::iter(overdue)
                 .for_each_concurrent(ENDS_MAX, |(session, action)| say_overdue(&sessions, session, action))

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fanfold_fold::{Action, AttemptId, Command, Custom, Offset, Output, Run, RunStarted, Said, Verdict, View};
+use fanfold_fold::{
+    Action, AttemptId, Command, Custom, Offset, Output, Run, RunStarted, Said, SessionId, SessionTitled, Verdict, View,
+};
 use fanfold_session::{Receipt, Sessions, SubmitError};
 
 use crate::clock;
@@ -51,8 +53,23 @@ struct LocalJob {
     next_seq: AtomicU64,
 }
 
+impl LocalJob {
+    /// Something beside the run's words.
+    async fn command(&self, action: Action) {
+        let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action };
+        let session = &self.taken.lease.session;
+        if let Err(error) = self.sessions.submit(session, command, None, Offset::NONE).await {
+            tracing::debug!(%session, error = &error as &dyn std::error::Error, "something about a run was not kept");
+        }
+    }
+}
+
 #[async_trait::async_trait]
 impl Job for LocalJob {
+    fn session(&self) -> &SessionId {
+        &self.taken.lease.session.session
+    }
+
     fn run(&self) -> &Run {
         &self.taken.run
     }
@@ -66,12 +83,13 @@ impl Job for LocalJob {
         self.desk.lease() / 3
     }
 
-    async fn start(&self, model: &str) -> Started {
+    async fn start(&self, model: &str, resume: bool) -> Started {
         let started = RunStarted {
             run: self.taken.run.id.clone(),
             attempt: self.attempt.clone(),
             worker: self.name.clone(),
             model: Some(model.to_owned()),
+            resume,
         };
         let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action: Action::StartRun(started) };
         match self.sessions.submit(&self.taken.lease.session, command, None, Offset::NONE).await {
@@ -104,11 +122,11 @@ impl Job for LocalJob {
     }
 
     async fn note(&self, fact: Custom) {
-        let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action: Action::Custom(fact) };
-        let session = &self.taken.lease.session;
-        if let Err(error) = self.sessions.submit(session, command, None, Offset::NONE).await {
-            tracing::debug!(%session, error = &error as &dyn std::error::Error, "a fact about a run was not kept");
-        }
+        self.command(Action::Custom(fact)).await;
+    }
+
+    async fn title(&self, title: String) {
+        self.command(Action::SetTitle(SessionTitled { title, automatic: true })).await;
     }
 
     async fn over(&self) {

@@ -11,8 +11,10 @@ pub mod hook;
 pub mod keeper;
 pub mod local;
 pub mod model;
+mod progress;
 pub mod remote;
 mod said;
+mod title;
 mod tools;
 pub mod worker;
 

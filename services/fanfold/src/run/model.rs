@@ -33,6 +33,14 @@ pub trait Model: Send + Sync + 'static {
 
     /// Answers a run: says everything, up to and including how the attempt ends, or as much as counts. Dropping it ends the work on it.
     async fn answer(&self, job: &dyn Job);
+
+    /// Whether it goes on after the last step that an earlier attempt has finished. Else it begins anew.
+    fn resumes(&self) -> bool {
+        false
+    }
+
+    /// Finds a title for the session after its first answer, where it can.
+    async fn title(&self, _job: &dyn Job) {}
 }
 
 /// The model that the configuration names.
@@ -47,6 +55,7 @@ pub fn open(runs: &RunConfig, models: &ModelsConfig) -> anyhow::Result<Arc<dyn M
         return Ok(Arc::new(Recorded::open(recordings, pace).context("the recording can't be played")?));
     }
     ensure!(models.tools.is_empty(), "models.tools without models.endpoints: nobody would call them");
+    ensure!(models.title.is_none(), "models.title without models.endpoints: nobody would find any");
     Ok(Arc::new(Generator::new(pace)))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fanfold_client::{Append, AppendEnd, AppendError, Backoff, Client};
-use fanfold_fold::{Completed, Custom, Run, Said, View};
+use fanfold_fold::{Custom, Run, Said, SessionId, View};
 use fanfold_wire::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -50,18 +50,21 @@ impl RemoteRuns {
             attempt: clock::new_attempt().to_string(),
             worker: self.name.clone(),
             model: None,
+            resume: false,
         };
         let pen = Pen { client: self.client.clone(), start, patience: lease_lasts, append: None, next_seq: 1, ended: false };
         let (asks, asked) = mpsc::channel(1);
         let (over, is_over) = watch::channel(false);
         tokio::spawn(pen.write(asked, over));
         let cursor = Mutex::new(taken.cursor);
-        Ok(RemoteJob { client: self.client.clone(), lease, lease_lasts, run, cursor, asks, over: is_over })
+        let session = lease.session.parse()?;
+        Ok(RemoteJob { client: self.client.clone(), session, lease, lease_lasts, run, cursor, asks, over: is_over })
     }
 }
 
 struct RemoteJob {
     client: Client,
+    session: SessionId,
     lease: v1::Lease,
     lease_lasts: Duration,
     run: Run,
@@ -73,11 +76,19 @@ struct RemoteJob {
 
 /// What the pen is asked.
 enum Ask {
-    Start(String, oneshot::Sender<Result<String, Started>>),
+    Start(String, bool, oneshot::Sender<Result<String, Started>>),
     Say(Vec<Said>, oneshot::Sender<Option<String>>),
 }
 
 impl RemoteJob {
+    /// Something beside the run's words.
+    async fn command(&self, action: v1::command::Action) {
+        let command = v1::Command { session: self.lease.session.clone(), action: Some(action), ..v1::Command::default() };
+        if let Err(error) = self.client.submit(command).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "something about a run was not kept");
+        }
+    }
+
     fn cursor(&self) -> MutexGuard<'_, String> {
         self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,6 +96,10 @@ impl RemoteJob {
 
 #[async_trait::async_trait]
 impl Job for RemoteJob {
+    fn session(&self) -> &SessionId {
+        &self.session
+    }
+
     fn run(&self) -> &Run {
         &self.run
     }
@@ -108,10 +123,10 @@ impl Job for RemoteJob {
         self.lease_lasts / 3
     }
 
-    async fn start(&self, model: &str) -> Started {
+    async fn start(&self, model: &str, resume: bool) -> Started {
         let (reply, answer) = oneshot::channel();
         // The pen lives as long as the job.
-        let _ = self.asks.send(Ask::Start(model.to_owned(), reply)).await;
+        let _ = self.asks.send(Ask::Start(model.to_owned(), resume, reply)).await;
         match answer.await {
             Ok(Ok(cursor)) => {
                 *self.cursor() = cursor;
@@ -132,11 +147,11 @@ impl Job for RemoteJob {
 
     async fn note(&self, fact: Custom) {
         let Custom { kind, content_type, payload } = fact;
-        let action = Some(v1::command::Action::Custom(v1::Custom { kind, content_type, payload }));
-        let command = v1::Command { session: self.lease.session.clone(), action, ..v1::Command::default() };
-        if let Err(error) = self.client.submit(command).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a fact about a run was not kept");
-        }
+        self.command(v1::command::Action::Custom(v1::Custom { kind, content_type, payload })).await;
+    }
+
+    async fn title(&self, title: String) {
+        self.command(v1::command::Action::SetTitle(v1::SessionTitled { title, automatic: true })).await;
     }
 
     async fn over(&self) {
@@ -191,8 +206,9 @@ impl Pen {
                 None => asks.recv().await,
             };
             match ask {
-                Some(Ask::Start(model, reply)) => {
+                Some(Ask::Start(model, resume, reply)) => {
                     self.start.model = Some(model);
+                    self.start.resume = resume;
                     let started = self.connect().await;
                     let _ = reply.send(if started == Started::Yes { Ok(self.cursor()) } else { Err(started) });
                 }
@@ -261,7 +277,11 @@ impl Pen {
             };
             match end {
                 Ok(AppendEnd::Done) => {
-                    self.ended |= said.iter().any(|said| matches!(said, Said::Completed(Completed { .. }) | Said::Failed(_)));
+                    // Where the end of an answer turns out to be that of a step, there is more to say.
+                    self.ended |= said.iter().any(|said| match said {
+                        Said::Completed(completed) => completed.steered.is_none(),
+                        said => matches!(said, Said::Failed(_)),
+                    });
                     return true;
                 }
                 Ok(AppendEnd::Over(_)) => return false,

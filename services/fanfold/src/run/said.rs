@@ -20,7 +20,8 @@ pub(super) fn is_terminal(said: &Said) -> bool {
     match said {
         Said::Completed(_) | Said::Failed(_) => true,
         Said::Text(_) | Said::Reasoning(_) | Said::ToolCall(_) | Said::ToolArguments(_) | Said::ToolReady(_) => false,
-        Said::ToolResult(_) | Said::Citation(_) | Said::StepFinished(_) | Said::Usage(_) | Said::Unknown { .. } => false,
+        Said::ToolResult(_) | Said::Citation(_) | Said::StepFinished(_) | Said::Sealed(_) | Said::Waiting(_) => false,
+        Said::Usage(_) | Said::Unknown { .. } => false,
     }
 }
 
@@ -64,10 +65,12 @@ fn text_bytes(said: &Said) -> usize {
         Said::Reasoning(delta) => delta.text.len(),
         Said::ToolArguments(delta) => delta.text.len(),
         Said::ToolResult(result) => result.content.len(),
+        Said::Sealed(sealed) => sealed.data.len(),
         Said::ToolCall(_)
         | Said::ToolReady(_)
         | Said::Citation(_)
         | Said::StepFinished(_)
+        | Said::Waiting(_)
         | Said::Usage(_)
         | Said::Completed(_)
         | Said::Failed(_)
@@ -90,6 +93,9 @@ fn one(event: ModelEvent) -> Option<Said> {
         ModelEvent::Model(_) => return None,
         ModelEvent::Text(text) => fold::TextDelta { text }.into(),
         ModelEvent::Reasoning(text) => fold::ReasoningDelta { text }.into(),
+        // Half of it is worth nothing; without it the provider thinks anew. What a recording sealed goes back to nobody.
+        ModelEvent::Sealed { by, data } if by.is_empty() || data.len() > RESULT_BYTES_MAX => return None,
+        ModelEvent::Sealed { by, data } => fold::Sealed { by, data }.into(),
         ModelEvent::ToolCallStarted { call, name, .. } => fold::ToolCallStarted { call, name, needs_approval: false }.into(),
         ModelEvent::ToolCallArguments { call, text } => fold::ToolArguments { call, text }.into(),
         ModelEvent::ToolCallReady { call } => fold::ToolReady { call }.into(),
@@ -103,7 +109,7 @@ fn one(event: ModelEvent) -> Option<Said> {
             let fanfold_models::Usage { input, output, reasoning, cached_input } = usage;
             fold::Usage { input, output, reasoning, cached_input }.into()
         }
-        ModelEvent::Finished(reason) => fold::Completed { reason: finish(reason) }.into(),
+        ModelEvent::Finished(reason) => fold::Completed { reason: finish(reason), steered: None }.into(),
         ModelEvent::Failed(failure) => {
             fold::Failed { code: failure.code, message: failure.message, retryable: failure.retryable }.into()
         }

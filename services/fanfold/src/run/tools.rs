@@ -2,36 +2,30 @@
 //! soon as it is there.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use fanfold_fold::{Part, ToolStatus, View};
+use fanfold_fold::{Run, SessionId};
 use fanfold_models::{FinishReason, ModelEvent, ToolAnswer, Tools};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::time::Instant;
+use sha2::{Digest as _, Sha256};
 
 use crate::run::bridge::{Over, say};
-use crate::run::model::unreadable;
+use crate::run::progress::Call;
 use crate::run::said::said;
 use crate::run::worker::Job;
 
 /// Tools that one step calls at a time. The others wait.
 const AT_A_TIME_MAX: usize = 8;
 
-/// Between two looks for a person's decision; doubled with each, up to the other.
-const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(100);
-const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(1);
-
 /// The calls of one answer that are not the provider's own.
 #[derive(Default)]
 pub(super) struct Calls {
-    calls: VecDeque<Call>,
+    calls: Vec<Begun>,
 }
 
-struct Call {
+struct Begun {
     id: String,
     name: String,
-    arguments: String,
     ready: bool,
 }
 
@@ -40,28 +34,19 @@ impl Calls {
     pub(super) fn heed(&mut self, event: &ModelEvent) {
         match event {
             ModelEvent::ToolCallStarted { call, name, by_provider: false } => {
-                let (id, name) = (call.clone(), name.clone());
-                self.calls.push_back(Call { id, name, arguments: String::new(), ready: false });
-            }
-            ModelEvent::ToolCallArguments { call, text } => {
-                if let Some(call) = self.find(call) {
-                    call.arguments.push_str(text);
-                }
+                self.calls.push(Begun { id: call.clone(), name: name.clone(), ready: false });
             }
             ModelEvent::ToolCallReady { call } => {
-                if let Some(call) = self.find(call) {
+                if let Some(call) = self.calls.iter_mut().rev().find(|known| known.id == *call) {
                     call.ready = true;
                 }
             }
             ModelEvent::ToolResult { call, .. } => self.calls.retain(|known| known.id != *call),
-            ModelEvent::ToolCallStarted { by_provider: true, .. } | ModelEvent::Model(_) | ModelEvent::Text(_) => {}
-            ModelEvent::Reasoning(_) | ModelEvent::Citation(_) | ModelEvent::StepFinished(_) => {}
+            ModelEvent::ToolCallStarted { by_provider: true, .. } | ModelEvent::ToolCallArguments { .. } => {}
+            ModelEvent::Model(_) | ModelEvent::Text(_) | ModelEvent::Reasoning(_) | ModelEvent::Sealed { .. } => {}
+            ModelEvent::Citation(_) | ModelEvent::StepFinished(_) => {}
             ModelEvent::Usage(_) | ModelEvent::Finished(_) | ModelEvent::Failed(_) => {}
         }
-    }
-
-    fn find(&mut self, id: &str) -> Option<&mut Call> {
-        self.calls.iter_mut().rev().find(|call| call.id == id)
     }
 
     /// Whether the run goes on with results of ours. Where one of the calls is nobody's, the application has to answer.
@@ -71,63 +56,35 @@ impl Calls {
             FinishReason::ToolCalls | FinishReason::Stop | FinishReason::Other(_) => true,
             FinishReason::Length | FinishReason::ContentFilter => false,
         };
-        let ours = |call: &Call| call.ready && tools.specs().iter().any(|spec| spec.name == call.name);
+        let ours = |call: &Begun| call.ready && tools.specs().iter().any(|spec| spec.name == call.name);
         whole && !self.calls.is_empty() && self.calls.iter().all(ours)
     }
 }
 
-/// Runs every call and says its result. A person who says nothing for `approval_max` has not allowed it.
-pub(super) async fn run_tools(job: &dyn Job, tools: &Tools, calls: Calls, approval_max: Duration) -> Result<(), Over> {
-    let (mut awaited, mut allowed): (VecDeque<Call>, VecDeque<Call>) =
-        calls.calls.into_iter().partition(|call| tools.needs_approval(&call.name));
-    let until = Instant::now() + approval_max;
-    let mut look_after = LOOK_INTERVAL_MIN;
+/// Runs every call and says its result.
+pub(super) async fn run_tools(job: &dyn Job, tools: &Tools, calls: Vec<Call>) -> Result<(), Over> {
+    let mut calls = VecDeque::from(calls);
     let mut running = FuturesUnordered::new();
     loop {
         while running.len() < AT_A_TIME_MAX
-            && let Some(call) = allowed.pop_front()
+            && let Some(call) = calls.pop_front()
         {
             running.push(async move {
-                let ToolAnswer { content, is_error } = tools.call(&call.name, &call.arguments).await;
+                let key = idempotency_key(job.session(), job.run(), &call.id);
+                let ToolAnswer { content, is_error } = tools.call(&call.name, &call.arguments, &key).await;
                 ModelEvent::ToolResult { call: call.id, content, is_error }
             });
         }
-        tokio::select! {
-            Some(result) = running.next() => say(job, said(vec![result])).await?,
-            () = tokio::time::sleep(look_after), if !awaited.is_empty() => {
-                look_after = (look_after * 2).min(LOOK_INTERVAL_MAX);
-                let over = Instant::now() >= until;
-                let view = match job.look().await {
-                    Ok(view) => view,
-                    Err(_) if over => return say(job, vec![unreadable()]).await.and(Err(Over)),
-                    // Nothing is known yet.
-                    Err(_) => continue,
-                };
-                for call in std::mem::take(&mut awaited) {
-                    match status(&view, job, &call) {
-                        Some(ToolStatus::AwaitingApproval) if over => say(job, said(vec![not_decided(call)])).await?,
-                        Some(ToolStatus::AwaitingApproval) => awaited.push_back(call),
-                        Some(ToolStatus::Ready) => allowed.push_back(call),
-                        // The model reads the refusal from the call itself.
-                        Some(_) | None => {}
-                    }
-                }
-            }
-            else => return Ok(()),
+        match running.next().await {
+            Some(result) => say(job, said(vec![result])).await?,
+            None => return Ok(()),
         }
     }
 }
 
-/// How far a call of this run has come.
-fn status(view: &View, job: &dyn Job, call: &Call) -> Option<ToolStatus> {
-    let reply = view.messages.get(&job.run().reply)?;
-    reply.parts.iter().rev().find_map(|part| match part {
-        Part::ToolCall(known) if known.call == call.id => Some(known.status),
-        _ => None,
-    })
-}
-
-fn not_decided(call: Call) -> ModelEvent {
-    let content = "Nobody allowed this call in time.".to_owned();
-    ModelEvent::ToolResult { call: call.id, content, is_error: true }
+/// The same for every request that is made for one call, whichever attempt makes it: a tool can know a repetition. The time at which
+/// the run was asked for tells apart what several tenants may call the same.
+fn idempotency_key(session: &SessionId, run: &Run, call: &str) -> String {
+    let name = format!("{session}/{}/{}/{call}", run.id, run.requested_at_ms);
+    Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfold_fold::{Custom, Failed, Run, Said, View};
+use fanfold_fold::{Custom, Failed, Run, Said, SessionId, View};
 use tokio::sync::{Semaphore, watch};
 
 use crate::run::model::Model;
@@ -16,6 +16,9 @@ const TAKE_WAIT: Duration = Duration::from_secs(20);
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 
+/// Titles that are made at a time, beside the answers.
+const TITLES_MAX: usize = 8;
+
 /// Where a worker gets its runs.
 #[async_trait::async_trait]
 pub trait Runs: Send + Sync + 'static {
@@ -26,6 +29,9 @@ pub trait Runs: Send + Sync + 'static {
 /// A run in a worker's hands. Its methods may be called side by side.
 #[async_trait::async_trait]
 pub trait Job: Send + Sync {
+    /// The run's session.
+    fn session(&self) -> &SessionId;
+
     /// The run when it was taken.
     fn run(&self) -> &Run;
 
@@ -35,14 +41,17 @@ pub trait Job: Send + Sync {
     /// How often to say that the worker is alive.
     fn beat_interval(&self) -> Duration;
 
-    /// Begins the attempt.
-    async fn start(&self, model: &str) -> Started;
+    /// Begins the attempt, anew or after the last step that the one before it has finished.
+    async fn start(&self, model: &str, resume: bool) -> Started;
 
     /// Appends, and returns when the log has it. False when it doesn't count or can't be appended.
     async fn say(&self, said: Vec<Said>) -> bool;
 
     /// Keeps a fact about the run beside its words. It is of no consequence when that fails.
     async fn note(&self, fact: Custom);
+
+    /// Gives the session a title, unless a person has. It is of no consequence when that fails.
+    async fn title(&self, title: String);
 
     /// Resolves when the attempt no longer counts: the run was cancelled, or the attempt taken for lost.
     async fn over(&self);
@@ -80,15 +89,19 @@ pub enum Phase {
 pub async fn work(runs: Arc<dyn Runs>, model: Arc<dyn Model>, slots: usize, phase: watch::Receiver<Phase>) {
     let slots = u32::try_from(slots).unwrap_or(u32::MAX);
     let permits = Arc::new(Semaphore::new(slots as usize));
+    let titles = Arc::new(Semaphore::new(TITLES_MAX));
     let mut retry_after = RETRY_AFTER_MIN;
     while let Some(permit) = until(&phase, Phase::Draining, Arc::clone(&permits).acquire_owned()).await {
         match until(&phase, Phase::Draining, runs.take(TAKE_WAIT)).await {
             Some(Ok(Some(job))) => {
-                let (model, phase) = (Arc::clone(&model), phase.clone());
+                let (model, titles, phase) = (Arc::clone(&model), Arc::clone(&titles), phase.clone());
                 retry_after = RETRY_AFTER_MIN;
                 tokio::spawn(async move {
                     attempt(&*job, &*model, &phase).await;
                     drop(permit);
+                    // One too many is not made: the session has its first words.
+                    let Ok(_title) = titles.try_acquire() else { return };
+                    until(&phase, Phase::Draining, model.title(&*job)).await;
                 });
             }
             Some(Ok(None)) => {}
@@ -117,7 +130,7 @@ async fn until<T>(phase: &watch::Receiver<Phase>, reached: Phase, work: impl Fut
 
 /// One attempt at a run.
 async fn attempt(job: &dyn Job, model: &dyn Model, phase: &watch::Receiver<Phase>) {
-    match job.start(model.name(job.run())).await {
+    match job.start(model.name(job.run()), model.resumes()).await {
         Started::Yes => {}
         Started::No | Started::NotNow => return job.give_back().await,
     }

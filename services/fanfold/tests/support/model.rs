@@ -126,6 +126,8 @@ fn line(said: &Said) -> String {
         Said::ToolResult(result) if result.is_error => format!("error {} {}", result.call, result.content),
         Said::ToolResult(result) => format!("result {} {}", result.call, result.content),
         Said::Citation(citation) => format!("citation {}", citation.url.as_deref().unwrap_or("-")),
+        Said::Sealed(sealed) => format!("sealed by {}", sealed.by),
+        Said::Waiting(waiting) => format!("waiting for {}", waiting.calls.join(" ")),
         Said::StepFinished(step) => format!("step {}", reason(&step.reason)),
         Said::Usage(usage) => format!("usage {} {}", usage.input, usage.output),
         Said::Completed(completed) => format!("completed {}", reason(&completed.reason)),
