@@ -9,6 +9,7 @@ pub mod config;
 pub mod edge;
 pub mod grpc;
 pub mod http;
+mod listings;
 mod moving;
 pub mod node;
 pub mod run;
