@@ -5,6 +5,7 @@ use crate::event::{
     ATTEMPTS_DEFAULT, AttemptLost, Custom, MessageAdded, RunCancelled, RunFailed, RunRequested, RunStarted, RunSteered,
     SessionOpened, ToolDecided,
 };
+use crate::output::end_thought;
 use crate::state::Attempt;
 use crate::view::{CustomValue, Message, Run, RunError, RunStatus, SessionStatus};
 use crate::{Event, Part, Record, Role, RunId, Settled, State, Steering, ToolStatus, Verdict};
@@ -147,6 +148,7 @@ impl State {
             requested_at_ms: at_ms,
             started_at_ms: None,
             ended_at_ms: None,
+            thoughts: Vec::new(),
         };
         ops.push(Op::RunChanged(Box::new(run.clone())));
         self.view.runs.push(run);
@@ -165,6 +167,7 @@ impl State {
         run.worker = Some(started.worker.clone());
         run.error = None;
         run.usage = None;
+        run.thoughts.clear();
         run.started_at_ms = Some(at_ms);
         if started.model.is_some() {
             run.model.clone_from(&started.model);
@@ -217,6 +220,7 @@ impl State {
         }
         known.status = RunStatus::Queued;
         known.error = Some(error);
+        end_thought(known, at_ms);
         ops.push(Op::RunChanged(Box::new(known.clone())));
         self.silence(at);
     }
@@ -249,6 +253,7 @@ impl State {
         run.status = status;
         run.error = error;
         run.ended_at_ms = Some(at_ms);
+        end_thought(run, at_ms);
         ops.push(Op::RunChanged(Box::new(run.clone())));
         self.silence(at);
     }
