@@ -6,6 +6,7 @@ use crate::event::{
     ATTEMPTS_DEFAULT, AttemptLost, Custom, MessageAdded, RunCancelled, RunFailed, RunRequested, RunStarted, RunSteered,
     SessionOpened, SessionTitled, ToolDecided,
 };
+use crate::output::end_thought;
 use crate::state::Attempt;
 use crate::view::{CustomValue, Message, Run, RunError, RunStatus, SessionStatus};
 use crate::{Event, Part, Record, Role, RunId, Settled, State, Steering, ToolStatus, Verdict};
@@ -157,6 +158,7 @@ impl State {
             requested_at_ms: at_ms,
             started_at_ms: None,
             ended_at_ms: None,
+            thoughts: Vec::new(),
         };
         ops.push(Op::RunChanged(Box::new(run.clone())));
         self.view.runs.push(run);
@@ -170,6 +172,7 @@ impl State {
         if run.attempt.as_ref() == Some(&started.attempt) || run.status.is_final() {
             return;
         }
+        let kept = self.view.messages.get(&run.reply).map_or(0, |reply| kept_parts(&reply.parts, started.resume));
         run.attempts += u32::from(!goes_on(run, started));
         run.status = RunStatus::Running;
         run.attempt = Some(started.attempt.clone());
@@ -177,6 +180,7 @@ impl State {
         run.error = None;
         run.waiting = None;
         run.usage = run.usage.filter(|_| started.resume);
+        run.thoughts.retain(|thought| (thought.part as usize) < kept);
         run.started_at_ms = Some(at_ms);
         if started.model.is_some() {
             run.model.clone_from(&started.model);
@@ -192,8 +196,7 @@ impl State {
     /// next attempt is to heed it too.
     fn reset_message(&mut self, at: usize, resume: bool, ops: &mut Vec<Op>) {
         let message = self.view.messages.at_mut(at);
-        let step = message.parts.iter().rposition(|part| matches!(part, Part::Step(_))).filter(|_| resume);
-        let kept = step.map_or(0, |step| step + 1);
+        let kept = kept_parts(&message.parts, resume);
         if message.parts.len() == kept {
             return;
         }
@@ -233,6 +236,7 @@ impl State {
         }
         known.status = RunStatus::Queued;
         known.error = Some(error);
+        end_thought(known, at_ms);
         ops.push(Op::RunChanged(Box::new(known.clone())));
         self.silence(at);
     }
@@ -266,6 +270,7 @@ impl State {
         run.error = error;
         run.waiting = None;
         run.ended_at_ms = Some(at_ms);
+        end_thought(run, at_ms);
         ops.push(Op::RunChanged(Box::new(run.clone())));
         self.silence(at);
     }
@@ -316,4 +321,10 @@ impl State {
     fn run_position(&self, run: &RunId) -> Option<usize> {
         self.view.runs.iter().rposition(|known| known.id == *run)
     }
+}
+
+/// Parts that the next attempt goes on after: none, or those up to its last finished step.
+fn kept_parts(parts: &[Part], resume: bool) -> usize {
+    let step = parts.iter().rposition(|part| matches!(part, Part::Step(_))).filter(|_| resume);
+    step.map_or(0, |step| step + 1)
 }

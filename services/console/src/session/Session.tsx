@@ -1,4 +1,4 @@
-import { isFinal, type Snapshot } from "fanfold";
+import { isFinal, type LiveSession, type NewPart, type Snapshot } from "fanfold";
 import { useSession } from "fanfold/react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { fanfold } from "../app/client";
@@ -16,7 +16,6 @@ import { Conversation } from "./Conversation";
 import { ConnectionStrip } from "./connection";
 import { Header } from "./Header";
 import { Typing } from "./Presence";
-import { watchThoughts } from "./thoughts";
 import { type Choices, leadTo, pathOf, treeOf } from "./tree";
 import { useAnnounced } from "./useAnnounced";
 
@@ -34,9 +33,8 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
   const id = route.session;
   const view = useSession(fanfold, id, { window: WINDOW });
   const { live, state } = view;
-  watchThoughts(state, Date.now());
   useAnnounced(state);
-  useSeen(id);
+  useSeen(id, live);
   useEffect(() => (live ? followConnections(live) : undefined), [live]);
   useEffect(() => {
     live?.setPresence("present");
@@ -51,7 +49,7 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
   const acting = ended || route.at !== null ? null : actions;
 
   const [choices, setChoices] = useState<Choices>({});
-  // which messages there are, not what they say
+  // oxlint-disable-next-line react-hooks/exhaustive-deps -- which messages there are, not what they say
   const tree = useMemo(() => treeOf(shown.messages), [shown.messages.shape]);
   const path = useMemo(() => pathOf(tree, choices), [tree, choices]);
   const choose = useCallback((message: string) => setChoices((now) => leadTo(tree, now, message)), [tree]);
@@ -110,20 +108,26 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
   );
 }
 
-function useSeen(id: string): void {
-  const { rows } = useStore(list);
-  // whenever the list was asked for anew
+// What is shown of a session counts as seen: whenever the list has something new of it, and when the reader leaves.
+function useSeen(id: string, live: LiveSession | undefined): void {
+  const row = useStore(list).rows?.find((row) => row.session === id);
   useEffect(() => {
     const look = () => {
-      if (document.visibilityState === "visible") markSeen(id);
+      if (live) markSeen(id, live.snapshot.offset);
     };
-    look();
+    const lookIfSeen = () => {
+      if (document.visibilityState === "visible") look();
+    };
+    lookIfSeen();
+    // It was visible until now.
     document.addEventListener("visibilitychange", look);
+    addEventListener("pagehide", lookIfSeen);
     return () => {
       document.removeEventListener("visibilitychange", look);
-      look();
+      removeEventListener("pagehide", lookIfSeen);
+      lookIfSeen();
     };
-  }, [id, rows]);
+  }, [id, row, live]);
 }
 
 function useOlder(view: ReturnType<typeof useSession>, now: boolean): (() => Promise<void>) | undefined {
@@ -155,17 +159,18 @@ interface Pending {
   readonly text: string;
 }
 
-type Send = (text: string, message: string) => Promise<boolean>;
+type Send = (parts: readonly NewPart[], message: string) => Promise<boolean>;
 
 function useSending(view: Snapshot, actions: Actions | null, tail: string | undefined): [readonly Pending[], Send] {
   const [pending, setPending] = useState<readonly Pending[]>([]);
   const { state } = view;
-  const send: Send = async (text, message) => {
+  const send: Send = async (parts, message) => {
     if (!actions) return false;
+    const text = parts.map((part) => (part.kind === "text" ? part.text : part.kind === "file" ? part.url : "")).join("\n");
     setPending((now) => [...now, { message, text }]);
     // After the newest message, whichever it is by then, unless the reader looks at another branch.
     const branch = tail !== undefined && tail !== state.messages.at(-1)?.id ? { parent: tail } : {};
-    const sent = await actions.send(text, { message, ...branch });
+    const sent = await actions.send(parts, { message, ...branch });
     setPending((now) => now.filter((one) => one.message !== message));
     return sent;
   };
