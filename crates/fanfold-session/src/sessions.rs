@@ -396,7 +396,8 @@ fn sweep_once(inner: &Inner) {
     metrics::gauge!("fanfold_session_bytes").set(bytes as f64);
     let mut count = slots.len();
     slots.retain(|slot| slot.feed.readers() == 0);
-    slots.sort_by_key(|slot| slot.feed.used_at());
+    // Read once each: what is used meanwhile must not change the order under the sort, which panics at that.
+    slots.sort_by_cached_key(|slot| slot.feed.used_at());
     for slot in slots {
         let idle = now.duration_since(slot.feed.used_at()) >= config.idle_after;
         // A tenth of the places is kept free, so that sessions nobody reads don't lock others out.

@@ -121,6 +121,8 @@ fn shared(nats: &NatsOptions, replicas: usize) -> Option<Vec<(String, String)>> 
         ("LOG__JETSTREAM__SHARDS", "4".to_owned()),
         ("LOG__JETSTREAM__REPLICAS", replicas.to_string()),
         ("LOG__JETSTREAM__NATS__URLS", format!("[{urls}]")),
+        // What a node that was drained had been told of is told to the next one within a turn.
+        ("LOG__JETSTREAM__ARCHIVE_ACK_MS_MAX", "10000".to_owned()),
         ("RUNS__QUEUE__BUCKETS", "2".to_owned()),
         ("STORE__BACKEND", "scylla".to_owned()),
         ("STORE__SCYLLA__NODES", format!("[\"{cql}\"]")),
