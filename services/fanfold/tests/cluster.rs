@@ -188,13 +188,13 @@ fn said(one: v1::said::Said) -> v1::Said {
 }
 
 /// Takes the next run at a node and puts it down until a person has allowed its call.
-async fn wait_for_a_person(client: &Client, wait: std::time::Duration) -> v1::Lease {
+async fn wait_for_a_person(client: &Client, wait_ms: u64) -> v1::Lease {
     use v1::said::Said;
-    let lease = client.take_run(v1::TakeRunRequest { wait_ms: 30_000 }).await.unwrap().lease.unwrap();
+    let taken = client.take_run(v1::TakeRunRequest { wait_ms: 30_000 }).await.unwrap();
+    let lease = taken.lease.unwrap();
     let (session, run) = (lease.session.clone(), lease.run.clone());
     let mut writing = client.append(v1::AppendStart { session, run, ..v1::AppendStart::default() }).await.unwrap();
-    let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() + wait;
-    let (call, until_ms) = ("c".to_owned(), u64::try_from(until.as_millis()).unwrap());
+    let (call, until_ms) = ("c".to_owned(), taken.run.unwrap().requested_at_ms + wait_ms);
     let reason = Some(v1::FinishReason { kind: v1::FinishKind::ToolCalls.into(), other: String::new() });
     let words = vec![
         Said::Text(v1::Text { text: "May I? ".into() }),
@@ -226,16 +226,15 @@ async fn take_up(client: &Client, lease: &v1::Lease) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_waits_for_a_person_outlives_its_node() {
-    use std::time::Duration;
     let Some(cluster) = Cluster::make("a run that waits on many nodes") else { return };
     let (mut first, second) = (cluster.node("0"), cluster.node("0"));
     let client = second.client();
     open(&client, "decided").await;
     send(&client, "one", "decided").await;
-    let decided = wait_for_a_person(&first.client(), Duration::from_secs(3600)).await;
+    let decided = wait_for_a_person(&first.client(), 3_600_000).await;
     open(&client, "late").await;
     send(&client, "one", "late").await;
-    let late = wait_for_a_person(&first.client(), Duration::from_secs(2)).await;
+    let late = wait_for_a_person(&first.client(), 3_000).await;
     first.kill();
     // Nobody says anything about the one. Its hint comes to the node that is left, which sees to its time.
     take_up(&client, &late).await;
