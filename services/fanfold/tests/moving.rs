@@ -37,13 +37,13 @@ const EAGER: [(&str, &str); 6] = [
 async fn live(node: &Node, session: &str) {
     let client = node.client();
     open(&client, session).await;
-    for n in 0..30 {
+    for n in 0..15 {
         fact(&client, &format!("a{n}"), session, 100).await;
     }
     send(&client, &format!("ask-{session}"), session).await;
     let mut reader = follow(&client, session, Transport::WebSocket);
     until(&mut reader, |view| all_ended(view, 1)).await;
-    for n in 0..30 {
+    for n in 0..15 {
         fact(&client, &format!("b{n}"), session, 100).await;
     }
 }
@@ -149,7 +149,7 @@ async fn encoded(data: &Path, session: &str) -> (Offset, Vec<u8>) {
 async fn moves(from: &Place, to: &Place) {
     let node = from.node(1, &EAGER);
     live(&node, "s").await;
-    live(&node, "t").await;
+    open(&node.client(), "t").await;
     let (_, held) = read(&node, "s", None).await;
     fact(&node.client(), "late", "s", 10).await;
     let before = (asked(&node, &["state", "s", "--json"]), asked(&node, &["events", "s", "--json"]));
@@ -389,7 +389,7 @@ async fn drill(place: Place, fresh: impl FnOnce(Place) -> Place) {
         writers.push(write(&node, session.to_owned(), &acked, &stop));
     }
     let (_, early) = read(&node, "s0", None).await;
-    while acked.lock().unwrap().len() < 100 {
+    while acked.lock().unwrap().len() < 50 {
         tokio::task::yield_now().await;
     }
     // What is acknowledged from here on may be in the backup, what was before must be.
@@ -403,7 +403,7 @@ async fn drill(place: Place, fresh: impl FnOnce(Place) -> Place) {
     let (place, folder, _) = backup.await.unwrap();
     let after = acked.lock().unwrap().len();
     assert!(after > before.len(), "it was written while the backup was taken");
-    while acked.lock().unwrap().len() < after + 50 {
+    while acked.lock().unwrap().len() < after + 20 {
         tokio::task::yield_now().await;
     }
     stop.store(true, Ordering::Relaxed);
