@@ -87,10 +87,34 @@ pub struct SessionQuery {
     pub tenant: TenantId,
     /// Only those opened by this user.
     pub user: Option<String>,
+    /// Only those last active at or after this, in milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Only those last active before this.
+    pub until_ms: Option<u64>,
+    /// Only those where each of these words begins a word of the title or of the id, in small letters or capitals. A text without
+    /// any word in it asks for all.
+    pub words: Option<String>,
     /// Only those whose (`active_at_ms`, session) is below this: where the last page ended.
     pub before: Option<(u64, SessionId)>,
     /// Rows of a page at most.
     pub rows_max: usize,
+}
+
+impl SessionQuery {
+    /// The first page of all sessions of a tenant.
+    pub fn new(tenant: TenantId, rows_max: usize) -> Self {
+        Self { tenant, user: None, since_ms: None, until_ms: None, words: None, before: None, rows_max }
+    }
+}
+
+/// Some of what a query asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SessionPage {
+    /// By (`active_at_ms`, session) descending.
+    pub rows: Vec<SessionRow>,
+    /// What `before` is to be for the next page; `None`: there is nothing more. A page with few rows, or none, may have one: a
+    /// store looks through a limited number of sessions at a time.
+    pub next: Option<(u64, SessionId)>,
 }
 
 /// A session that no node hydrates until an operator says so.
@@ -225,9 +249,8 @@ pub trait SessionIndex: Send + Sync + 'static {
     /// ago: every run has ended by then.
     async fn unfinished(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError>;
 
-    /// A page of rows, by (`active_at_ms`, session) descending. A row that moves while pages are read may be missed; none is
-    /// on two pages unless it did.
-    async fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError>;
+    /// A page of rows. A row that moves while pages are read may be missed; none is on two pages unless it did.
+    async fn list(&self, query: &SessionQuery) -> Result<SessionPage, StoreError>;
 }
 
 /// How often a session's hydration was tried, so that one that kills its node does not travel with its clients.

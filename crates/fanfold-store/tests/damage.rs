@@ -16,8 +16,8 @@ use bytes::Bytes;
 use fanfold_fjall::damage::{self, Case, files};
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
 use fanfold_store::{
-    Archive, EmbeddedStore, EmbeddedStoreConfig, OpenError, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot,
-    SnapshotStore, StoreError,
+    Archive, EmbeddedStore, EmbeddedStoreConfig, OpenError, Segment, SessionIndex, SessionPage, SessionQuery, SessionRow,
+    Snapshot, SnapshotStore, StoreError,
 };
 
 const SESSIONS: usize = 4;
@@ -200,8 +200,8 @@ impl Seen {
 
     /// Each session once, each as one of its rows was.
     async fn list(&mut self, store: &EmbeddedStore) {
-        let query = SessionQuery { tenant: TenantId::default(), user: Some("ann".into()), before: None, rows_max: 100 };
-        let Some(rows) = self.ok(store.list(&query).await) else { return };
+        let query = SessionQuery { user: Some("ann".into()), ..SessionQuery::new(TenantId::default(), 100) };
+        let Some(SessionPage { rows, .. }) = self.ok(store.list(&query).await) else { return };
         let ids = rows.iter().map(|row| row.key.session.to_string()).collect::<BTreeSet<_>>();
         assert_eq!(ids.len(), rows.len(), "a session twice");
         for found in &rows {

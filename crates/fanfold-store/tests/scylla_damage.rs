@@ -202,10 +202,10 @@ async fn a_damaged_row_is_never_absent_and_spoils_no_list() {
     bench.store.put_row(&row("t", 5, 60)).await.unwrap();
     bench.alter("sessions", "at_offset = 5 AND active_at_ms = 50", |content| content[20] ^= 1).await;
     assert!(is_unavailable(bench.store.row(&bench.session).await));
-    let query = SessionQuery { tenant: bench.session.tenant.clone(), user: None, before: None, rows_max: 9 };
-    assert_eq!(bench.store.list(&query).await.unwrap(), [row("t", 5, 60)]);
+    let query = SessionQuery::new(bench.session.tenant.clone(), 9);
+    assert_eq!(bench.store.list(&query).await.unwrap().rows, [row("t", 5, 60)]);
     bench.store.put_row(&row("s", 6, 70)).await.unwrap();
-    assert_eq!(bench.store.list(&query).await.unwrap(), [row("s", 6, 70), row("t", 5, 60)]);
+    assert_eq!(bench.store.list(&query).await.unwrap().rows, [row("s", 6, 70), row("t", 5, 60)]);
 }
 
 #[tokio::test]
@@ -214,15 +214,22 @@ async fn a_keyspace_that_does_not_fit_is_not_opened() {
     let config = support::config(&address, "v");
     assert!(matches!(ScyllaStore::open(&config).await, Err(ScyllaError::NotMigrated(_))));
     let migrated = ScyllaStore::migrate(&config).await.unwrap();
-    assert_eq!((migrated.from, migrated.to), (0, 1));
+    assert_eq!((migrated.from, migrated.to), (0, 2));
     ScyllaStore::open(&config).await.unwrap();
     let raw = SessionBuilder::new().known_node(&address).use_keyspace(&config.keyspace, false).build().await.unwrap();
+    // As the first release left it.
+    raw.query_unpaged("DELETE FROM schema_steps WHERE part = 'store' AND version = 2", ()).await.unwrap();
+    raw.query_unpaged("DROP TABLE session_words", ()).await.unwrap();
+    assert!(matches!(ScyllaStore::open(&config).await, Err(ScyllaError::Schema { found: 1, needed: 2 })));
+    let migrated = ScyllaStore::migrate(&config).await.unwrap();
+    assert_eq!((migrated.from, migrated.to), (1, 2), "what it lacks is added");
+    ScyllaStore::open(&config).await.unwrap();
     raw.query_unpaged("INSERT INTO schema_steps (part, version) VALUES ('store', 7)", ()).await.unwrap();
     ScyllaStore::open(&config).await.map(drop).expect("a later build's steps leave what this one uses");
     assert_eq!(ScyllaStore::migrate(&config).await.unwrap().to, 7, "nothing is taken back");
     raw.query_unpaged("DELETE FROM schema_steps WHERE part = 'store'", ()).await.unwrap();
     raw.query_unpaged("INSERT INTO schema_steps (part, version) VALUES ('store', 0)", ()).await.unwrap();
-    assert!(matches!(ScyllaStore::open(&config).await, Err(ScyllaError::Schema { found: 0, needed: 1 })));
+    assert!(matches!(ScyllaStore::open(&config).await, Err(ScyllaError::Schema { found: 0, needed: 2 })));
     raw.query_unpaged(format!("DROP KEYSPACE {}", config.keyspace), ()).await.unwrap();
 }
 
@@ -246,6 +253,39 @@ async fn an_erasure_is_not_done_while_a_clock_that_is_ahead_keeps_rows() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     assert!(!undone().await);
+}
+
+/// Not even those of titles that it had before, or that a late writer brings.
+#[tokio::test]
+async fn words_of_an_erased_session_are_nowhere() {
+    let Some(bench) = Bench::new().await else { return };
+    let titled = |title: &str, offset| SessionRow {
+        key: bench.session.clone(),
+        user: Some("ann".into()),
+        title: Some(title.into()),
+        status: "open".into(),
+        opened_at_ms: 1,
+        active_at_ms: offset,
+        open_runs: 0,
+        offset: Offset(offset),
+    };
+    let words = async || {
+        let text = format!("SELECT word FROM session_words WHERE tenant = '{}' ALLOW FILTERING", bench.session.tenant);
+        let rows = bench.raw.query_unpaged(text, ()).await.unwrap().into_rows_result().unwrap();
+        rows.rows::<(String,)>().unwrap().map(|row| row.unwrap().0).collect::<std::collections::BTreeSet<_>>()
+    };
+    for (title, offset) in [("first secret", 1), ("second secret", 2), ("second secret", 3)] {
+        bench.store.put_row(&titled(title, offset)).await.unwrap();
+    }
+    assert_eq!(words().await, ["first", "s", "second", "secret"].map(String::from).into());
+    bench.store.erase(&Erasure { session: bench.session.clone(), offset: Offset(6), erased_at_ms: 6 }).await.unwrap();
+    assert_eq!(words().await, [].into());
+    for offset in [4, 7] {
+        bench.store.put_row(&titled("late secret", offset)).await.unwrap();
+        assert_eq!(words().await, [].into());
+    }
+    bench.store.erase_done(&bench.session).await.unwrap();
+    assert_eq!(words().await, [].into());
 }
 
 #[tokio::test]
@@ -277,7 +317,7 @@ async fn the_doctor_says_what_is_missing_or_dangerous() {
         (report, text)
     };
     let (report, text) = says(&config, 0).await;
-    assert_eq!((report.schema_found, report.schema_needed), (Some(1), 1));
+    assert_eq!((report.schema_found, report.schema_needed), (Some(2), 2));
     assert!(report.schema_agreed && report.consistency_reached, "{report:?}");
     assert!(
         report.servers.iter().all(|server| server.version.is_some() && server.clock_ahead_ms.unwrap().abs() < 500),

@@ -40,17 +40,20 @@ async fn fill(store: &dyn Store, session: &SessionKey, epoch: Epoch, offset: u64
 
 /// Whether anything of the session is read but its erasure; the tenant has no other session.
 async fn is_gone(store: &dyn Store, session: &SessionKey, epoch: Epoch) -> bool {
-    let query = |user| SessionQuery { tenant: session.tenant.clone(), user, before: None, rows_max: 10 };
+    let query = |user, words| SessionQuery { user, words, ..SessionQuery::new(session.tenant.clone(), 10) };
     let snapshot = store.newest(session, epoch, FOLD, LAST).await.unwrap();
     let records = store.records(session, Offset::NONE, LAST, 100).await.unwrap();
-    let lists = [store.list(&query(None)).await.unwrap(), store.list(&query(Some("ann".into()))).await.unwrap()];
+    let mut listed = Vec::new();
+    for (user, words) in [(None, None), (Some("ann".into()), None), (None, Some("secret".into()))] {
+        listed.extend(store.list(&query(user, words)).await.unwrap().rows);
+    }
     let unfinished = store.unfinished(None, usize::MAX).await.unwrap();
     assert_eq!(store.row(session).await.unwrap(), Some(erasure(session).row()), "{session}");
     let names = (store.snapshots(session, 9).await.unwrap(), store.segments(session, None, 9).await.unwrap());
     names == (Vec::new(), Vec::new())
         && snapshot.is_none()
         && records.is_empty()
-        && lists.iter().all(Vec::is_empty)
+        && listed.is_empty()
         && !unfinished.contains(session)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
 
 use super::{Store, alike, new_session, new_tenant, session_of};
-use crate::port::{SessionQuery, SessionRow};
+use crate::port::{SessionPage, SessionQuery, SessionRow};
 
 fn row(key: &SessionKey, offset: u64, active_at_ms: u64) -> SessionRow {
     SessionRow {
@@ -21,18 +21,23 @@ fn row(key: &SessionKey, offset: u64, active_at_ms: u64) -> SessionRow {
 }
 
 fn query(tenant: &TenantId, rows_max: usize) -> SessionQuery {
-    SessionQuery { tenant: tenant.clone(), user: None, before: None, rows_max }
+    SessionQuery::new(tenant.clone(), rows_max)
+}
+
+async fn list(store: &dyn Store, query: &SessionQuery) -> Vec<SessionRow> {
+    store.list(query).await.unwrap().rows
 }
 
 /// Ids on each page, by following the pages to the end.
 async fn pages(store: &dyn Store, query: SessionQuery) -> Vec<(u64, SessionId)> {
     let (mut all, mut query) = (Vec::new(), query);
     loop {
-        let rows = store.list(&query).await.unwrap();
+        let SessionPage { rows, next } = store.list(&query).await.unwrap();
         assert!(rows.len() <= query.rows_max, "I5 bounded: {} rows of {}", rows.len(), query.rows_max);
-        all.extend(rows.iter().map(|row| (row.active_at_ms, row.key.session.clone())));
-        match rows.last() {
-            Some(last) => query.before = Some((last.active_at_ms, last.key.session.clone())),
+        all.extend(rows.into_iter().map(|row| (row.active_at_ms, row.key.session)));
+        assert!(next.is_none() || query.before.is_none() || next < query.before, "each page is below the last one");
+        match next {
+            Some(next) => query.before = Some(next),
             None => return all,
         }
     }
@@ -56,9 +61,9 @@ pub async fn a_lower_offset_never_replaces_a_higher_one(store: &dyn Store) {
     store.put_row(&row(&session, 10, 100)).await.unwrap();
     store.put_row(&row(&session, 9, 200)).await.unwrap();
     assert_eq!(store.row(&session).await.unwrap(), Some(row(&session, 10, 100)));
-    assert_eq!(store.list(&query(&session.tenant, 10)).await.unwrap(), [row(&session, 10, 100)]);
+    assert_eq!(list(store, &query(&session.tenant, 10)).await, [row(&session, 10, 100)]);
     store.put_row(&row(&session, 10, 300)).await.unwrap();
-    assert_eq!(store.list(&query(&session.tenant, 10)).await.unwrap(), [row(&session, 10, 300)]);
+    assert_eq!(list(store, &query(&session.tenant, 10)).await, [row(&session, 10, 300)]);
 }
 
 /// Two nodes host one session, and both keep its row.
@@ -68,7 +73,7 @@ pub async fn rows_put_at_once_leave_the_highest(store: &dyn Store) {
     futures_join(rows.iter().map(|row| store.put_row(row))).await;
     let highest = rows.iter().max_by_key(|row| row.offset).unwrap().clone();
     assert_eq!(store.row(&session).await.unwrap(), Some(highest.clone()));
-    assert_eq!(store.list(&query(&session.tenant, 10)).await.unwrap(), [highest], "it is listed once");
+    assert_eq!(list(store, &query(&session.tenant, 10)).await, [highest], "it is listed once");
 }
 
 async fn futures_join<T>(all: impl Iterator<Item = impl Future<Output = Result<T, crate::port::StoreError>>>) {
@@ -90,7 +95,7 @@ pub async fn sessions_are_listed_by_activity(store: &dyn Store) {
     for (id, active_at_ms) in sessions {
         store.put_row(&row(&session_of(&tenant, id), 1, active_at_ms)).await.unwrap();
     }
-    let listed = store.list(&query(&tenant, 100)).await.unwrap();
+    let listed = list(store, &query(&tenant, 100)).await;
     let ids = listed.iter().map(|row| row.key.session.as_str()).collect::<Vec<_>>();
     assert_eq!(ids, ["A", "a_b", "a-b", "a", "c", "b", "z"]);
     assert_eq!(listed[1], row(&session_of(&tenant, "a_b"), 1, 300));
@@ -109,7 +114,7 @@ pub async fn pages_of_rows_join(store: &dyn Store) {
     for rows_max in [1, 2, 5, 23, 24] {
         assert_eq!(pages(store, query(&tenant, rows_max)).await, expected, "pages of {rows_max}");
     }
-    assert_eq!(store.list(&query(&tenant, 0)).await.unwrap(), []);
+    assert_eq!(list(store, &query(&tenant, 0)).await, []);
 }
 
 /// And is not left where it was.
@@ -120,7 +125,7 @@ pub async fn a_session_that_becomes_active_moves_to_the_top(store: &dyn Store) {
         store.put_row(&row(&session_of(&tenant, id), 1, number as u64)).await.unwrap();
     }
     store.put_row(&row(&session_of(&tenant, "a"), 2, 9)).await.unwrap();
-    let listed = store.list(&query(&tenant, 100)).await.unwrap();
+    let listed = list(store, &query(&tenant, 100)).await;
     assert_eq!(listed.iter().map(|row| row.key.session.as_str()).collect::<Vec<_>>(), ["a", "c", "b"]);
     assert_eq!(listed[0].offset, Offset(2));
 }
@@ -164,8 +169,96 @@ pub async fn rows_of_a_user_are_found(store: &dyn Store) {
     let expected = (1..20).rev().filter(|number| number % 3 == 0).map(|number| (number, by("ann", number, 1).key.session));
     let found = pages(store, SessionQuery { user: Some("ann".into()), ..query(&tenant, 2) }).await;
     assert_eq!(found, expected.collect::<Vec<_>>());
-    let none = store.list(&SessionQuery { user: Some("eve".into()), ..query(&tenant, 10) }).await.unwrap();
+    let none = list(store, &SessionQuery { user: Some("eve".into()), ..query(&tenant, 10) }).await;
     assert_eq!(none, []);
+}
+
+/// From the first moment on and up to the last, both sides of each boundary, over pages.
+pub async fn rows_of_a_time_are_found(store: &dyn Store) {
+    const TIMES_MS: [u64; 8] = [0, 59_999, 60_000, 60_001, 86_399_999, 86_400_000, 86_460_000, 1_773_000_000_000];
+    let tenant = new_tenant();
+    for (number, at) in TIMES_MS.into_iter().enumerate() {
+        let key = session_of(&tenant, &format!("s{number}"));
+        store.put_row(&SessionRow { user: Some("ann".into()), ..row(&key, 1, at) }).await.unwrap();
+    }
+    let bounds = || std::iter::once(None).chain(TIMES_MS.into_iter().flat_map(|at| [Some(at), Some(at + 1)]));
+    for (since_ms, until_ms) in bounds().flat_map(|since| bounds().map(move |until| (since, until))) {
+        let fits = |at: &u64| since_ms.is_none_or(|since| *at >= since) && until_ms.is_none_or(|until| *at < until);
+        let expected = TIMES_MS.into_iter().filter(fits).rev().collect::<Vec<_>>();
+        let asked = SessionQuery { since_ms, until_ms, user: Some("ann".into()), ..query(&tenant, 3) };
+        let found = pages(store, asked).await.into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!(found, expected, "{since_ms:?} to {until_ms:?}");
+    }
+}
+
+/// Of the title as it is now and of the id; each word of the query begins one of the session's.
+pub async fn rows_with_words_are_found(store: &dyn Store) {
+    let tenant = new_tenant();
+    let titled = |id: &str, user: &str, title: &str, offset: u64| SessionRow {
+        title: Some(title.into()),
+        user: Some(user.into()),
+        ..row(&session_of(&tenant, id), offset, offset)
+    };
+    let rows = [
+        titled("s1", "ann", "Night trains to Ústí", 1),
+        titled("s2", "bob", "Training a model", 2),
+        titled("s3", "ann", "電車の旅", 3),
+        titled("report-7", "ann", "", 4),
+        titled("s5", "ann", "The night before", 5),
+        titled("s6", "ann", "A night train, and another train", 6),
+    ];
+    for row in &rows {
+        store.put_row(row).await.unwrap();
+    }
+    store.put_row(&titled("s5", "ann", "The morning after", 7)).await.unwrap();
+    let check = async |words: &str, user: Option<&str>, expected: &[&str]| {
+        for rows_max in [1, 10] {
+            let words = Some(words.to_owned());
+            let asked = SessionQuery { words, user: user.map(str::to_owned), ..query(&tenant, rows_max) };
+            let found = pages(store, asked.clone()).await;
+            let ids = found.iter().map(|(_, session)| session.as_str()).collect::<Vec<_>>();
+            assert_eq!(ids, expected, "{asked:?}");
+        }
+    };
+    check("train", None, &["s6", "s2", "s1"]).await;
+    check("TRAIN", Some("ann"), &["s6", "s1"]).await;
+    check("train nig", None, &["s6", "s1"]).await;
+    check("rain", None, &[]).await;
+    check("ústí", None, &["s1"]).await;
+    check("電車", None, &["s3"]).await;
+    check("report", None, &["report-7"]).await;
+    check("7", None, &["report-7"]).await;
+    check("night", Some("eve"), &[]).await;
+    check("night", None, &["s6", "s1"]).await;
+    check("morning", Some("ann"), &["s5"]).await;
+    check(" … ", Some("bob"), &["s2"]).await;
+    let until = SessionQuery { words: Some("train".into()), since_ms: Some(2), until_ms: Some(6), ..query(&tenant, 10) };
+    assert_eq!(pages(store, until).await.len(), 1, "words within a time");
+}
+
+/// Where a word leads to very many sessions, pages are found by walking; one that leads nowhere ends it at once.
+pub async fn common_words_are_found(store: &dyn Store) {
+    const SESSIONS: u64 = 2100;
+    let tenant = new_tenant();
+    let titled = |number: u64| {
+        let kind = if number.is_multiple_of(2) { "even" } else { "odd" };
+        let title = Some(format!("{kind} number{number}"));
+        SessionRow { title, user: Some("ann".into()), ..row(&session_of(&tenant, &format!("s{number}")), 1, number * 100) }
+    };
+    let rows = (0..SESSIONS).map(titled).collect::<Vec<_>>();
+    for some in rows.chunks(50) {
+        futures_join(some.iter().map(|row| store.put_row(row))).await;
+    }
+    let find = async |words: &str, rows_max: usize| {
+        let words = Some(words.to_owned());
+        pages(store, SessionQuery { words, user: Some("ann".into()), ..query(&tenant, rows_max) }).await
+    };
+    let odd = (0..SESSIONS).rev().filter(|number| number % 2 == 1).map(|number| number * 100).collect::<Vec<_>>();
+    assert_eq!(find("odd", 300).await.into_iter().map(|(at, _)| at).collect::<Vec<_>>(), odd);
+    assert_eq!(find("odd number", 700).await.len(), odd.len());
+    assert_eq!(find("odd number777", 5).await, [(77_700, SessionId::new("s777").unwrap())]);
+    assert_eq!(find("even odd", 5).await, [], "both are common, and none has both");
+    assert_eq!(find("odd absent", 5).await, []);
 }
 
 /// Whatever their ids.
@@ -177,7 +270,7 @@ pub async fn tenants_do_not_see_each_other(store: &dyn Store) {
     let tenants = sessions.iter().map(|session| &session.tenant).collect::<BTreeSet<_>>();
     assert_eq!(tenants.len(), 4);
     for tenant in tenants {
-        let listed = store.list(&query(tenant, 1000)).await.unwrap();
+        let listed = list(store, &query(tenant, 1000)).await;
         assert!(listed.iter().all(|row| row.key.tenant == *tenant), "{tenant}");
         let listed = listed.into_iter().map(|row| row.key).collect::<BTreeSet<_>>();
         let expected = sessions.iter().filter(|session| session.tenant == *tenant).cloned().collect::<BTreeSet<_>>();

@@ -1,15 +1,18 @@
 //! What the writer's thread does for each kind of write. One at a time, so that what it reads first is still so when it writes.
 
+use std::collections::BTreeSet;
+
 use fanfold_fold::SessionKey;
 
 use super::disk::Disk;
-use super::layout::{attempts_key, listing_key, open_runs_key};
+use super::layout::{attempts_key, listing_key, open_runs_key, word_key};
 use super::read::snapshot_keys;
 use crate::port::{Begun, Parked, SessionRow, StoreError};
 use crate::stored::key::{parked_key, session_key};
 use crate::stored::row::Stored;
 use crate::stored::seal::{open, seal};
 use crate::stored::unavailable;
+use crate::stored::wanted::words_of;
 
 impl Disk {
     pub(crate) fn put_row(&self, row: &SessionRow) -> Result<(), StoreError> {
@@ -25,10 +28,10 @@ impl Disk {
         }
         let value = row.encode(&key).map_err(unavailable)?;
         let mut batch = self.db.batch();
-        if let Some(old) = old {
-            entries(&old).for_each(|key| batch.remove(&self.listing, key));
-        }
-        entries(row).for_each(|key| batch.insert(&self.listing, key, &[][..]));
+        let new = entries(row).collect::<BTreeSet<_>>();
+        let old = old.iter().flat_map(entries).collect::<BTreeSet<_>>();
+        old.difference(&new).for_each(|key| batch.remove(&self.listing, key.clone()));
+        new.difference(&old).for_each(|key| batch.insert(&self.listing, key.clone(), &[][..]));
         match row.open_runs {
             0 => batch.remove(&self.listing, open_runs_key(&row.key)),
             _ => batch.insert(&self.listing, open_runs_key(&row.key), &[][..]),
@@ -79,9 +82,13 @@ impl Disk {
 
 /// Where a row is listed.
 pub(crate) fn entries(row: &SessionRow) -> impl Iterator<Item = Vec<u8>> {
-    let key = |user| listing_key(&row.key.tenant, user, row.active_at_ms, &row.key.session);
-    let by_user = row.user.as_deref().map(|user| key(Some(user)));
-    std::iter::once(key(None)).chain(by_user)
+    let lists = [Some(None), row.user.as_deref().map(Some)];
+    let words = words_of(row);
+    lists.into_iter().flatten().flat_map(move |user| {
+        let SessionKey { tenant, session } = &row.key;
+        let by_word = words.iter().map(|word| word_key(tenant, user, word, session));
+        by_word.chain([listing_key(tenant, user, row.active_at_ms, session)]).collect::<Vec<_>>()
+    })
 }
 
 /// A damaged count counts as none: better one try too many than a session parked for a flipped bit.

@@ -128,14 +128,18 @@ async fn a_damaged_row_is_never_absent_and_spoils_no_list() {
     assert!(is_unavailable(store.row(&row("a", 5, 50).key).await));
     for user in [None, Some("ann".into())] {
         let list = async || {
-            let query = SessionQuery { tenant: TenantId::default(), user: user.clone(), before: None, rows_max: 9 };
-            store.list(&query).await.unwrap()
+            let query = SessionQuery { user: user.clone(), ..SessionQuery::new(TenantId::default(), 9) };
+            store.list(&query).await.unwrap().rows
         };
         assert_eq!(list().await, [row("b", 5, 60)]);
     }
     store.put_row(&row("a", 6, 55)).await.unwrap();
-    let query = SessionQuery { tenant: TenantId::default(), user: None, before: None, rows_max: 9 };
-    assert_eq!(store.list(&query).await.unwrap(), [row("b", 5, 60), row("a", 6, 55)], "once, though its old entry is left over");
+    let query = SessionQuery::new(TenantId::default(), 9);
+    assert_eq!(
+        store.list(&query).await.unwrap().rows,
+        [row("b", 5, 60), row("a", 6, 55)],
+        "once, though its old entry is left over"
+    );
 }
 
 /// As where the driver has lost a table and doesn't know it.
@@ -143,15 +147,15 @@ async fn a_damaged_row_is_never_absent_and_spoils_no_list() {
 async fn rows_and_entries_that_are_just_not_there_are_noticed_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let list = async |store: &EmbeddedStore| {
-        let query = SessionQuery { tenant: TenantId::default(), user: Some("ann".into()), before: None, rows_max: 9 };
-        store.list(&query).await.unwrap().into_iter().map(|row| row.key.session.to_string()).collect::<Vec<_>>()
+        let query = SessionQuery { user: Some("ann".into()), ..SessionQuery::new(TenantId::default(), 9) };
+        store.list(&query).await.unwrap().rows.into_iter().map(|row| row.key.session.to_string()).collect::<Vec<_>>()
     };
     let store = EmbeddedStore::open(dir.path()).unwrap();
     for (number, id) in ["a", "b", "c"].into_iter().enumerate() {
         store.put_row(&row(id, 5, number as u64)).await.unwrap();
     }
     let entries = store.disk.listing.iter().map(|entry| entry.key().unwrap()).collect::<Vec<_>>();
-    assert_eq!(entries.len(), 9, "by tenant, by user, and for the open run");
+    assert_eq!(entries.len(), 3 * 5, "by tenant, by user, by the id as a word for both, and for the open run");
     entries.into_iter().for_each(|key| store.disk.listing.remove(key).unwrap());
     assert_eq!(list(&store).await, Vec::<String>::new());
     drop(store);
@@ -236,8 +240,8 @@ fn dropped_it_has_written_everything_and_can_be_opened_again() {
             for put in puts.collect::<Vec<_>>() {
                 put.await.unwrap().unwrap();
             }
-            let query = SessionQuery { tenant: TenantId::default(), user: None, before: None, rows_max: 99 };
-            store.list(&query).await.unwrap().iter().filter(|row| row.offset == Offset(round)).count()
+            let query = SessionQuery::new(TenantId::default(), 99);
+            store.list(&query).await.unwrap().rows.iter().filter(|row| row.offset == Offset(round)).count()
         });
         assert_eq!(count, 20);
         let weak = Arc::downgrade(&store.disk);

@@ -7,6 +7,8 @@ use crate::stored::key::{push_id, segment_from, session_key, split_id};
 /// Tells the indexes in one keyspace apart.
 const BY_ACTIVITY: u8 = b'a';
 const BY_USER: u8 = b'u';
+const BY_WORD: u8 = b'w';
+const BY_WORD_OF_USER: u8 = b'v';
 const OPEN_RUNS: u8 = b'o';
 
 /// Tells counts from parked sessions.
@@ -52,10 +54,35 @@ pub(crate) fn segment_last(session: &SessionKey, key: &[u8]) -> Option<Offset> {
 /// What an index of sessions by activity is of: a tenant's, or a user's. A user's text may be of any length, so its checksum stands
 /// for it and the row decides.
 pub(crate) fn listing_prefix(tenant: &TenantId, user: Option<&str>) -> Vec<u8> {
-    let mut key = vec![if user.is_some() { BY_USER } else { BY_ACTIVITY }];
+    prefix(if user.is_some() { BY_USER } else { BY_ACTIVITY }, tenant, user)
+}
+
+fn prefix(index: u8, tenant: &TenantId, user: Option<&str>) -> Vec<u8> {
+    let mut key = vec![index];
     push_id(&mut key, tenant.as_str());
     key.extend(user.iter().flat_map(|user| crc32c::crc32c(user.as_bytes()).to_be_bytes()));
     key
+}
+
+/// What the index of words has of all words that begin so.
+pub(crate) fn word_prefix(tenant: &TenantId, user: Option<&str>, word: &str) -> Vec<u8> {
+    let mut key = prefix(if user.is_some() { BY_WORD_OF_USER } else { BY_WORD }, tenant, user);
+    key.extend(word.as_bytes());
+    key
+}
+
+/// A word has no zero in it.
+pub(crate) fn word_key(tenant: &TenantId, user: Option<&str>, word: &str, session: &SessionId) -> Vec<u8> {
+    let mut key = word_prefix(tenant, user, word);
+    key.push(0);
+    key.extend(session.as_str().as_bytes());
+    key
+}
+
+/// Which session an entry of the index of words is of.
+pub(crate) fn word_entry(key: &[u8]) -> Option<SessionId> {
+    let begin = key.iter().rposition(|byte| *byte == 0)? + 1;
+    SessionId::new(std::str::from_utf8(&key[begin..]).ok()?).ok()
 }
 
 pub(crate) fn listing_key(tenant: &TenantId, user: Option<&str>, active_at_ms: u64, session: &SessionId) -> Vec<u8> {

@@ -31,8 +31,8 @@ use writer::{Durable, Writer};
 use crate::SNAPSHOT_BYTES_MAX;
 use crate::metric;
 use crate::port::{
-    Archive, Begun, Contents, Eraser, Erasure, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery,
-    SessionRow, Snapshot, SnapshotStore, StoreError,
+    Archive, Begun, Contents, Eraser, Erasure, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionPage,
+    SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError,
 };
 use crate::stored::key::snapshot_key;
 use crate::stored::page::{Archived, Range};
@@ -173,7 +173,7 @@ impl SessionIndex for EmbeddedStore {
         self.call(move |disk| disk.unfinished(after.as_ref(), rows_max)).await
     }
 
-    async fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
+    async fn list(&self, query: &SessionQuery) -> Result<SessionPage, StoreError> {
         let query = query.clone();
         self.call(move |disk| disk.list(&query)).await
     }

@@ -1,21 +1,27 @@
 //! What is read: damaged values are skipped where an older one does, and told where nothing else does.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
-use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
+use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey};
 use fjall::{Keyspace, Readable, UserValue};
 
 use super::disk::Disk;
 use super::layout::{
     OPEN_RUNS_PREFIX, listing_entry, listing_key, listing_prefix, open_runs_key, segment_end, segment_epoch, segment_last,
-    snapshot_offset,
+    snapshot_offset, word_entry, word_prefix,
 };
-use crate::port::{Parked, SessionQuery, SessionRow, Snapshot, StoreError};
+use crate::port::{Parked, SessionPage, SessionQuery, SessionRow, Snapshot, StoreError};
 use crate::stored::key::{PARKED_PREFIX, parked_key, segment_from, session_at_end, session_key, snapshot_key};
 use crate::stored::page::{Archived, Page, Range};
 use crate::stored::row::{DamagedRow, Stored};
 use crate::stored::seal::{HEADER_BYTES, open};
 use crate::stored::segment::unpack;
+use crate::stored::wanted::{FOUND_MAX, Wanted};
 use crate::stored::{damaged, unavailable};
+
+/// Rows looked at for one page.
+const LOOKED_MAX: usize = 5000;
 
 impl Disk {
     pub(crate) fn newest(
@@ -113,31 +119,72 @@ impl Disk {
         }
     }
 
-    pub(crate) fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
-        let view = self.db.snapshot();
-        let user = query.user.as_deref();
-        let begin = listing_prefix(&query.tenant, user);
-        let end = match &query.before {
-            Some((active_at_ms, session)) => listing_key(&query.tenant, user, *active_at_ms, session),
-            // Above every id.
-            None => [&*begin, &[0xff; 9]].concat(),
-        };
-        let mut rows = Vec::new();
-        for entry in view.range(&self.listing, &*begin..&*end).rev() {
-            if rows.len() >= query.rows_max {
-                break;
+    pub(crate) fn list(&self, query: &SessionQuery) -> Result<SessionPage, StoreError> {
+        if query.rows_max == 0 {
+            return Ok(SessionPage::default());
+        }
+        let (view, wanted) = (self.db.snapshot(), Wanted::new(query));
+        match self.find(&view, &wanted)? {
+            Some(sessions) => {
+                Ok(wanted.page(sessions.iter().filter_map(|session| self.wanted_row(&view, &wanted, session)).collect()))
             }
-            let key = entry.key().map_err(unavailable)?;
-            let Some((active_at_ms, session)) = listing_entry(&key, begin.len()) else { continue };
-            let row_key = session_key(&SessionKey::new(query.tenant.clone(), session));
-            match stored::<SessionRow>(&view.get(&self.rows, &row_key), &row_key, "row") {
-                // An entry that the row doesn't know is left over from a row that was damaged.
-                Ok(Some(row)) if row.active_at_ms == active_at_ms && (user.is_none() || row.user == query.user) => rows.push(row),
-                Ok(Some(_) | None) => {}
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "session left out of a list"),
+            None => self.walk(&view, &wanted),
+        }
+    }
+
+    /// Sessions with a word that the query asks for; `None` if it asks for none, or each of its words has too many.
+    fn find(&self, view: &impl Readable, wanted: &Wanted<'_>) -> Result<Option<BTreeSet<SessionId>>, StoreError> {
+        let SessionQuery { tenant, user, .. } = wanted.query;
+        for word in &wanted.sought {
+            let entries = view.prefix(&self.listing, word_prefix(tenant, user.as_deref(), word)).take(FOUND_MAX + 1);
+            let keys = entries.map(fjall::Guard::key).collect::<Result<Vec<_>, _>>().map_err(unavailable)?;
+            if keys.len() <= FOUND_MAX {
+                return Ok(Some(keys.iter().filter_map(|key| word_entry(key)).collect()));
             }
         }
-        Ok(rows)
+        Ok(None)
+    }
+
+    /// The newest activity first.
+    fn walk(&self, view: &impl Readable, wanted: &Wanted<'_>) -> Result<SessionPage, StoreError> {
+        let query = wanted.query;
+        let user = query.user.as_deref();
+        let prefix = listing_prefix(&query.tenant, user);
+        let at = |at_ms: u64| [&*prefix, &at_ms.to_be_bytes()].concat();
+        let begin = query.since_ms.map_or(prefix.clone(), at);
+        let ends = [
+            query.before.as_ref().map(|(at_ms, session)| listing_key(&query.tenant, user, *at_ms, session)),
+            query.until_ms.map(at),
+            // Above every id.
+            Some([&*prefix, &[0xff; 9]].concat()),
+        ];
+        let end = ends.into_iter().flatten().min().unwrap_or_default();
+        let mut page = SessionPage::default();
+        if begin >= end {
+            return Ok(page);
+        }
+        for (looked, entry) in view.range(&self.listing, begin..end).rev().enumerate() {
+            if page.rows.len() >= query.rows_max || looked >= LOOKED_MAX {
+                return Ok(page);
+            }
+            let key = entry.key().map_err(unavailable)?;
+            let Some((active_at_ms, session)) = listing_entry(&key, prefix.len()) else { continue };
+            // An entry that the row doesn't know is left over from a row that was damaged.
+            page.rows.extend(self.wanted_row(view, wanted, &session).filter(|row| row.active_at_ms == active_at_ms));
+            page.next = Some((active_at_ms, session));
+        }
+        page.next = None;
+        Ok(page)
+    }
+
+    /// One that is damaged spoils no list.
+    fn wanted_row(&self, view: &impl Readable, wanted: &Wanted<'_>, session: &SessionId) -> Option<SessionRow> {
+        let key = session_key(&SessionKey::new(wanted.query.tenant.clone(), session.clone()));
+        stored::<SessionRow>(&view.get(&self.rows, &key), &key, "row")
+            .inspect_err(|error| tracing::warn!(error = error as &dyn std::error::Error, "session left out of a list"))
+            .ok()
+            .flatten()
+            .filter(|row| wanted.fits(row))
     }
 
     pub(crate) fn unfinished(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {

@@ -41,6 +41,7 @@ impl ScyllaStore {
             self.drop_chunks(call, session, name).await?;
         }
         self.drop_segments(call, session).await?;
+        self.drop_all_words(call, session).await?;
         call.execute(&self.statements.drop_rows, (session.tenant.as_str(), session.session.as_str())).await
     }
 

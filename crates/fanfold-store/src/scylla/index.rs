@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::ScyllaStore;
 use super::call::Call;
 use super::value::varint;
-use crate::port::{SessionQuery, SessionRow, StoreError};
+use crate::port::{SessionPage, SessionQuery, SessionRow, StoreError};
 use crate::stored::key::session_key;
 use crate::stored::row::{DamagedRow, Stored};
+use crate::stored::wanted::{Wanted, place};
 use crate::stored::{damaged, unavailable};
 
 /// Partitions that what belongs to no tenant is spread over.
@@ -23,6 +24,9 @@ pub(crate) const BUCKETS: i32 = 64;
 
 /// Rows read at one time for one list.
 const ROWS_AT_ONCE: usize = 32;
+
+/// Rows looked at for one page, and those of the minute in which this many are reached.
+const LOOKED_MAX: usize = 2000;
 
 /// Facts of which this process remembers that they are stored. At this many it begins anew.
 const FACTS_MAX: usize = 1 << 16;
@@ -35,6 +39,8 @@ const DAY_MINUTES: u64 = 24 * 60;
 pub(crate) enum Fact {
     Day(TenantId, Uuid, i64),
     Active(TenantId, Uuid, i64, i32, SessionId),
+    /// The words of a session's row of this digest.
+    Named(SessionKey, Uuid),
 }
 
 /// Facts that need not be written again.
@@ -42,16 +48,22 @@ pub(crate) enum Fact {
 pub(crate) struct Facts(Mutex<HashSet<Fact>>);
 
 impl Facts {
-    fn is_new(&self, fact: &Fact) -> bool {
+    pub(crate) fn is_new(&self, fact: &Fact) -> bool {
         self.0.lock().is_ok_and(|known| !known.contains(fact))
     }
 
-    fn learn(&self, facts: Vec<Fact>) {
+    pub(crate) fn learn(&self, facts: Vec<Fact>) {
         if let Ok(mut known) = self.0.lock() {
             if known.len() + facts.len() > FACTS_MAX {
                 known.clear();
             }
             known.extend(facts);
+        }
+    }
+
+    pub(crate) fn forget(&self, fact: &Fact) {
+        if let Ok(mut known) = self.0.lock() {
+            known.remove(fact);
         }
     }
 }
@@ -68,10 +80,15 @@ impl Minute {
         let minutes = at_ms / MINUTE_MS;
         Self { day: (minutes / DAY_MINUTES) as i64, minute: (minutes % DAY_MINUTES) as i32 }
     }
+
+    /// Its beginning.
+    fn start_ms(self) -> u64 {
+        (self.day as u64 * DAY_MINUTES + self.minute as u64) * MINUTE_MS
+    }
 }
 
 /// A tenant's list, or a user's within it: a user's text may be of any length, and need not stand in keys.
-fn list(user: Option<&str>) -> Uuid {
+pub(crate) fn list(user: Option<&str>) -> Uuid {
     user.map_or(Uuid::nil(), |user| Uuid::new_v5(&Uuid::NAMESPACE_OID, user.as_bytes()))
 }
 
@@ -100,10 +117,14 @@ impl ScyllaStore {
         let (at, active) = (varint(row.offset.0), varint(row.active_at_ms));
         let content = row.encode(&session_key(&row.key)).map_err(unavailable)?;
         call.execute(&self.statements.put_row, (ids.0, ids.1, &at, &active, content)).await?;
+        self.put_words(call, row).await?;
         // What was written behind an erasure is never read: it need not stay.
         let newest: Option<(Option<Bytes>, Option<Bytes>)> = call.row(&self.statements.row, ids).await?;
         match newest {
-            Some((Some(_), _)) => call.execute(&self.statements.drop_row, (ids.0, ids.1, &at, &active)).await,
+            Some((Some(_), _)) => {
+                self.drop_words(call, row).await?;
+                call.execute(&self.statements.drop_row, (ids.0, ids.1, &at, &active)).await
+            }
             Some((None, _)) | None => Ok(()),
         }
     }
@@ -115,6 +136,7 @@ impl ScyllaStore {
                 let values = (tenant.as_str(), list, day, minute, session.as_str());
                 call.execute(&self.statements.put_active, values).await
             }
+            Fact::Named(..) => Ok(()),
         }
     }
 
@@ -137,18 +159,39 @@ impl ScyllaStore {
         }
     }
 
-    /// Day by day and minute by minute, the newest first. What is read is bounded by the page and by how many sessions were active in
-    /// the minutes that it spans.
-    pub(crate) async fn list_rows(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
+    /// By a word that few sessions have, or else through the list.
+    pub(crate) async fn list_rows(&self, query: &SessionQuery) -> Result<SessionPage, StoreError> {
         let call = self.cql.call();
+        let wanted = Wanted::new(query);
+        let mut listing =
+            Listing { store: self, call, wanted: &wanted, rows: Vec::new(), met: HashMap::new(), looked: 0, done: None };
+        match self.find(call, &wanted).await? {
+            Some(sessions) => {
+                let rows = listing.read(sessions.into_iter().collect()).await?;
+                Ok(wanted.page(rows.into_iter().filter_map(|(_, row)| row.filter(|row| wanted.fits(row))).collect()))
+            }
+            None => {
+                self.walk(&mut listing).await?;
+                Ok(listing.page())
+            }
+        }
+    }
+
+    /// Day by day and minute by minute, the newest first. What is read is bounded by the page, by [`LOOKED_MAX`], and by how many
+    /// sessions were active in one minute.
+    async fn walk(&self, listing: &mut Listing<'_>) -> Result<(), StoreError> {
+        let (call, query) = (listing.call, listing.wanted.query);
         let list = list(query.user.as_deref());
-        let mut from = query.before.as_ref().map_or(Minute { day: i64::MAX, minute: i32::MAX }, |(at, _)| Minute::of(*at));
-        let mut listing = Listing { store: self, call, query, rows: Vec::new(), met: HashMap::new() };
+        let since = Minute::of(query.since_ms.unwrap_or(0));
+        let until_ms = query.until_ms.map(|until| until.saturating_sub(1));
+        let begin_ms = query.before.as_ref().map(|(at, _)| *at).into_iter().chain(until_ms).min();
+        let mut from = begin_ms.map_or(Minute { day: i64::MAX, minute: i32::MAX }, Minute::of);
         let mut days = call.pages::<(i64,)>(&self.statements.days, (query.tenant.as_str(), list, from.day))?;
-        while !listing.is_full()
-            && let Some(page) = days.next().await?
-        {
+        while let Some(page) = days.next().await? {
             for (day,) in page {
+                if day < since.day {
+                    return Ok(());
+                }
                 if day < from.day {
                     from = Minute { day, minute: i32::MAX };
                 }
@@ -161,19 +204,19 @@ impl ScyllaStore {
                         if minute.first().is_some_and(|(first, _)| *first != at) {
                             listing.take(std::mem::take(&mut minute)).await?;
                         }
-                        minute.extend(SessionId::new(&session).ok().map(|session| (at, session)));
-                        if listing.is_full() {
-                            return Ok(listing.rows);
+                        if listing.is_full() || at < since {
+                            return Ok(());
                         }
+                        minute.extend(SessionId::new(&session).ok().map(|session| (at, session)));
                     }
                 }
                 listing.take(minute).await?;
                 if listing.is_full() {
-                    return Ok(listing.rows);
+                    return Ok(());
                 }
             }
         }
-        Ok(listing.rows)
+        Ok(())
     }
 
     pub(crate) async fn open_runs(&self, after: Option<&SessionKey>, rows_max: usize) -> Result<Vec<SessionKey>, StoreError> {
@@ -216,55 +259,73 @@ pub(crate) enum Newest {
 struct Listing<'a> {
     store: &'a ScyllaStore,
     call: Call<'a>,
-    query: &'a SessionQuery,
+    wanted: &'a Wanted<'a>,
     rows: Vec<SessionRow>,
     /// Sessions that were met already, and the minute that they belong to.
     met: HashMap<SessionId, Option<Minute>>,
+    looked: usize,
+    /// Set where it stopped: everything of this minute and later ones was looked at.
+    done: Option<Minute>,
 }
 
 impl Listing<'_> {
     fn is_full(&self) -> bool {
-        self.rows.len() >= self.query.rows_max
+        self.done.is_some()
     }
 
     /// Takes the sessions of one minute in, in their order.
     async fn take(&mut self, entries: Vec<(Minute, SessionId)>) -> Result<(), StoreError> {
         let Some((minute, _)) = entries.first().cloned() else { return Ok(()) };
         let may_be = entries.into_iter().filter(|(_, session)| self.met.get(session).is_none_or(|at| *at == Some(minute)));
-        let (store, call, tenant) = (self.store, self.call, &self.query.tenant);
-        let rows = stream::iter(may_be.collect::<Vec<_>>()).map(|(_, session)| {
+        let may_be = may_be.map(|(_, session)| session).collect::<Vec<_>>();
+        self.looked += may_be.len();
+        let mut fitting = Vec::new();
+        for (session, row) in self.read(may_be).await? {
+            let at = row.as_ref().map(|row| Minute::of(row.active_at_ms));
+            self.met.insert(session, at);
+            fitting.extend(row.filter(|row| at == Some(minute) && self.wanted.fits(row)));
+        }
+        fitting.sort_by(|a, b| (b.active_at_ms, &b.key.session).cmp(&(a.active_at_ms, &a.key.session)));
+        self.rows.extend(fitting);
+        if self.rows.len() >= self.wanted.query.rows_max || self.looked >= LOOKED_MAX {
+            self.done = Some(minute);
+        }
+        Ok(())
+    }
+
+    /// Each with its row, if it has one and wasn't erased.
+    async fn read(&self, sessions: Vec<SessionId>) -> Result<Vec<(SessionId, Option<SessionRow>)>, StoreError> {
+        let (store, call, tenant) = (self.store, self.call, &self.wanted.query.tenant);
+        let rows = stream::iter(sessions).map(|session| {
             let key = SessionKey::new(tenant.clone(), session);
             async move { (store.newest_row(call, &key).await, key) }
         });
         let rows = rows.buffered(ROWS_AT_ONCE).collect::<Vec<_>>().await;
-        let mut fitting = Vec::new();
-        for (row, key) in rows {
-            match row {
-                Ok(Some(Newest::Live(row))) => {
-                    let at = Minute::of(row.active_at_ms);
-                    self.met.insert(key.session, Some(at));
-                    if at == minute && self.fits(&row) {
-                        fitting.push(row);
-                    }
-                }
-                Ok(Some(Newest::Erased(_)) | None) => drop(self.met.insert(key.session, None)),
-                // One that is damaged spoils no list; servers that are away do.
-                Err(StoreError::Unavailable(error)) if error.is::<DamagedRow>() => {
-                    tracing::warn!(session = %key, "session left out of a list: its row is damaged");
-                    self.met.insert(key.session, None);
-                }
-                Err(error) => return Err(error),
+        let found = rows.into_iter().map(|(row, key)| match row {
+            Ok(Some(Newest::Live(row))) => Ok((key.session, Some(row))),
+            Ok(Some(Newest::Erased(_)) | None) => Ok((key.session, None)),
+            // One that is damaged spoils no list; servers that are away do.
+            Err(StoreError::Unavailable(error)) if error.is::<DamagedRow>() => {
+                tracing::warn!(session = %key, "session left out of a list: its row is damaged");
+                Ok((key.session, None))
             }
-        }
-        fitting.sort_by(|a, b| (b.active_at_ms, &b.key.session).cmp(&(a.active_at_ms, &a.key.session)));
-        let room = self.query.rows_max - self.rows.len();
-        self.rows.extend(fitting.into_iter().take(room));
-        Ok(())
+            Err(error) => Err(error),
+        });
+        found.collect()
     }
 
-    fn fits(&self, row: &SessionRow) -> bool {
-        let in_front = |(at, session): &(u64, SessionId)| (row.active_at_ms, &row.key.session) < (*at, session);
-        (self.query.user.is_none() || row.user == self.query.user) && self.query.before.as_ref().is_none_or(in_front)
+    /// More of the last minute than the page has room for is looked at again for the next one.
+    fn page(self) -> SessionPage {
+        let rows_max = self.wanted.query.rows_max;
+        let mut rows = self.rows;
+        let next = match self.done {
+            Some(_) if rows.len() >= rows_max => rows.get(rows_max - 1).map(place),
+            // Below all ids of its first moment.
+            Some(minute) => SessionId::new("-").ok().map(|lowest| (minute.start_ms(), lowest)),
+            None => None,
+        };
+        rows.truncate(rows_max);
+        SessionPage { rows, next }
     }
 }
 

@@ -20,6 +20,7 @@ mod schema;
 mod snapshots;
 mod statements;
 mod value;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +42,8 @@ use statements::Statements;
 
 use crate::metric;
 use crate::port::{
-    Archive, Begun, Contents, Eraser, Erasure, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery,
-    SessionRow, Snapshot, SnapshotStore, StoreError,
+    Archive, Begun, Contents, Eraser, Erasure, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionPage,
+    SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError,
 };
 use crate::stored::page::Range;
 use crate::stored::too_large;
@@ -176,8 +177,8 @@ impl SessionIndex for ScyllaStore {
         self.open_runs(after, rows_max).await
     }
 
-    async fn list(&self, query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
-        if query.rows_max == 0 { Ok(Vec::new()) } else { self.list_rows(query).await }
+    async fn list(&self, query: &SessionQuery) -> Result<SessionPage, StoreError> {
+        if query.rows_max == 0 { Ok(SessionPage::default()) } else { self.list_rows(query).await }
     }
 }
 

@@ -42,95 +42,110 @@ struct Table {
 const EXPIRING: &str = "default_time_to_live = 604800 AND gc_grace_seconds = 10800 AND compaction = \
     {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'HOURS', 'compaction_window_size': '12'}";
 
-const STEPS: [Step; 1] = [Step {
-    version: 1,
-    tables: &[
-        // One row for each time a session's row was put: the newest is first, and an older one never covers it.
-        Table {
-            name: "sessions",
-            columns: "tenant text, session text, at_offset varint, active_at_ms varint, erased blob static, content blob, \
+const STEPS: [Step; 2] = [
+    Step {
+        version: 1,
+        tables: &[
+            // One row for each time a session's row was put: the newest is first, and an older one never covers it.
+            Table {
+                name: "sessions",
+                columns: "tenant text, session text, at_offset varint, active_at_ms varint, erased blob static, content blob, \
                 PRIMARY KEY ((tenant, session), at_offset, active_at_ms)",
-            options: "CLUSTERING ORDER BY (at_offset DESC, active_at_ms DESC)",
-        },
-        // On which days a list has anything. `list` is nil for a tenant's, else a digest of the user.
-        Table {
-            name: "session_days",
-            columns: "tenant text, list uuid, day bigint, PRIMARY KEY ((tenant, list), day)",
-            options: "CLUSTERING ORDER BY (day DESC)",
-        },
-        // Which sessions were active in which minute of a day. That never changes, so nothing is ever moved.
-        Table {
-            name: "sessions_by_day",
-            columns: "tenant text, list uuid, day bigint, minute int, session text, \
+                options: "CLUSTERING ORDER BY (at_offset DESC, active_at_ms DESC)",
+            },
+            // On which days a list has anything. `list` is nil for a tenant's, else a digest of the user.
+            Table {
+                name: "session_days",
+                columns: "tenant text, list uuid, day bigint, PRIMARY KEY ((tenant, list), day)",
+                options: "CLUSTERING ORDER BY (day DESC)",
+            },
+            // Which sessions were active in which minute of a day. That never changes, so nothing is ever moved.
+            Table {
+                name: "sessions_by_day",
+                columns: "tenant text, list uuid, day bigint, minute int, session text, \
                 PRIMARY KEY ((tenant, list, day), minute, session)",
-            options: "CLUSTERING ORDER BY (minute DESC, session DESC)",
-        },
-        Table {
-            name: "open_runs",
-            columns: "bucket int, tenant text, session text, PRIMARY KEY ((bucket), tenant, session)",
-            options: EXPIRING,
-        },
-        // Stage 1: its chunks may be there. Stage 2: they are, and `content` says which. Offsets grow across epochs, so the newest is
-        // first. Those below `kept_from` have been let go.
-        Table {
-            name: "snapshots",
-            columns: "tenant text, session text, at_offset varint, epoch uuid, fold int, stage tinyint, content blob, \
+                options: "CLUSTERING ORDER BY (minute DESC, session DESC)",
+            },
+            Table {
+                name: "open_runs",
+                columns: "bucket int, tenant text, session text, PRIMARY KEY ((bucket), tenant, session)",
+                options: EXPIRING,
+            },
+            // Stage 1: its chunks may be there. Stage 2: they are, and `content` says which. Offsets grow across epochs, so the newest is
+            // first. Those below `kept_from` have been let go.
+            Table {
+                name: "snapshots",
+                columns: "tenant text, session text, at_offset varint, epoch uuid, fold int, stage tinyint, content blob, \
                 kept_from varint static, erased boolean static, \
                 PRIMARY KEY ((tenant, session), at_offset, epoch, fold, stage)",
-            options: "CLUSTERING ORDER BY (at_offset DESC, epoch ASC, fold DESC, stage DESC)",
-        },
-        Table {
-            name: "snapshot_chunks",
-            columns: "tenant text, session text, epoch uuid, at_offset varint, fold int, chunk int, content blob, \
+                options: "CLUSTERING ORDER BY (at_offset DESC, epoch ASC, fold DESC, stage DESC)",
+            },
+            Table {
+                name: "snapshot_chunks",
+                columns: "tenant text, session text, epoch uuid, at_offset varint, fold int, chunk int, content blob, \
                 PRIMARY KEY ((tenant, session, epoch, at_offset, fold), chunk)",
-            options: "",
-        },
-        // Which segments there are, by their last offsets: what follows an offset is one range.
-        Table {
-            name: "segment_index",
-            columns: "tenant text, session text, epoch uuid, last_offset varint, first_offset varint, month bigint, digest uuid, \
+                options: "",
+            },
+            // Which segments there are, by their last offsets: what follows an offset is one range.
+            Table {
+                name: "segment_index",
+                columns: "tenant text, session text, epoch uuid, last_offset varint, first_offset varint, month bigint, digest uuid, \
                 records int, erased boolean static, PRIMARY KEY ((tenant, session), epoch, last_offset, first_offset, month, digest)",
-            options: "",
-        },
-        Table {
-            name: "segments",
-            columns: "tenant text, session text, epoch uuid, month bigint, first_offset varint, last_offset varint, digest uuid, \
+                options: "",
+            },
+            Table {
+                name: "segments",
+                columns: "tenant text, session text, epoch uuid, month bigint, first_offset varint, last_offset varint, digest uuid, \
                 content blob, PRIMARY KEY ((tenant, session, epoch, month), first_offset, last_offset, digest)",
-            options: "",
-        },
-        // Tries to hydrate. Those of the newest generation count; the nil try only begins one.
-        Table {
-            name: "attempts",
-            columns: "tenant text, session text, generation int, attempt uuid, \
+                options: "",
+            },
+            // Tries to hydrate. Those of the newest generation count; the nil try only begins one.
+            Table {
+                name: "attempts",
+                columns: "tenant text, session text, generation int, attempt uuid, \
                 PRIMARY KEY ((tenant, session), generation, attempt)",
-            options: "CLUSTERING ORDER BY (generation DESC, attempt ASC) AND default_time_to_live = 86400 \
+                options: "CLUSTERING ORDER BY (generation DESC, attempt ASC) AND default_time_to_live = 86400 \
                 AND gc_grace_seconds = 10800 AND compaction = {'class': 'TimeWindowCompactionStrategy', \
                 'compaction_window_unit': 'HOURS', 'compaction_window_size': '2'}",
-        },
-        Table {
-            name: "parked",
-            columns: "bucket int, tenant text, session text, content blob, PRIMARY KEY ((bucket), tenant, session)",
-            options: "",
-        },
-        // Sessions whose erasure has begun and not come to its end.
-        Table {
-            name: "erasures",
-            columns: "bucket int, tenant text, session text, content blob, PRIMARY KEY ((bucket), tenant, session)",
-            options: "",
-        },
-        // What is still to be done, or was used up. Nobody asks for one after a month.
-        Table {
-            name: "notes",
-            columns: "kind tinyint, note text, content blob, PRIMARY KEY ((kind), note)",
-            options: "default_time_to_live = 2592000 AND gc_grace_seconds = 10800",
-        },
-        Table {
-            name: "log_epochs",
-            columns: "shard int, first_offset varint, epoch uuid, begun_at_ms bigint, PRIMARY KEY ((shard), first_offset, epoch)",
-            options: "CLUSTERING ORDER BY (first_offset DESC, epoch ASC)",
-        },
-    ],
-}];
+            },
+            Table {
+                name: "parked",
+                columns: "bucket int, tenant text, session text, content blob, PRIMARY KEY ((bucket), tenant, session)",
+                options: "",
+            },
+            // Sessions whose erasure has begun and not come to its end.
+            Table {
+                name: "erasures",
+                columns: "bucket int, tenant text, session text, content blob, PRIMARY KEY ((bucket), tenant, session)",
+                options: "",
+            },
+            // What is still to be done, or was used up. Nobody asks for one after a month.
+            Table {
+                name: "notes",
+                columns: "kind tinyint, note text, content blob, PRIMARY KEY ((kind), note)",
+                options: "default_time_to_live = 2592000 AND gc_grace_seconds = 10800",
+            },
+            Table {
+                name: "log_epochs",
+                columns: "shard int, first_offset varint, epoch uuid, begun_at_ms bigint, PRIMARY KEY ((shard), first_offset, epoch)",
+                options: "CLUSTERING ORDER BY (first_offset DESC, epoch ASC)",
+            },
+        ],
+    },
+    Step {
+        version: 2,
+        tables: &[
+            // Which sessions have, or once had, which words in their titles and ids. By the first letter, and a tenant's in parts, so that
+            // no partition grows with a tenant alone.
+            Table {
+                name: "session_words",
+                columns: "tenant text, list uuid, head text, part int, word text, session text, \
+                    PRIMARY KEY ((tenant, list, head, part), word, session)",
+                options: "",
+            },
+        ],
+    },
+];
 
 /// The version this build reads and writes.
 pub(crate) const VERSION: i32 = STEPS[STEPS.len() - 1].version;

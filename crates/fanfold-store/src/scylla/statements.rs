@@ -24,7 +24,8 @@ macro_rules! statements {
 
         impl Statements {
             pub(crate) async fn prepare(session: &Session, keyspace: &str) -> Result<Self, ScyllaError> {
-                let ($($name,)+) = tokio::try_join!($(prepare(session, keyspace, $text),)+)?;
+                // Boxed: side by side they would fill a thread's stack.
+                let ($($name,)+) = tokio::try_join!($(Box::pin(prepare(session, keyspace, $text)),)+)?;
                 let mut statements = Self { $($name,)+ };
                 statements.chunks.set_page_size(PAGE_CHUNKS);
                 statements.snapshots.set_page_size(PAGE_SNAPSHOTS);
@@ -39,6 +40,7 @@ statements! {
     sessions_from: "SELECT DISTINCT tenant, session FROM sessions WHERE token(tenant, session) >= token(?, ?)";
     put_row: "INSERT INTO sessions (tenant, session, at_offset, active_at_ms, content) VALUES (?, ?, ?, ?, ?)";
     row: "SELECT erased, content FROM sessions WHERE tenant = ? AND session = ? LIMIT 1";
+    row_versions: "SELECT content FROM sessions WHERE tenant = ? AND session = ?";
     hide_row: "INSERT INTO sessions (tenant, session, erased) VALUES (?, ?, ?)";
     drop_row: "DELETE FROM sessions WHERE tenant = ? AND session = ? AND at_offset = ? AND active_at_ms = ?";
     drop_rows: "DELETE FROM sessions WHERE tenant = ? AND session = ? AND at_offset >= 0";
@@ -46,6 +48,10 @@ statements! {
     days: "SELECT day FROM session_days WHERE tenant = ? AND list = ? AND day <= ?";
     put_active: "INSERT INTO sessions_by_day (tenant, list, day, minute, session) VALUES (?, ?, ?, ?, ?)";
     active: "SELECT minute, session FROM sessions_by_day WHERE tenant = ? AND list = ? AND day = ? AND minute <= ?";
+    put_word: "INSERT INTO session_words (tenant, list, head, part, word, session) VALUES (?, ?, ?, ?, ?, ?)";
+    drop_word: "DELETE FROM session_words WHERE tenant = ? AND list = ? AND head = ? AND part = ? AND word = ? AND session = ?";
+    words: "SELECT session FROM session_words \
+        WHERE tenant = ? AND list = ? AND head = ? AND part = ? AND word >= ? AND word < ? LIMIT ?";
     put_open_run: "INSERT INTO open_runs (bucket, tenant, session) VALUES (?, ?, ?)";
     open_runs: "SELECT tenant, session FROM open_runs WHERE bucket = ? AND (tenant, session) > (?, ?)";
 
