@@ -4,7 +4,9 @@ import { Commands } from "./commands.js";
 import { Connector } from "./connection.js";
 import type { Host } from "./connection.js";
 import { FanfoldError } from "./error.js";
+import { errorOf } from "./link.js";
 import type { Link, Reader } from "./link.js";
+import { Listeners } from "./listeners.js";
 import type {
   CommandOptions,
   Connection,
@@ -12,9 +14,10 @@ import type {
   FollowOptions,
   Receipt,
   RecordPage,
+  ListOptions,
   SessionPage,
-  SessionRow,
   StateAt,
+  WatchOptions,
 } from "./options.js";
 import { request } from "./rest.js";
 import type { Environment } from "./rest.js";
@@ -22,7 +25,8 @@ import { LiveSession } from "./session.js";
 import type { Surroundings } from "./session.js";
 import { Keeper } from "./storage.js";
 import { Tokens } from "./token.js";
-import { fields, readView } from "./wire.js";
+import { readRow, SessionList } from "./watched.js";
+import { readView } from "./wire.js";
 import type { Wire, WireView } from "./wire.js";
 
 /** The version of this package; a test compares the two. */
@@ -40,7 +44,8 @@ export class Fanfold {
   readonly #keeper: Keeper | undefined;
   readonly #surroundings: Surroundings;
   readonly #sessions = new Map<string, LiveSession>();
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Listeners<void>();
+  #list: SessionList | undefined;
   #closed = false;
 
   constructor(options: FanfoldOptions = {}) {
@@ -89,11 +94,7 @@ export class Fanfold {
   }
 
   /** Calls `listener` after each change of {@link connection}. Gives what ends it. */
-  readonly subscribe = (listener: () => void): (() => void) => {
-    const own = () => listener();
-    this.#listeners.add(own);
-    return () => void this.#listeners.delete(own);
-  };
+  readonly subscribe: (listener: () => void) => () => void = this.#listeners.add;
 
   /** Follows a session. The same object for the same session, until it is left as often as it was followed. */
   follow(session: string, options: FollowOptions = {}): LiveSession {
@@ -128,11 +129,31 @@ export class Fanfold {
     return session;
   }
 
-  /** What sessions there are, the last active first. `limit`: 50 unless said, at most 500. */
-  async list(options: { user?: string; page?: string; limit?: number; signal?: AbortSignal } = {}): Promise<SessionPage> {
-    const { signal, user, page, limit } = options;
-    const { sessions = [], next_page: nextPage } = await this.#ask("sessions", { query: { user, page, limit }, signal });
+  /** What sessions there are, the last active first. */
+  async list({ signal, sinceMs, untilMs, ...asked }: ListOptions = {}): Promise<SessionPage> {
+    const query = { ...asked, since_ms: sinceMs, until_ms: untilMs };
+    const { sessions = [], next_page: nextPage } = await this.#ask("sessions", { query, signal });
     return { sessions: (sessions as Wire[]).map(readRow), ...(nextPage && { nextPage }) };
+  }
+
+  /** Watches the newest sessions and what becomes of them. One list at a time: another takes the place of the one before. */
+  watch(options: WatchOptions = {}): SessionList {
+    if (this.#closed) throw new FanfoldError({ code: "stopped" });
+    const link = () => this.#connector.link;
+    const list = new SessionList(
+      options,
+      () => {
+        if (this.#list !== list) return;
+        this.#list = undefined;
+        link()?.watch(undefined);
+        this.#connector.update();
+      },
+      () => link()?.watch(options),
+    );
+    this.#list = list;
+    link()?.watch(options);
+    this.#connector.update();
+    return list;
   }
 
   /** The state now, or at an offset of the past. `window`: the newest messages, 100 unless said. */
@@ -161,6 +182,7 @@ export class Fanfold {
   reconnect(): void {
     if (this.#closed) return;
     for (const session of this.#sessions.values()) session.revive();
+    this.#list?.set({ phase: "lost", error: undefined });
     this.#connector.reconnect();
   }
 
@@ -183,6 +205,10 @@ export class Fanfold {
     this.#keeper?.close();
   }
 
+  get #watched(): WatchOptions | undefined {
+    return this.#list?.snapshot.error ? undefined : this.#list?.options;
+  }
+
   #ask(path: string, asked: Parameters<typeof request>[2]): Promise<Wire> {
     return request(this.#environment, path, asked);
   }
@@ -190,24 +216,25 @@ export class Fanfold {
   #host(): Host {
     const active = () => [...this.#sessions.values()].filter((session) => session.active);
     return {
-      needed: () => this.#commands.waiting > 0 || active().length > 0,
+      needed: () => this.#commands.waiting > 0 || active().length > 0 || this.#watched !== undefined,
       readers: (): Reader[] => active(),
       opened: (link) => {
         for (const session of active()) session.opened(link);
+        if (this.#watched) link.watch(this.#watched);
         this.#commands.flush();
       },
       frame: (kind, body, link) => this.#frame(kind, body, link),
       lost: () => {
         this.#commands.lost();
         for (const session of this.#sessions.values()) session.lost();
+        if (this.#list?.snapshot.phase === "live") this.#list.set({ phase: "lost" });
       },
       stopped: (error) => {
         this.#commands.stop(error.code);
         for (const session of this.#sessions.values()) session.stopped(error);
+        this.#list?.set({ phase: "failed", error });
       },
-      changed: () => {
-        for (const listener of [...this.#listeners]) listener();
-      },
+      changed: () => this.#listeners.tell(),
     };
   }
 
@@ -219,6 +246,11 @@ export class Fanfold {
     } else if (kind === "receipt") {
       this.#connector.progress();
       this.#commands.receipt(body);
+    } else if (kind === "listed") {
+      this.#connector.progress();
+      this.#list?.listed(body);
+    } else if (body["list"]) {
+      this.#list?.set({ phase: "failed", error: errorOf(body) });
     } else if (kind === "error" && body["command"]) {
       this.#commands.error(body);
     } else {
@@ -250,15 +282,4 @@ function tabStorage(): Storage | undefined {
   } catch {
     return undefined;
   }
-}
-
-function readRow(wire: Wire): SessionRow {
-  return fields<SessionRow>({
-    session: wire["session"],
-    title: wire["title"],
-    user: wire["user"],
-    status: wire["status"],
-    openedAtMs: Number(wire["opened_at_ms"]),
-    activeAtMs: Number(wire["active_at_ms"]),
-  });
 }

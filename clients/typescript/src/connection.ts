@@ -214,7 +214,7 @@ export class Connector {
       this.#pingMs = body["ping_interval_ms"] || PING_MS;
     } else if (kind === "draining") {
       this.#lose(new FanfoldError({ code: "draining", retryAfterMs: body["reconnect_after_ms"] ?? 0 }));
-    } else if (kind === "error" && !body["session"] && !body["command"]) {
+    } else if (kind === "error" && !body["session"] && !body["command"] && !body["list"]) {
       this.#lose(errorOf(body));
     } else if (link) {
       // A connection that lives long enough to be pinged is not one that is taken and dropped.
@@ -256,9 +256,7 @@ export class Connector {
   }
 
   #silentMs(): number {
-    // A stream of events that reads nothing isn't there, and isn't pinged.
-    if (!this.link || (this.link.transport === "sse" && !this.#host.readers().length)) return 0;
-    return Date.now() - this.#heardAtMs;
+    return !this.link || this.link.idle ? 0 : Date.now() - this.#heardAtMs;
   }
 
   #loseSilent(): void {

@@ -9,5 +9,6 @@ export type { LocalCode, Outcome, Retry } from "./error.js";
 export { KeyedList, MessageList } from "./list.js";
 export type * from "./options.js";
 export { connecting, LiveSession } from "./session.js";
+export { SessionList } from "./watched.js";
 export { isFinal, payloadBytes, payloadText, textOf } from "./state.js";
 export type * from "./state.js";

@@ -1,7 +1,7 @@
 /** One connection that carries the frames of many sessions: the same over WebSocket and over server-sent events. */
 
 import { FanfoldError, network } from "./error.js";
-import type { Transport } from "./options.js";
+import type { Transport, WatchOptions } from "./options.js";
 import type { Environment } from "./rest.js";
 import type { Wire } from "./wire.js";
 
@@ -23,6 +23,8 @@ export interface LinkEvents {
 
 export interface Link {
   readonly transport: Transport;
+  /** Whether there is nothing to be heard of the node, as nothing is read. */
+  readonly idle: boolean;
   /** Whether a session is read. */
   reads(session: string): boolean;
   /** Begins to read a session, or reads it anew. What was on its way before may still be told until it is `subscribed`. */
@@ -32,6 +34,8 @@ export interface Link {
   /** Sends a command, which is answered by a frame `receipt`, or by `error` with its id. */
   command(command: Wire): void;
   appear(session: string, doing: string): void;
+  /** Watches the list of sessions, or no longer. */
+  watch(asked: WatchOptions | undefined): void;
   /** Shows a new token. */
   refresh(token: string): void;
   /** Ends it; nothing more is told. */

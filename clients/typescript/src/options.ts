@@ -203,9 +203,45 @@ export interface SessionRow {
   readonly status: string;
   readonly openedAtMs: number;
   readonly activeAtMs: number;
+  /** The last offset that this row knows of: who has seen it has seen everything. */
+  readonly offset: string;
+  /** Answers that are waited for or written. */
+  readonly openRuns: number;
+}
+
+/** Which sessions to list; by default all that the caller may read. */
+export interface ListOptions {
+  /** Only those opened by this user. */
+  readonly user?: string;
+  /** Only those where each of these words begins a word of the title or of the id. */
+  readonly query?: string;
+  /** Only those last active at or after this, in ms since 1970 … */
+  readonly sinceMs?: number;
+  /** … and before this. */
+  readonly untilMs?: number;
+  /** {@link SessionPage.nextPage} of the page before. */
+  readonly page?: string;
+  /** 50 unless said, at most 500. */
+  readonly limit?: number;
+  readonly signal?: AbortSignal;
+}
+
+export type WatchOptions = Pick<ListOptions, "user" | "limit">;
+
+/** A list that is watched, as of now. A new object whenever something changes. */
+export interface WatchedList {
+  /** `connecting` nothing is known yet · `live` · `lost` as it was when the connection was lost · `failed` see `error`. */
+  readonly phase: "connecting" | "live" | "lost" | "failed";
+  /** The last active first. Rows that stay as they were stay the same objects. */
+  readonly rows: readonly SessionRow[];
+  /** For {@link Fanfold.list}, what follows on what the list began with; absent: these are all. */
+  readonly nextPage?: string | undefined;
+  /** Why it isn't watched any more. */
+  readonly error?: FanfoldError | undefined;
 }
 
 export interface SessionPage {
+  /** May be few, or none, where much was looked through for little. */
   readonly sessions: readonly SessionRow[];
   /** Where the next page begins; absent: this was the last. */
   readonly nextPage?: string;

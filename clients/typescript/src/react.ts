@@ -3,7 +3,7 @@
 import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
 
 import { connecting } from "./index.js";
-import type { Connection, Fanfold, FollowOptions, LiveSession, Snapshot } from "./index.js";
+import type { Connection, Fanfold, FollowOptions, LiveSession, SessionList, Snapshot, WatchedList } from "./index.js";
 
 /** A session as of now, and what to send commands with: absent in the first render, before it is followed. */
 export type SessionView = Snapshot & { readonly live: LiveSession | undefined };
@@ -31,6 +31,12 @@ export function useSelected<T>(live: LiveSession | undefined, select: (snapshot:
   const subscribe = useCallback((changed: () => void) => live?.subscribe(oncePerFrame(changed)) ?? (() => {}), [live]);
   const selected = () => select(live?.snapshot ?? nothing);
   return useSyncExternalStore(subscribe, selected, selected);
+}
+
+/** What a list is that is watched. */
+export function useList(list: SessionList): WatchedList {
+  const now = () => list.snapshot;
+  return useSyncExternalStore(list.subscribe, now, now);
 }
 
 /** How the connection is doing. */

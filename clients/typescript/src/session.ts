@@ -5,6 +5,7 @@ import { apply, Misfit } from "./apply.js";
 import { FanfoldError } from "./error.js";
 import { errorOf } from "./link.js";
 import type { Link } from "./link.js";
+import { Listeners } from "./listeners.js";
 import type {
   AnswerOptions,
   Closed,
@@ -63,7 +64,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
   #loading = false;
   #doing = "";
   readonly #backoff: Backoff;
-  readonly #listeners = new Set<(event: SessionEvent) => void>();
+  readonly #listeners = new Listeners<SessionEvent>();
   #presenceTimer: ReturnType<typeof setInterval> | undefined;
   #typingTimer: ReturnType<typeof setTimeout> | undefined;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
@@ -103,12 +104,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
   }
 
   /** Calls `listener` after each change, at once. Gives what ends it. */
-  readonly subscribe = (listener: (event: SessionEvent) => void): (() => void) => {
-    // The same function may listen twice.
-    const own = (event: SessionEvent) => listener(event);
-    this.#listeners.add(own);
-    return () => void this.#listeners.delete(own);
-  };
+  readonly subscribe = this.#listeners.add;
 
   /**
    * The state now, if there is one, and after each change. Who is slow skips to the latest: nothing is queued. It ends when nothing
@@ -478,14 +474,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
 
   #set(change: Partial<Snapshot>, event: SessionEvent = { kind: "phase" }): void {
     this.#current = { ...this.#current, ...change };
-    for (const listener of [...this.#listeners]) {
-      try {
-        listener(event);
-      } catch (error) {
-        // It is the listener's, and must not keep the others or the connection from going on.
-        (globalThis.reportError ?? console.error)(error);
-      }
-    }
+    this.#listeners.tell(event);
   }
 }
 

@@ -5,18 +5,8 @@ import type { FanfoldError } from "./error.js";
 import { tooLong } from "./link.js";
 import type { Link, Opening, Reader } from "./link.js";
 import { answer, problem, request } from "./rest.js";
+import type { WatchOptions } from "./options.js";
 import type { Wire } from "./wire.js";
-
-/** Errors that concern the caller or the node, whatever session is asked for. */
-const OF_CONNECTION = new Set([
-  "unauthenticated",
-  "token_expired",
-  "origin_denied",
-  "too_many_connections",
-  "draining",
-  "network",
-  "token_failed",
-]);
 
 export function openSse(opening: Opening): Promise<void> {
   return new SseLink(opening).start();
@@ -36,6 +26,7 @@ class SseLink implements Link {
   /** Commands are posted one after another, so that they arrive in their order. */
   #posted: Promise<void> = Promise.resolve();
   #token: string;
+  #watched: WatchOptions | undefined;
 
   constructor(opening: Opening) {
     this.#opening = opening;
@@ -51,6 +42,10 @@ class SseLink implements Link {
     signal.removeEventListener("abort", giveUp);
     events.opened(this);
     stream();
+  }
+
+  get idle(): boolean {
+    return !this.#readers.size && !this.#watched;
   }
 
   reads(session: string): boolean {
@@ -74,6 +69,11 @@ class SseLink implements Link {
     const asked = { body: { doing }, signal: this.#closing.signal };
     // It is said again before it runs out.
     request(this.#opening.environment, `sessions/${session}/presence`, asked).catch(() => {});
+  }
+
+  watch(asked: WatchOptions | undefined): void {
+    this.#watched = asked;
+    this.#again();
   }
 
   refresh(token: string): void {
@@ -107,39 +107,19 @@ class SseLink implements Link {
   async #open(): Promise<() => void> {
     const { signal } = this.#stream;
     const readers = [...this.#readers.values()];
-    if (!readers.length) return () => {};
+    const watched = this.#watched;
+    if (this.idle) return () => {};
     const cursors = readers.flatMap(({ id, wanted }) => (wanted === undefined ? [] : `${id}=${wanted}`)).join();
     const ids = readers.map(({ id }) => id);
-    const query = { cursor: cursors || undefined, window: Math.max(...readers.map(({ window }) => window)) };
-    const asked = ids.length === 1 ? { query, signal } : { query: { ...query, sessions: ids.join() }, signal };
-    const path = ids.length === 1 ? `sessions/${ids[0]}/stream` : "stream";
-    const response = await answer(this.#opening.environment, path, asked, this.#token);
-    if (!response.ok) return this.#refused(await problem(response), signal);
+    const window = Math.max(1, ...readers.map(({ window }) => window));
+    const query = { cursor: cursors || undefined, window, sessions: ids.join(), ...(watched && { list: "true", ...watched }) };
+    const response = await answer(this.#opening.environment, "stream", { query, signal }, this.#token);
+    if (!response.ok) throw await problem(response);
     if (!response.headers.get("content-type")?.startsWith("text/event-stream") || !response.body) {
       throw network("what answered is no node");
     }
     const { body } = response;
     return () => void this.#pump(body, signal);
-  }
-
-  /** One session that can't be read must not keep the others from being read. */
-  async #refused(error: FanfoldError, signal: AbortSignal): Promise<() => void> {
-    const ids = [...this.#readers.keys()];
-    if (OF_CONNECTION.has(error.code)) throw error;
-    const asked = { query: { window: 1 }, signal };
-    const { environment } = this.#opening;
-    const looked = ids.map((id) => (ids.length === 1 ? Promise.reject(error) : request(environment, `sessions/${id}`, asked)));
-    const found = (await Promise.allSettled(looked)).map((look) =>
-      look.status === "rejected" ? (look.reason as FanfoldError) : undefined,
-    );
-    if (!found.some(Boolean)) throw error;
-    const failed = ids.flatMap((id, at) => (found[at] ? errorBody(found[at], { session: id }) : []));
-    for (const { session } of failed) this.#readers.delete(session as string);
-    const stream = await this.#open();
-    return () => {
-      for (const body of failed) this.#tell("error", body);
-      stream();
-    };
   }
 
   async #pump(body: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
@@ -161,7 +141,7 @@ class SseLink implements Link {
         }
       }
       // A node ends the stream by itself once every session on it has ended.
-      if (this.#readers.size) this.#end(network(), signal);
+      if (!this.idle) this.#end(network(), signal);
     } catch (cause) {
       this.#end(network(undefined, cause), signal);
     }
@@ -176,6 +156,7 @@ class SseLink implements Link {
     }
     if (!name || !data) return;
     const body = JSON.parse(data) as Wire;
+    if (body["list"]) this.#watched = undefined;
     if ((name === "closed" || name === "error") && body["session"]) this.#readers.delete(body["session"] as string);
     this.#tell(name, body);
   }
@@ -187,7 +168,9 @@ class SseLink implements Link {
       const asked = { body, signal: this.#closing.signal };
       this.#tell("receipt", await request(this.#opening.environment, `sessions/${session}/commands`, asked));
     } catch (error) {
-      this.#tell("error", errorBody(error as FanfoldError, { command: body["id"] as string }));
+      // As a frame says it.
+      const { message, retryAfterMs, ...details } = error as FanfoldError;
+      this.#tell("error", { ...details, message, retry_after_ms: retryAfterMs, command: body["id"] });
     }
   }
 
@@ -200,9 +183,4 @@ class SseLink implements Link {
     this.close();
     this.#opening.events.end(error);
   }
-}
-
-/** An error of REST as a frame. */
-function errorBody(error: FanfoldError, about: Wire): Wire {
-  return { ...error, message: error.message, retry_after_ms: error.retryAfterMs, ...about };
 }

@@ -2,7 +2,7 @@
 
 import { FanfoldError, network } from "./error.js";
 import { tooLong } from "./link.js";
-import type { Socket, WebSocketClass } from "./options.js";
+import type { Socket, WatchOptions, WebSocketClass } from "./options.js";
 import type { Link, Opening, Reader } from "./link.js";
 import { only } from "./wire.js";
 import type { Wire } from "./wire.js";
@@ -17,6 +17,7 @@ class WebSocketLink implements Link {
   readonly #opening: Opening;
   readonly #reject: (error: FanfoldError) => void;
   readonly transport = "websocket";
+  readonly idle = false;
   readonly #socket: Socket;
   #opened = false;
   #over = false;
@@ -71,6 +72,10 @@ class WebSocketLink implements Link {
 
   appear(session: string, doing: string): void {
     this.#send({ presence: { session, doing } });
+  }
+
+  watch(asked: WatchOptions | undefined): void {
+    this.#send(asked ? { watch: asked } : { unwatch: {} });
   }
 
   refresh(token: string): void {

@@ -369,3 +369,43 @@ test("what to do about an error is what docs/errors.md says", () => {
 test("the version is the package's", () => {
   assert.equal((JSON.parse(file("clients/typescript/package.json")) as { version: string }).version, VERSION);
 });
+
+test("a list that is watched keeps what is newer, and begins anew where it is told to", async (context) => {
+  const script = new Script();
+  const fanfold = new Fanfold({ url: "http://node", WebSocket: script.WebSocket, storage: null, transports: ["websocket"] });
+  context.after(() => fanfold.close());
+  const list = fanfold.watch({ user: "ann", limit: 2 });
+  await script.sends("hello");
+  script.say(welcome);
+  assert.deepEqual(await script.sends("watch"), { watch: { user: "ann", limit: 2 } });
+  const row = (session: string, offset: string, at: number, status = "open") => ({
+    session,
+    status,
+    offset,
+    opened_at_ms: "1",
+    active_at_ms: String(at),
+  });
+  const listed = (rows: object[], reset: boolean, next?: string) => ({ listed: { rows, reset, ...(next && { next_page: next }) } });
+  const ids = () => list.snapshot.rows.map(({ session, offset }) => `${session}${offset}`).join();
+  assert.equal(list.snapshot.phase, "connecting");
+  script.say(listed([row("b", "9", 5), row("a", "10", 5)], true, "5.a"));
+  assert.equal(ids(), "b9,a10", "of two at one time the higher id is first");
+  assert.equal(list.snapshot.nextPage, "5.a");
+  script.say(listed([row("a", "9", 9), row("c", "11", 9)], false));
+  assert.equal(ids(), "c11,b9,a10", "an older row changes nothing");
+  assert.equal(list.snapshot.nextPage, "5.a");
+  script.say(listed([row("b", "12", 12, "erased")], false));
+  assert.equal(ids(), "c11,a10");
+  const kept = list.snapshot.rows[1];
+  script.say(listed([row("a", "10", 5)], true));
+  assert.equal(list.snapshot.rows[0], kept);
+  assert.equal(ids(), "a10");
+  assert.equal(list.snapshot.nextPage, undefined);
+  script.say(listed(Array.from({ length: 1001 }, (_, at) => row(`s${at}`, "20", 20)), false));
+  await script.sends("watch", 2);
+  script.say({ error: { code: "permission_denied", list: true } });
+  assert.equal(list.snapshot.error?.code, "permission_denied");
+  assert.equal(fanfold.connection.phase, "open");
+  fanfold.watch().leave();
+  await script.sends("unwatch");
+});

@@ -393,3 +393,50 @@ function ticking(listener: () => void): () => void {
   const timer = setInterval(listener, 50);
   return () => clearInterval(timer);
 }
+
+for (const transport of ["websocket", "sse"] as const) {
+  live(`the list of sessions is watched over ${transport}, and survives the node`, async (context) => {
+    const node = await Node.dev(context, "--worker-slots", "0");
+    const fanfold = client(context, node.url, { transports: [transport] });
+    const other = client(context, node.url);
+    const first = await other.open({ title: "First", user: "ann" });
+    const list = fanfold.watch({ limit: 10 });
+    const until = (what: string, holds: () => boolean) => waiting(what, () => holds() || undefined, list.subscribe);
+    const titles = () => list.snapshot.rows.map((row) => row.title).join();
+    await until("the list", () => titles() === "First");
+    // What is followed beside it goes on.
+    const session = fanfold.follow(first);
+    await session.ready();
+    const second = await other.open({ title: "Second" });
+    await until("a new session", () => titles() === "Second,First");
+    await other.command(first, { send: { parts: [{ text: { text: "hello" } }], answer: {} } });
+    await until("the newest activity first", () => titles() === "First,Second" && list.snapshot.rows[0]?.openRuns === 1);
+    const kept = list.snapshot.rows[1];
+    await node.end("SIGKILL");
+    await until("the loss", () => list.snapshot.phase === "lost");
+    await node.restart();
+    await until("the return", () => list.snapshot.phase === "live");
+    assert.equal(list.snapshot.rows.find((row) => row.session === second), kept, "what has not changed is the same object");
+    await other.command(second, { set_title: { title: "Renamed" } });
+    await until("a new title", () => titles() === "Renamed,First");
+    const found = await other.list({ query: "ren", sinceMs: Date.now() - 3_600_000 });
+    assert.deepEqual(found.sessions.map((row) => row.session), [second]);
+    assert.deepEqual((await other.list({ untilMs: 1 })).sessions, []);
+    await other.command(second, { erase: {} });
+    await until("the erasure", () => titles() === "First");
+    list.leave();
+    session.leave();
+  });
+}
+
+live("a list that one may not see is told, and the connection stays", async (context) => {
+  const node = await Node.serve(context);
+  const worker = token({ sub: "w", role: "worker", exp: 4_000_000_000 });
+  for (const transport of ["websocket", "sse"] as const) {
+    const fanfold = client(context, node.url, { token: worker, transports: [transport] });
+    const list = fanfold.watch();
+    await waiting("a refusal", () => list.snapshot.error, list.subscribe);
+    assert.deepEqual([list.snapshot.phase, list.snapshot.error?.code], ["failed", "permission_denied"]);
+    assert.notEqual(fanfold.connection.phase, "stopped");
+  }
+});

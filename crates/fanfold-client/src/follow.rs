@@ -229,7 +229,12 @@ impl Follow {
                 let v1::Error { code, message, retry_after_ms, .. } = error;
                 self.lose(LinkError::Refused { code, message, retry_after_ms }).map(Some)
             }
-            Frame::Welcome(_) | Frame::CaughtUp(_) | Frame::Ping(_) | Frame::Receipt(_) | Frame::SnapshotPart(_) => Ok(None),
+            Frame::Welcome(_)
+            | Frame::CaughtUp(_)
+            | Frame::Ping(_)
+            | Frame::Receipt(_)
+            | Frame::SnapshotPart(_)
+            | Frame::Listed(_) => Ok(None),
         }
     }
 

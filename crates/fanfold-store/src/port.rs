@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
 
+use crate::stored::wanted::Wanted;
+
 /// One session's state at one offset, encoded by the fold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -104,6 +106,13 @@ impl SessionQuery {
     /// The first page of all sessions of a tenant.
     pub fn new(tenant: TenantId, rows_max: usize) -> Self {
         Self { tenant, user: None, since_ms: None, until_ms: None, words: None, before: None, rows_max }
+    }
+
+    /// The page of what it asks for, where these are all the rows that there are, in any order.
+    pub fn page_of(&self, mut rows: Vec<SessionRow>) -> SessionPage {
+        let wanted = Wanted::new(self);
+        rows.retain(|row| wanted.fits(row));
+        wanted.page(rows)
     }
 }
 

@@ -146,6 +146,7 @@ impl ErrorCode {
             retry_after_ms,
             outcome: row.outcome.name().to_owned(),
             request: String::new(),
+            list: None,
         }
     }
 

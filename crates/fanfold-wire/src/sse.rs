@@ -20,6 +20,7 @@ pub fn name(frame: &v1::ServerFrame) -> &'static str {
         Some(Frame::Presence(_)) => "presence",
         Some(Frame::Draining(_)) => "draining",
         Some(Frame::SnapshotPart(_)) => "snapshot_part",
+        Some(Frame::Listed(_)) => "listed",
         None => "unknown",
     }
 }

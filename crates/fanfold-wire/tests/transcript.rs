@@ -119,7 +119,7 @@ impl Client {
                 }
                 self.unanswered.insert(command.id);
             }
-            In::Unsubscribe(_) | In::Presence(_) | In::Refresh(_) => {}
+            In::Unsubscribe(_) | In::Presence(_) | In::Refresh(_) | In::Watch(_) | In::Unwatch(_) => {}
         }
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Client {
                 self.show("closed");
                 ensure(closed.cursor == self.cursor, || format!("the client holds {}", self.cursor))?;
             }
-            Out::CaughtUp(_) | Out::Error(_) | Out::Presence(_) | Out::Draining(_) | Out::SnapshotPart(_) => {}
+            Out::CaughtUp(_) | Out::Error(_) | Out::Presence(_) | Out::Draining(_) | Out::SnapshotPart(_) | Out::Listed(_) => {}
         }
         Ok(())
     }

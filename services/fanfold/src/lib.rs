@@ -10,6 +10,7 @@ pub mod edge;
 pub mod erase;
 pub mod grpc;
 pub mod http;
+mod listings;
 mod moving;
 pub mod node;
 pub mod presence;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use fanfold_fold::{Action, AttemptLost, Command, Offset, Run, RunStatus, SessionKey};
 use fanfold_log::EventLog;
 use fanfold_session::{FrameCodec, Ports, Sessions};
-use fanfold_store::Notes;
+use fanfold_store::{Notes, SessionIndex as _};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -19,8 +19,9 @@ use crate::auth::{Authenticator, JwtKeys};
 use crate::backend::Backend;
 use crate::clock;
 use crate::config::{Config, LogBackend};
-use crate::edge::{Edge, Framing};
+use crate::edge::{Edge, Framing, Readers};
 use crate::erase::Erasures;
+use crate::listings::Listings;
 use crate::moving::{self, Exporter};
 use crate::run::Patience;
 use crate::run::budget::Budget;
@@ -75,12 +76,13 @@ impl Node {
         let budget = Arc::new(budget.await.context("used tokens can't be read")?);
         let (hooks, teller) = hook::open(&config.hooks, store.clone())?.unzip();
         let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), hooks.clone(), patience(&config));
+        let listings = Listings::new(store.clone(), !queue_is_new);
         let ports = Ports {
             log: log.clone(),
             snapshots: store.clone(),
             archive: store.clone(),
             contents: store.clone(),
-            index: store.clone(),
+            index: Arc::new(listings.clone()),
             parking: store.clone(),
             codecs: Framing::ALL.iter().map(|framing| Arc::new(*framing) as Arc<dyn FrameCodec>).collect(),
             neighbours,
@@ -107,7 +109,8 @@ impl Node {
             budget,
             hooks,
             erasures,
-            index: store.clone(),
+            listings,
+            readers: Readers::default(),
             parking: store,
             authenticator,
             connections: Arc::new(Semaphore::new(config.limits.connections_max)),
@@ -180,7 +183,7 @@ impl Node {
 async fn recover(edge: Arc<Edge>, born_ms: u64) {
     let mut after = None;
     loop {
-        let unfinished = match edge.index.unfinished(after.as_ref(), UNFINISHED_PAGE).await {
+        let unfinished = match edge.listings.unfinished(after.as_ref(), UNFINISHED_PAGE).await {
             Ok(unfinished) => unfinished,
             Err(error) => {
                 tracing::error!(

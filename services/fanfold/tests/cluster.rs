@@ -5,11 +5,13 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use eventsource_stream::Eventsource as _;
 use fanfold_client::{Client, Transport};
 use fanfold_fold::RunStatus;
 use fanfold_wire::v1;
 use fanfold_wire::v1::How;
 use fanfold_wire::v1::server_frame::Frame as Out;
+use futures::StreamExt as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::cluster::Cluster;
@@ -20,6 +22,30 @@ const TRANSPORTS: [Transport; 3] = [Transport::WebSocket, Transport::Sse, Transp
 
 fn ask(cursor: Option<&str>) -> v1::Subscribe {
     v1::Subscribe { session: "s".into(), cursor: cursor.map(str::to_owned), window: u32::MAX, ..v1::Subscribe::default() }
+}
+
+/// Who watches the list on one node is told of what another one keeps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_watched_on_another_node() {
+    let Some(cluster) = Cluster::make("the list of sessions over nodes") else { return };
+    let nodes = [cluster.node("0"), cluster.node("0")];
+    let clients = nodes.each_ref().map(Node::client);
+    open(&clients[0], "s1").await;
+    let mut stream = reqwest::get(format!("{}/v1/stream?list=true", nodes[1].http)).await.unwrap().bytes_stream().eventsource();
+    open(&clients[0], "s2").await;
+    let titled = v1::command::Action::SetTitle(v1::SessionTitled { title: "Trains".into() });
+    clients[0].submit(support::command("title", "s1", titled)).await.unwrap();
+    let mut rows = BTreeMap::new();
+    while rows.get("s1") != Some(&Some("Trains".to_owned())) || !rows.contains_key("s2") {
+        let event = tokio::time::timeout(support::DEADLINE, stream.next()).await.expect("a frame in time").unwrap().unwrap();
+        if event.event == "listed" {
+            let listed: v1::Listed = serde_json::from_str(&event.data).unwrap();
+            rows.extend(listed.rows.into_iter().map(|row| (row.session, row.title)));
+        }
+    }
+    let request = v1::ListSessionsRequest { query: Some("tra".into()), ..v1::ListSessionsRequest::default() };
+    let found = clients[1].list(request).await.unwrap().sessions;
+    assert_eq!(found.iter().map(|row| row.session.as_str()).collect::<Vec<_>>(), ["s1"]);
 }
 
 async fn facts(clients: Vec<Client>, count: usize) {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
 use fanfold_store::{
-    Archive, Begun, Contents, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionQuery, SessionRow,
-    Snapshot, SnapshotStore, StoreError,
+    Archive, Begun, Contents, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionPage, SessionQuery,
+    SessionRow, Snapshot, SnapshotStore, StoreError,
 };
 
 #[derive(Default)]
@@ -132,9 +132,9 @@ impl SessionIndex for SimStore {
         Ok(open.map(|row| row.key.clone()).take(rows_max).collect())
     }
 
-    async fn list(&self, _query: &SessionQuery) -> Result<Vec<SessionRow>, StoreError> {
+    async fn list(&self, query: &SessionQuery) -> Result<SessionPage, StoreError> {
         self.check()?;
-        Ok(self.rows.lock().unwrap().values().cloned().collect())
+        Ok(query.page_of(self.rows.lock().unwrap().values().cloned().collect()))
     }
 }
 

@@ -60,7 +60,7 @@ impl<'a> Wanted<'a> {
         self.sought.iter().all(|sought| words.iter().any(|word| word.starts_with(sought)))
     }
 
-    /// The page that these rows make, which are all there are.
+    /// The page that these rows make, which fit and are all there are.
     pub(crate) fn page(&self, mut rows: Vec<SessionRow>) -> SessionPage {
         rows.sort_by(|a, b| position(b).cmp(&position(a)));
         let is_more = rows.len() > self.query.rows_max;

@@ -148,12 +148,13 @@ pub fn server_name(frame: &Out) -> &'static str {
         Out::Error(_) => "error",
         Out::Presence(_) => "presence",
         Out::Draining(_) => "draining",
+        Out::Listed(_) => "listed",
         Out::SnapshotPart(_) => "snapshot_part",
     }
 }
 
 /// Kinds of a server's frame.
-pub const SERVER_KINDS: usize = 12;
+pub const SERVER_KINDS: usize = 13;
 
 /// One of each, in the order of the schema.
 pub fn server() -> Vec<Out> {
@@ -200,9 +201,27 @@ pub fn server() -> Vec<Out> {
             retry_after_ms: 1000,
             outcome: "not_applied".into(),
             request: "q-1".into(),
+            list: None,
         }),
         Out::Presence(v1::Presence { session: s(), present: vec![v1::Present { who: "ann".into(), doing: "typing".into() }] }),
         Out::Draining(v1::Draining { reconnect_after_ms: 1234 }),
+        Out::Listed(v1::Listed {
+            rows: vec![
+                v1::SessionRow {
+                    session: "s-1".into(),
+                    user: Some("ann".into()),
+                    title: Some("Trains".into()),
+                    status: "open".into(),
+                    opened_at_ms: 1_773_000_000_000,
+                    active_at_ms: 1_773_000_100_000,
+                    offset: 7,
+                    open_runs: 1,
+                },
+                v1::SessionRow { session: "s-2".into(), status: "closed".into(), ..v1::SessionRow::default() },
+            ],
+            reset: true,
+            next_page: Some("1773000000000.s-2".into()),
+        }),
         Out::SnapshotPart(v1::SnapshotPart { session: s(), bytes: vec![10, 3, 255], last: true }),
     ]
 }
@@ -214,6 +233,8 @@ pub fn client_name(frame: &In) -> &'static str {
         In::Subscribe(_) => "subscribe",
         In::Unsubscribe(_) => "unsubscribe",
         In::Presence(_) => "presence",
+        In::Watch(_) => "watch",
+        In::Unwatch(_) => "unwatch",
         In::Refresh(_) => "refresh",
         In::Command(command) => match command.action {
             None => "command",
@@ -234,7 +255,7 @@ pub fn client_name(frame: &In) -> &'static str {
 }
 
 /// Kinds of a client's frame, every action of a command counted, and a command without any.
-pub const CLIENT_KINDS: usize = 18;
+pub const CLIENT_KINDS: usize = 20;
 
 /// One of each.
 pub fn client() -> Vec<In> {
@@ -249,6 +270,8 @@ pub fn client() -> Vec<In> {
         }),
         In::Unsubscribe(v1::Unsubscribe { session: "s-1".into() }),
         In::Presence(v1::PresenceSet { session: "s-1".into(), doing: "typing".into() }),
+        In::Watch(v1::Watch { user: Some("ann".into()), limit: 20 }),
+        In::Unwatch(v1::Unwatch {}),
         In::Refresh(v1::Refresh { token: "d.e.f".into() }),
         In::Command(v1::Command { id: "c-1".into(), session: "s-1".into(), ..v1::Command::default() }),
     ];

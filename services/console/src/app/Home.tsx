@@ -3,7 +3,7 @@
 import { newId } from "fanfold";
 import { useState } from "react";
 import { Composer } from "../session/Composer";
-import { changed, list } from "../sessions/list";
+import { list } from "../sessions/list";
 import { Mark, MenuIcon } from "../ui/icons";
 import { trouble } from "../ui/notices";
 import { fanfold } from "./client";
@@ -40,7 +40,6 @@ export function Home({ onMenu }: { onMenu(): void }) {
       return false;
     } finally {
       setBusy(false);
-      changed();
     }
   };
 

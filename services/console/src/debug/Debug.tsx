@@ -12,6 +12,7 @@ import { full } from "../ui/time";
 import { type Change, changesBetween } from "./changes";
 import { kindOf, nameOf } from "./kinds";
 import { type Past, stateAt, useRecords } from "./past";
+import { useReaders } from "./readers";
 import { type Return, returns } from "./returns";
 import { Timeline } from "./Timeline";
 
@@ -121,6 +122,7 @@ export function Debug({ id, snapshot, past, onClose }: Props) {
         record && <Moment id={id} record={record} before={records[shown - 1]?.offset ?? "0"} />
       )}
       <Returns came={came} />
+      <NodeReaders session={id} />
     </aside>
   );
 }
@@ -214,7 +216,7 @@ function Returns({ came }: { came: readonly Return[] }) {
             <i aria-hidden="true" />
             <span>
               {one.here ? "This tab" : "Another tab"} {HOW[one.how]}
-              {one.resetReason ? ` (${one.resetReason.replaceAll("_", " ")})` : ""}
+              {why(one.resetReason)}
             </span>
             <span className="quiet-text">
               at {one.offset} · {one.transport} · {new Date(one.atMs).toLocaleTimeString()}
@@ -225,3 +227,57 @@ function Returns({ came }: { came: readonly Return[] }) {
     </section>
   );
 }
+
+function why(reason: string | undefined): string {
+  const word = reason?.replace("RESET_REASON_", "").toLowerCase() ?? "unspecified";
+  return word === "unspecified" ? "" : ` (${word.replaceAll("_", " ")})`;
+}
+
+const howOf = (wire: string) => wire.replace("HOW_", "").toLowerCase() as Return["how"];
+
+function NodeReaders({ session }: { session: string }) {
+  const readers = useReaders(session);
+  if (!readers) return null;
+  const { node, attached, counts, latest } = readers;
+  return (
+    <section aria-label="Readers" className="returns">
+      <h3>
+        Readers on node {node}
+        <span className="quiet-text">{attached} now</span>
+      </h3>
+      <p className="counts">
+        {counts.map(({ how, reset_reason, count }) => (
+          <span key={how + reset_reason} className={howOf(how)}>
+            <i aria-hidden="true" />
+            <strong>{count}</strong> {howOf(how)}
+            {why(reset_reason)}
+          </span>
+        ))}
+      </p>
+      <ol>
+        {[...latest].reverse().map((one) => (
+          <li key={one.number} className={howOf(one.how)}>
+            <i aria-hidden="true" />
+            <span>
+              {howOf(one.how)}
+              {why(one.reset_reason)} {one.from === undefined ? "at" : `from ${one.from} at`} {one.offset}
+            </span>
+            <span className="quiet-text">
+              {TRANSPORT[one.transport] ?? one.transport} · {new Date(Number(one.at_ms)).toLocaleTimeString()}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+const TRANSPORT: Record<string, string> = {
+  "fanfold.v1.json": "websocket",
+  "fanfold.v1.msgpack": "websocket, MessagePack",
+  "fanfold.v1.proto": "websocket, Protobuf",
+  sse: "server-sent events",
+  sse_many: "server-sent events",
+  sse_simple: "server-sent events, simple",
+  grpc: "gRPC",
+};

@@ -1,4 +1,4 @@
-import { isFinal, type Snapshot } from "fanfold";
+import { isFinal, type LiveSession, type Snapshot } from "fanfold";
 import { useSession } from "fanfold/react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { fanfold } from "../app/client";
@@ -36,7 +36,7 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
   const { live, state } = view;
   watchThoughts(state, Date.now());
   useAnnounced(state);
-  useSeen(id);
+  useSeen(id, live);
   useEffect(() => (live ? followConnections(live) : undefined), [live]);
   useEffect(() => {
     live?.setPresence("present");
@@ -110,20 +110,26 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
   );
 }
 
-function useSeen(id: string): void {
-  const { rows } = useStore(list);
-  // whenever the list was asked for anew
+// What is shown of a session counts as seen: whenever the list has something new of it, and when the reader leaves.
+function useSeen(id: string, live: LiveSession | undefined): void {
+  const row = useStore(list).rows?.find((row) => row.session === id);
   useEffect(() => {
     const look = () => {
-      if (document.visibilityState === "visible") markSeen(id);
+      if (live) markSeen(id, live.snapshot.offset);
     };
-    look();
+    const lookIfSeen = () => {
+      if (document.visibilityState === "visible") look();
+    };
+    lookIfSeen();
+    // It was visible until now.
     document.addEventListener("visibilitychange", look);
+    addEventListener("pagehide", lookIfSeen);
     return () => {
       document.removeEventListener("visibilitychange", look);
-      look();
+      removeEventListener("pagehide", lookIfSeen);
+      lookIfSeen();
     };
-  }, [id, rows]);
+  }, [id, row, live]);
 }
 
 function useOlder(view: ReturnType<typeof useSession>, now: boolean): (() => Promise<void>) | undefined {

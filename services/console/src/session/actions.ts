@@ -2,7 +2,6 @@
 // told to the reader in words; the caller learns whether it was done.
 
 import { type LiveSession, newId } from "fanfold";
-import { changed } from "../sessions/list";
 import { trouble } from "../ui/notices";
 
 export interface Actions {
@@ -46,7 +45,5 @@ async function done(doing: Promise<unknown>): Promise<boolean> {
   } catch (error) {
     trouble(error);
     return false;
-  } finally {
-    changed();
   }
 }

@@ -1,5 +1,6 @@
 import type { SessionRow } from "fanfold";
-import { memo, useEffect, useMemo, useRef, useState } from "react";
+import { useConnection } from "fanfold/react";
+import { memo, useEffect, useRef, useState } from "react";
 import { fanfold } from "../app/client";
 import { wordsFor } from "../app/errors";
 import { token } from "../app/identity";
@@ -9,7 +10,8 @@ import { CloseIcon, EditIcon, Mark, PlusIcon, SearchIcon } from "../ui/icons";
 import { trouble } from "../ui/notices";
 import { ThemeSwitch } from "../ui/ThemeSwitch";
 import { ago, dayOf, full } from "../ui/time";
-import { changed, isUnread, list, loadMore, seenMarks } from "./list";
+import { isUnread, list, loadMore, seenMarks } from "./list";
+import { useFound } from "./useFound";
 
 interface Props {
   current: string | null;
@@ -18,12 +20,15 @@ interface Props {
 }
 
 export function Sidebar({ current, open, onClose }: Props) {
-  const { rows, more, error } = useStore(list);
+  const { rows, more, error: failed } = useStore(list);
+  const connection = useConnection(fanfold);
+  const error = failed ?? (rows === null ? (connection.error ?? null) : null);
   const marks = useStore(seenMarks);
   const signedIn = useStore(token) !== "";
   const [wanted, setWanted] = useState("");
   const now = useMinutes();
-  const shown = useMemo(() => matching(rows ?? [], wanted), [rows, wanted]);
+  const found = useFound(wanted);
+  const shown = found?.rows ?? rows ?? [];
   const groups = Map.groupBy(shown, (row) => dayOf(row.activeAtMs, now));
   return (
     <nav className={open ? "sidebar open" : "sidebar"} aria-label="Sessions">
@@ -53,11 +58,7 @@ export function Sidebar({ current, open, onClose }: Props) {
         />
       </div>
       <div className="rows">
-        {rows === null && error === null && <p className="quiet-text">Loading…</p>}
-        {error !== null && <p className="quiet-text">{wordsFor(error).what}</p>}
-        {rows !== null && shown.length === 0 && (
-          <p className="quiet-text">{wanted ? "No title has this in it." : "No sessions yet. Say something to begin one."}</p>
-        )}
+        <Standing rows={rows} shown={shown.length} searching={found ? found.searching : null} error={found?.error ?? error} />
         {[...groups].map(([day, rows]) => (
           <section key={day} aria-label={day}>
             <h2>{day}</h2>
@@ -75,9 +76,9 @@ export function Sidebar({ current, open, onClose }: Props) {
             </ul>
           </section>
         ))}
-        {more && (
-          <button type="button" className="quiet" onClick={loadMore}>
-            Show earlier sessions
+        {(found ? found.more : more) && (
+          <button type="button" className="quiet" onClick={found ? found.onMore : loadMore}>
+            {found ? "Search on" : "Show earlier sessions"}
           </button>
         )}
       </div>
@@ -92,12 +93,33 @@ export function Sidebar({ current, open, onClose }: Props) {
   );
 }
 
-function matching(rows: readonly SessionRow[], wanted: string): SessionRow[] {
-  const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
-  return rows.filter((row) => {
-    const text = `${row.title ?? ""} ${row.session} ${row.user ?? ""}`.toLowerCase();
-    return words.every((word) => text.includes(word));
-  });
+interface StandingProps {
+  rows: readonly SessionRow[] | null;
+  shown: number;
+  // Null while nothing is sought.
+  searching: boolean | null;
+  error: unknown;
+}
+
+// What there is to say in place of rows.
+function Standing({ rows, shown, searching, error }: StandingProps) {
+  const text =
+    error !== null
+      ? wordsFor(error).what
+      : shown > 0
+        ? null
+        : searching === true
+          ? "Searching…"
+          : searching === false
+            ? "No session has a title with these words."
+            : rows === null
+              ? "Loading…"
+              : "No sessions yet. Say something to begin one.";
+  return (
+    <p className="quiet-text" role="status">
+      {text}
+    </p>
+  );
 }
 
 interface ItemProps {
@@ -119,6 +141,7 @@ const Item = memo(function Item({ row, current, unread, when, onOpen }: ItemProp
           {title}
           {unread && <span className="off-screen">(something new)</span>}
         </span>
+        {row.openRuns > 0 && <i className="writing" role="img" aria-label="being answered" title="Being answered" />}
         <time dateTime={new Date(row.activeAtMs).toISOString()} title={full(row.activeAtMs)}>
           {row.status === "closed" ? "ended" : when}
         </time>
@@ -145,7 +168,6 @@ function RenameItem({ row, onDone }: { row: SessionRow; onDone(): void }) {
     } catch (error) {
       trouble(error);
     }
-    changed();
   };
   return (
     <li>

@@ -1,6 +1,6 @@
-// The sessions there are, as the node lists them: asked for again and again, as nothing pushes them.
+// The sessions there are: the newest of them live, older ones page by page, and those that a search finds.
 
-import type { SessionRow } from "fanfold";
+import type { SessionPage, SessionRow } from "fanfold";
 import { fanfold } from "../app/client";
 import { token } from "../app/identity";
 import { keptStore } from "../app/kept";
@@ -9,106 +9,106 @@ import { createStore } from "../app/store";
 export interface List {
   // The last active first; null until the node has answered once.
   readonly rows: readonly SessionRow[] | null;
+  // Whether there are earlier ones.
   readonly more: boolean;
-  // Why the last answer failed to come.
+  // Why it isn't watched, or why a page failed to come.
   readonly error: unknown;
 }
 
 const PAGE = 50;
-const REFRESH_MS = 4000;
 
-// Pages that are kept up to date; older sessions are found by their link.
-const PAGES_MAX = 10;
+const NONE: List = { rows: null, more: false, error: null };
+export const list = createStore<List>(NONE);
 
-export const list = createStore<List>({ rows: null, more: false, error: null });
+// Earlier pages, as they were when they were asked for; a session of theirs that becomes active is among the live ones.
+let older: { rows: readonly SessionRow[]; next: string | undefined } | null = null;
+let watched: ReturnType<typeof fanfold.watch> | null = null;
 
-// The newest activity that this browser has shown of each session, by the node's clock; `""` for sessions never opened here.
-const seen = keptStore<Record<string, number>>("seen", {});
-const SEEN_MAX = 1000;
+function show(): void {
+  const now = watched?.snapshot;
+  if (!now || now.phase === "connecting") return list.set({ ...NONE, error: now?.error ?? null });
+  const known = new Set(now.rows.map((row) => row.session));
+  const rest = older?.rows.filter((row) => !known.has(row.session)) ?? [];
+  const next = older ? older.next : now.nextPage;
+  list.set({ rows: rest.length > 0 ? [...now.rows, ...rest] : now.rows, more: next !== undefined, error: now.error ?? null });
+}
 
-let pages = 1;
-let asked = 0;
-
-// Other tabs of this browser list the same sessions.
-const tabs = new BroadcastChannel("fanfold.sessions");
-tabs.onmessage = () => void refresh();
-
-export async function refresh(): Promise<void> {
-  const turn = ++asked;
+export async function loadMore(): Promise<void> {
+  const page = older ? older.next : watched?.snapshot.nextPage;
+  if (page === undefined) return;
   try {
-    const rows: SessionRow[] = [];
-    let next: string | undefined;
-    for (let page = 0; page < pages; page++) {
-      const answer = await fanfold.list({ limit: PAGE, ...(next ? { page: next } : {}) });
-      rows.push(...answer.sessions);
-      next = answer.nextPage;
-      if (!next) break;
-    }
-    // A later question may have been answered first.
-    if (turn !== asked) return;
-    list.set({ rows: known(rows), more: next !== undefined && pages < PAGES_MAX, error: null });
+    const { sessions, nextPage } = await fanfold.list({ page, limit: PAGE });
+    // The same page may have been asked for twice.
+    if (page !== (older ? older.next : watched?.snapshot.nextPage)) return;
+    older = { rows: [...(older?.rows ?? []), ...sessions], next: nextPage };
+    show();
   } catch (error) {
-    if (turn === asked) list.set((now) => ({ ...now, error }));
+    list.set((now) => ({ ...now, error }));
   }
 }
 
-// Rows that stayed as they were stay the same objects.
-function known(rows: readonly SessionRow[]): SessionRow[] {
-  const before = new Map(list.get().rows?.map((row) => [row.session, row]));
-  // A row that moved while pages were read may come twice.
-  const once = new Map(rows.filter((row) => row.status !== "erased").map((row) => [row.session, row]));
-  return [...once.values()].map((row) => {
-    const old = before.get(row.session);
-    return old && old.activeAtMs === row.activeAtMs && old.title === row.title && old.status === row.status ? old : row;
-  });
-}
-
-export function loadMore(): void {
-  pages = Math.min(PAGES_MAX, pages + 1);
-  void refresh();
-}
-
-// Something was done here that the list shows.
-export function changed(): void {
-  tabs.postMessage("changed");
-  void refresh();
-}
-
-// Asks now and then for as long as the page can be seen.
+// As long as the page is there.
 export function follow(): () => void {
-  const ask = () => {
-    if (document.visibilityState === "visible") void refresh();
-  };
-  ask();
-  const timer = setInterval(ask, REFRESH_MS);
-  document.addEventListener("visibilitychange", ask);
-  const stop = token.subscribe(ask);
+  const own = fanfold.watch({ limit: PAGE });
+  watched = own;
+  const stops = [
+    own.subscribe(show),
+    token.subscribe(() => {
+      older = null;
+      list.set(NONE);
+    }),
+  ];
   return () => {
-    clearInterval(timer);
-    document.removeEventListener("visibilitychange", ask);
-    stop();
+    for (const stop of stops) stop();
+    own.leave();
   };
 }
+
+// A node looks through a few thousand sessions at a time: so often it is asked for a screenful of finds.
+const ASKED_MAX = 5;
+const FOUND_ENOUGH = 20;
+
+// Sessions whose titles or ids have words that begin so, from the node's store.
+export async function find(query: string, page: string | undefined, signal: AbortSignal): Promise<SessionPage> {
+  const sessions: SessionRow[] = [];
+  let nextPage = page;
+  for (let asked = 0; asked < ASKED_MAX && sessions.length < FOUND_ENOUGH; asked++) {
+    const found = await fanfold.list({ query, limit: PAGE, signal, ...(nextPage === undefined ? {} : { page: nextPage }) });
+    sessions.push(...found.sessions);
+    nextPage = found.nextPage;
+    if (nextPage === undefined) return { sessions };
+  }
+  return nextPage === undefined ? { sessions } : { sessions, nextPage };
+}
+
+// Up to which offset this browser has shown each session.
+const seen = keptStore<Record<string, number>>("seen-offsets", {});
+const SEEN_MAX = 1000;
+
+// When this browser first saw a list; what was there by then counts as read.
+const since = keptStore<number | null>("seen-since", null);
 
 export const seenMarks = seen;
 
-// What is listed when this browser sees the node for the first time counts as read.
 export function isUnread(row: SessionRow, marks: Record<string, number>): boolean {
-  const since = marks[row.session] ?? marks[""];
-  return since !== undefined && row.activeAtMs > since;
+  const mark = marks[row.session];
+  if (mark !== undefined) return Number(row.offset) > mark;
+  const first = since.get();
+  return first !== null && row.activeAtMs > first;
 }
 
-// The reader has seen what there is of a session.
-export function markSeen(session: string): void {
-  const row = list.get().rows?.find((row) => row.session === session);
-  if (!row || (seen.get()[session] ?? 0) >= row.activeAtMs) return;
-  seen.set((marks) => {
-    const kept = Object.entries({ ...marks, [session]: row.activeAtMs }).sort(([, a], [, b]) => b - a);
-    return Object.fromEntries([...kept.slice(0, SEEN_MAX), ["", marks[""] ?? 0]]);
+// The reader has seen what there is of a session up to an offset.
+export function markSeen(session: string, offset: string): void {
+  const at = Number(offset);
+  if (at === 0 || (seen.get()[session] ?? 0) >= at) return;
+  seen.set(({ [session]: _, ...others }) => {
+    // The last one that was looked at comes last, the first ones make room.
+    const kept = Object.entries(others).slice(1 - SEEN_MAX);
+    return Object.fromEntries([...kept, [session, at]]);
   });
 }
 
 list.subscribe(() => {
-  const newest = list.get().rows?.[0];
-  if (list.get().rows && seen.get()[""] === undefined) seen.set({ ...seen.get(), "": newest?.activeAtMs ?? 0 });
+  const { rows } = list.get();
+  if (rows && since.get() === null) since.set(rows[0]?.activeAtMs ?? 0);
 });

@@ -6,7 +6,9 @@ use fanfold_client::{Client, RequestError};
 use fanfold_wire::v1;
 use fanfold_wire::v1::command::Action;
 
-use super::{Cancel, DeadLetters, EventsOf, Open, Output, REFUSED, SendText, StateOf, UNREACHABLE};
+use super::{Cancel, DeadLetters, EventsOf, Open, Output, REFUSED, SendText, SessionsOf, StateOf, UNREACHABLE};
+
+use super::time::Time;
 use crate::clock;
 
 /// What to print, or why not.
@@ -22,10 +24,13 @@ pub(super) fn failed(error: RequestError) -> Done {
     Ok(ExitCode::from(code))
 }
 
-pub(super) async fn sessions(client: &Client, output: Output, user: Option<String>) -> Done {
+pub(super) async fn sessions(client: &Client, output: Output, asked: SessionsOf) -> Done {
+    let SessionsOf { user, since, until, query } = asked;
+    let (since_ms, until_ms) = (since.map(|Time(at_ms)| at_ms), until.map(|Time(at_ms)| at_ms));
+    let asked = v1::ListSessionsRequest { user, since_ms, until_ms, query, page: None, limit: 500 };
     let mut page = None;
     loop {
-        let request = v1::ListSessionsRequest { user: user.clone(), page, limit: 500 };
+        let request = v1::ListSessionsRequest { page, ..asked.clone() };
         let reply = match client.list(request).await {
             Ok(reply) => reply,
             Err(error) => return failed(error),

@@ -9,6 +9,7 @@ mod moving;
 mod node;
 mod offline;
 mod tail;
+mod time;
 mod worker;
 
 use std::io::Write as _;
@@ -22,6 +23,8 @@ use fanfold_client::{Client, ClientConfig};
 use fanfold_models::{DialectName, EndpointConfig};
 
 use crate::config::{Config, LogBackend, StoreBackend};
+
+use time::Time;
 
 /// The session or the node said no.
 const REFUSED: u8 = 3;
@@ -79,11 +82,7 @@ enum Command {
     /// Run a node from a configuration file and the environment.
     Serve(Serve),
     /// List sessions, the last active first.
-    Sessions {
-        /// Only those of this user.
-        #[arg(long)]
-        user: Option<String>,
-    },
+    Sessions(SessionsOf),
     /// Open a session.
     Open(Open),
     /// Send a message and have it answered.
@@ -138,6 +137,23 @@ pub(crate) enum DeadLetters {
     Show { session: String, run: String },
     /// Have it tried again, as a new run for the same message.
     Redrive { session: String, run: String },
+}
+
+/// Options of `sessions`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SessionsOf {
+    /// Only those opened by this user.
+    #[arg(long)]
+    user: Option<String>,
+    /// Only those last active at or after this: `90m`, `12h` or `7d` ago, or a time such as 2026-03-01 or 2026-03-01T12:00:00Z.
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Time>,
+    /// Only those last active before this.
+    #[arg(long, value_name = "WHEN")]
+    until: Option<Time>,
+    /// Only those where each of these words begins a word of the title or of the id.
+    #[arg(long, value_name = "WORDS")]
+    query: Option<String>,
 }
 
 /// Options of `open`.
@@ -424,7 +440,7 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match command {
         Command::Dev(dev) => node::dev(dev).await,
         Command::Serve(serve) => node::serve(serve).await,
-        Command::Sessions { user } => ask::sessions(&client()?, output, user).await,
+        Command::Sessions(asked) => ask::sessions(&client()?, output, asked).await,
         Command::Open(open) => ask::open(&client()?, output, open).await,
         Command::Send(send) => ask::send(&client()?, output, send).await,
         Command::Tail(tail) => tail::tail(&client()?, output, tail).await,

@@ -16,7 +16,7 @@ impl Edge {
     /// Erases a session for good; asked again, says how far that is.
     pub async fn erase(&self, caller: &Caller, request: &v1::EraseRequest) -> Result<v1::EraseReply, Failure> {
         let key = self.session(caller, Action::Erase, &request.session)?;
-        let row = self.index.row(&key).await?;
+        let row = self.listings.row(&key).await?;
         let stage = match self.erasures.again(row.as_ref()).await {
             Ok(Some(stage)) => stage,
             Ok(None) => self.erase_now(caller, &key).await?,

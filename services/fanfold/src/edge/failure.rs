@@ -33,15 +33,6 @@ impl Failure {
         Self { detail: Some(detail.into()), ..Self::new(ErrorCode::BadRequest) }
     }
 
-    /// Says which part of the request it is about.
-    pub fn at(mut self, field: String) -> Self {
-        self.detail = Some(match self.detail {
-            Some(detail) => format!("{field}: {detail}"),
-            None => field,
-        });
-        self
-    }
-
     /// Something behind the node failed: the log gets the whole chain, the client the code.
     fn caused(code: ErrorCode, cause: &(dyn std::error::Error + 'static)) -> Self {
         let failure = Self::new(code);

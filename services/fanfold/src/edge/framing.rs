@@ -72,6 +72,7 @@ fn cursor(frame: &v1::ServerFrame) -> Option<&str> {
         | Frame::Error(_)
         | Frame::Presence(_)
         | Frame::Draining(_)
+        | Frame::Listed(_)
         | Frame::SnapshotPart(_) => None,
     }
     .map(String::as_str)
@@ -92,6 +93,7 @@ fn data(frame: &v1::ServerFrame) -> String {
         Some(Frame::Error(frame)) => serde_json::to_string(frame),
         Some(Frame::Presence(frame)) => serde_json::to_string(frame),
         Some(Frame::Draining(frame)) => serde_json::to_string(frame),
+        Some(Frame::Listed(frame)) => serde_json::to_string(frame),
         Some(Frame::SnapshotPart(frame)) => serde_json::to_string(frame),
         None => Ok("{}".to_owned()),
     };

@@ -6,7 +6,9 @@ mod connection;
 mod erase;
 mod failure;
 mod framing;
+mod list;
 mod operations;
+mod readers;
 mod simple;
 mod subscriptions;
 mod talk;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 use fanfold_fold::{Cursor, Offset, SessionId, SessionKey, SessionStatus};
 use fanfold_session::Sessions;
-use fanfold_store::{Parking, SessionIndex};
+use fanfold_store::Parking;
 use fanfold_wire::convert::id;
 use fanfold_wire::{ErrorCode, frame, v1};
 use tokio::sync::{Semaphore, watch};
@@ -25,6 +27,7 @@ use crate::auth::{Action, Authenticator, Caller, authorize};
 use crate::clock;
 use crate::config::LimitConfig;
 use crate::erase::Erasures;
+use crate::listings::Listings;
 use crate::run::budget::Budget;
 use crate::run::desk::Desk;
 use crate::run::graves::Graves;
@@ -34,6 +37,7 @@ pub(crate) use attempt::{Attempt, over};
 pub(crate) use connection::{Connection, describe_metrics};
 pub use failure::Failure;
 pub use framing::Framing;
+pub use readers::Readers;
 pub(crate) use subscriptions::{Filling, Subscriptions};
 pub(crate) use talk::{End, Event, Talk};
 
@@ -56,8 +60,10 @@ pub struct Edge {
     pub hooks: Option<Hooks>,
     /// Where erased sessions are removed from.
     pub erasures: Arc<Erasures>,
-    /// What sessions there are.
-    pub index: Arc<dyn SessionIndex>,
+    /// What sessions there are, and who watches that.
+    pub listings: Listings,
+    /// How readers came.
+    pub readers: Readers,
     /// What must not be loaded.
     pub parking: Arc<dyn Parking>,
     /// Who may come in.
@@ -121,37 +127,6 @@ impl Edge {
         let end = end || records.len() < all;
         Ok(v1::ListEventsReply { records: records.iter().map(record).collect(), end })
     }
-
-    /// What sessions there are.
-    pub async fn list(&self, caller: &Caller, request: &v1::ListSessionsRequest) -> Result<v1::ListSessionsReply, Failure> {
-        authorize(caller, Action::List, None)?;
-        let limit = limit(request.limit, 50, 500);
-        let query = fanfold_store::SessionQuery {
-            tenant: caller.tenant.clone(),
-            user: request.user.clone(),
-            before: request.page.as_deref().map(page).transpose()?,
-            rows_max: limit,
-        };
-        let rows = self.index.list(&query).await?;
-        let next = rows.last().filter(|_| rows.len() == limit);
-        let next_page = next.map(|row| format!("{}.{}", row.active_at_ms, row.key.session));
-        let sessions = rows.into_iter().map(|row| v1::SessionRow {
-            session: row.key.session.to_string(),
-            user: row.user,
-            title: row.title,
-            status: row.status,
-            opened_at_ms: row.opened_at_ms,
-            active_at_ms: row.active_at_ms,
-        });
-        Ok(v1::ListSessionsReply { sessions: sessions.collect(), next_page })
-    }
-}
-
-/// Where the last page of a list ended.
-fn page(text: &str) -> Result<(u64, SessionId), Failure> {
-    let malformed = || Failure::bad_request("field page: is not from a list");
-    let (active_at_ms, session) = text.split_once('.').ok_or_else(malformed)?;
-    Ok((active_at_ms.parse().map_err(|_| malformed())?, id(session, "page")?))
 }
 
 fn limit(asked: u32, default: usize, max: usize) -> usize {

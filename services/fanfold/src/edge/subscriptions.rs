@@ -8,6 +8,7 @@ use fanfold_session::{Ended, Filled, How, Inbox, Mode, Reset, Start, Subscribe, 
 use fanfold_wire::{ErrorCode, v1};
 use tokio::time::Instant;
 
+use super::readers::Attached;
 use super::{Edge, Failure, Framing, window};
 use crate::auth::{Action, Caller, authorize};
 
@@ -26,6 +27,7 @@ pub(crate) struct Subscriptions {
 
 struct Slot {
     subscription: Subscription,
+    _attached: Attached,
     /// Not told yet that it has everything.
     catching_up: bool,
 }
@@ -79,6 +81,11 @@ impl Subscriptions {
             (_, Some(offset)) => Start::Replay(Offset(offset)),
             (_, None) => Start::Now,
         };
+        let from = match &start {
+            Start::After(cursor) => Some(cursor.offset),
+            Start::Replay(offset) => Some(*offset),
+            Start::Now => None,
+        };
         let mode = match request.mode() {
             v1::Mode::Unspecified | v1::Mode::Deltas => Mode::Deltas,
             v1::Mode::Full => Mode::Full,
@@ -89,17 +96,15 @@ impl Subscriptions {
         let subscribed = self.edge.sessions.subscribe(&key, request, &self.inbox, slot).await?;
         self.answer(&subscribed, out);
         self.names.insert(key.session.clone(), slot);
-        self.slots.insert(slot, Box::new(Slot { subscription: subscribed.subscription, catching_up: true }));
+        let attached = self.edge.readers.arrive(&key, self.framing, subscribed.how, from, subscribed.cursor.offset);
+        let subscription = subscribed.subscription;
+        self.slots.insert(slot, Box::new(Slot { subscription, _attached: attached, catching_up: true }));
         Ok(slot)
     }
 
     fn answer(&self, subscribed: &Subscribed, out: &mut Vec<u8>) {
         let key = subscribed.subscription.key();
-        let (how, reset) = match subscribed.how {
-            How::Resumed => (v1::How::Resumed, v1::ResetReason::Unspecified),
-            How::Fresh => (v1::How::Fresh, v1::ResetReason::Unspecified),
-            How::Snapshot(reset) => (v1::How::Snapshot, reason(reset)),
-        };
+        let (how, reset) = how(subscribed.how);
         metrics::counter!("fanfold_subscriptions_total", "how" => how.as_str_name(), "framing" => framing_name(self.framing))
             .increment(1);
         let answer = v1::Subscribed {
@@ -144,7 +149,7 @@ impl Subscriptions {
     pub(crate) async fn fill(&mut self, slot: u32, out: &mut Vec<u8>) -> Filling {
         let bytes_max = self.edge.limits.write_bytes_max;
         let Some(reader) = self.slots.get_mut(&slot) else { return Filling::Idle };
-        let Slot { subscription, catching_up } = &mut **reader;
+        let Slot { subscription, catching_up, .. } = &mut **reader;
         match subscription.fill(out, bytes_max).await {
             Ok(Filled::Idle) if std::mem::take(catching_up) => {
                 let (session, cursor) = (subscription.key().session.to_string(), subscription.cursor().to_string());
@@ -207,6 +212,15 @@ impl Subscriptions {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+}
+
+/// As the wire says it.
+pub(super) fn how(how: How) -> (v1::How, v1::ResetReason) {
+    match how {
+        How::Resumed => (v1::How::Resumed, v1::ResetReason::Unspecified),
+        How::Fresh => (v1::How::Fresh, v1::ResetReason::Unspecified),
+        How::Snapshot(reset) => (v1::How::Snapshot, reason(reset)),
     }
 }
 

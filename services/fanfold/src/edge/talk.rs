@@ -10,12 +10,13 @@ use std::time::Duration;
 use fanfold_wire::v1::client_frame::Frame as In;
 use fanfold_wire::v1::server_frame::Frame as Out;
 use fanfold_wire::{ErrorCode, v1};
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
+use super::list::Watched;
 use super::{Edge, Failure, Filling, Framing, Subscriptions};
 use crate::auth::{Action, Caller};
 
@@ -42,6 +43,8 @@ pub(crate) struct Talk {
     /// Commands that are being judged, and the news that the node goes away. None of them is polled before it has something to say.
     pending: FuturesUnordered<BoxFuture<'static, Event>>,
     commands_in_flight: usize,
+    /// The list that is watched.
+    list: Option<List>,
     /// Sessions with news, in turn, so that a busy one doesn't starve the others.
     ready: VecDeque<u32>,
     ping_at: Instant,
@@ -59,8 +62,24 @@ pub(crate) enum Event {
     Judged(Box<v1::ServerFrame>),
     /// It is time for a ping, for readers in full mode, or to look at the caller's token.
     Alarm,
+    /// The list that is watched has changed, or can't be watched any more; nothing where it isn't watched any more.
+    Listed(Option<Box<Result<(Watched, v1::Listed), Failure>>>),
     /// The node goes away.
     Drain,
+}
+
+/// A list that this connection watches.
+struct List {
+    /// Ends the wait for its changes.
+    waiting: AbortHandle,
+    /// Who watches: a new token may see less.
+    caller: watch::Sender<Caller>,
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        self.waiting.abort();
+    }
 }
 
 /// Why the connection ends.
@@ -82,6 +101,7 @@ impl Talk {
             caller,
             pending,
             commands_in_flight: 0,
+            list: None,
             ready: VecDeque::new(),
             ping_at,
             over_at,
@@ -123,7 +143,7 @@ impl Talk {
                 self.look_at_times(out)?;
                 self.fill(out).await;
             }
-            Event::Judged(_) | Event::Drain => return self.settle(event, out),
+            Event::Judged(_) | Event::Listed(_) | Event::Drain => return self.settle(event, out),
         }
         Ok(())
     }
@@ -134,6 +154,10 @@ impl Talk {
             Event::Judged(frame) => {
                 self.commands_in_flight -= 1;
                 self.framing.write(&frame, out);
+                Ok(())
+            }
+            Event::Listed(news) => {
+                self.listed(news, out);
                 Ok(())
             }
             Event::Drain => {
@@ -212,6 +236,10 @@ impl Talk {
             (In::Unsubscribe(request), _) => self.unsubscribe(&request.session, out),
             (In::Command(command), caller) => self.command(caller, command),
             (In::Presence(presence), caller) => self.presence(&caller, &presence, out).await,
+            (In::Watch(request), caller) => {
+                self.watch(&caller, request, out).await;
+            }
+            (In::Unwatch(_), _) => self.list = None,
             // Dealt with above.
             (In::Hello(_) | In::Refresh(_), _) => {}
         }
@@ -255,9 +283,40 @@ impl Talk {
         Ok(())
     }
 
-    fn become_caller(&mut self, caller: Caller) {
+    pub(crate) fn become_caller(&mut self, caller: Caller) {
         self.over_at = look_at(&caller, Instant::now());
+        if let Some(list) = &self.list {
+            list.caller.send_replace(caller.clone());
+        }
         self.caller = Some(caller);
+    }
+
+    /// Watches the list of sessions, from its beginning on.
+    pub(crate) async fn watch(&mut self, caller: &Caller, request: v1::Watch, out: &mut Vec<u8>) {
+        let (sender, receiver) = watch::channel(caller.clone());
+        let begun = self.edge.watch(&receiver, request).await;
+        let (waiting, _registration) = AbortHandle::new_pair();
+        self.list = Some(List { waiting, caller: sender });
+        self.listed(Some(Box::new(begun)), out);
+    }
+
+    /// Tells it, and waits for the next change.
+    fn listed(&mut self, news: Option<Box<Result<(Watched, v1::Listed), Failure>>>, out: &mut Vec<u8>) {
+        // Another list may be watched by now: this was the news of one that isn't.
+        let (Some(news), Some(list)) = (news, &mut self.list) else { return };
+        match *news {
+            Ok((watched, listed)) => {
+                self.framing.write(&Out::Listed(listed).into(), out);
+                let (waiting, registration) = AbortHandle::new_pair();
+                list.waiting = waiting;
+                let next = Abortable::new(watched.next(), registration);
+                self.pending.push(Box::pin(async move { Event::Listed(next.await.ok().map(Box::new)) }));
+            }
+            Err(failure) => {
+                self.list = None;
+                self.framing.write(&Out::Error(v1::Error { list: Some(true), ..failure.frame("", "") }).into(), out);
+            }
+        }
     }
 
     fn unsubscribe(&mut self, session: &str, out: &mut Vec<u8>) {
@@ -306,7 +365,7 @@ impl Talk {
 
     /// Whether nothing is read any more.
     pub(crate) fn is_idle(&self) -> bool {
-        self.subscriptions.is_empty()
+        self.subscriptions.is_empty() && self.list.is_none()
     }
 }
 

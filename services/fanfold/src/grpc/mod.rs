@@ -111,6 +111,11 @@ impl SessionsService for Service {
         let caller = self.caller(request.metadata())?;
         self.edge.erase(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
     }
+
+    async fn list_readers(&self, request: Request<v1::ListReadersRequest>) -> Result<Response<v1::ListReadersReply>, Status> {
+        let caller = self.caller(request.metadata())?;
+        self.edge.readers(&caller, request.get_ref()).await.map(Response::new).map_err(refuse)
+    }
 }
 
 #[tonic::async_trait]

@@ -38,6 +38,7 @@ pub fn router(edge: Arc<Edge>, metrics: PrometheusHandle) -> Router {
         .route("/v1/sessions/{session}/commands", post(rest::command))
         .route("/v1/sessions/{session}/cancel", post(rest::cancel))
         .route("/v1/sessions/{session}/presence", post(rest::presence))
+        .route("/v1/sessions/{session}/readers", get(rest::readers))
         .route("/v1/sessions/{session}/unpark", post(rest::unpark))
         .route("/v1/parked", get(rest::parked))
         .route("/v1/dead-letters", get(rest::dead_letters))

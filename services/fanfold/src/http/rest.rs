@@ -33,6 +33,9 @@ pub(super) fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
 #[derive(Deserialize)]
 pub(super) struct ListAsk {
     user: Option<String>,
+    since_ms: Option<u64>,
+    until_ms: Option<u64>,
+    query: Option<String>,
     page: Option<String>,
     #[serde(default)]
     limit: u32,
@@ -44,8 +47,27 @@ pub(super) async fn list(
     Asked(ask): Asked<ListAsk>,
     headers: HeaderMap,
 ) -> Answer<v1::ListSessionsReply> {
-    let request = v1::ListSessionsRequest { user: ask.user, page: ask.page, limit: ask.limit };
+    let ListAsk { user, since_ms, until_ms, query, page, limit } = ask;
+    let request = v1::ListSessionsRequest { user, page, limit, since_ms, until_ms, query };
     Ok(Json(edge.list(&caller(&edge, &headers)?, &request).await?))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ReadersAsk {
+    wait_ms: u32,
+    known: u64,
+}
+
+/// `GET /v1/sessions/{session}/readers`
+pub(super) async fn readers(
+    State(edge): State<Arc<Edge>>,
+    Path(session): Path<String>,
+    Asked(ask): Asked<ReadersAsk>,
+    headers: HeaderMap,
+) -> Answer<v1::ListReadersReply> {
+    let request = v1::ListReadersRequest { session, wait_ms: ask.wait_ms, known: ask.known };
+    Ok(Json(edge.readers(&caller(&edge, &headers)?, &request).await?))
 }
 
 #[derive(Deserialize)]

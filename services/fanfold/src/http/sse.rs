@@ -35,6 +35,12 @@ pub(super) struct Ask {
     view: Option<String>,
     /// Several sessions, joined by commas.
     sessions: String,
+    /// Whether the list of sessions is watched on the same stream …
+    list: bool,
+    /// … only of those opened by this user …
+    user: Option<String>,
+    /// … and so many in its beginning.
+    limit: u32,
 }
 
 /// `GET /v1/sessions/{session}/stream`
@@ -80,7 +86,7 @@ async fn follow_one(edge: Arc<Edge>, session: String, ask: &Ask, headers: &Heade
 
 async fn follow_many(edge: Arc<Edge>, ask: &Ask, headers: &HeaderMap) -> Result<Response, Problem> {
     let sessions: Vec<String> = ask.sessions.split(',').filter(|session| !session.is_empty()).map(str::to_owned).collect();
-    if sessions.is_empty() {
+    if sessions.is_empty() && !ask.list {
         return Err(bad("sessions"));
     }
     stream(edge, sessions, Framing::SseMany, ask, headers).await
@@ -103,13 +109,23 @@ async fn stream(
     let permit = edge.connection()?;
     let mut talk = Talk::new(Arc::clone(&edge), framing, Some(caller.clone()));
     let mut first = format!("retry: {}\n\n", retry_ms()).into_bytes();
-    for (at, session) in sessions.iter().enumerate() {
+    for session in &sessions {
         let cursor = cursors.get(session).cloned();
         let request =
             v1::Subscribe { session: session.clone(), cursor, mode: mode.into(), window: ask.window, replay: ask.replay };
-        let subscribed = talk.subscribe(&caller, &request, &mut first).await;
-        // None of the others has begun: whoever asks must know which one to leave out.
-        subscribed.map_err(|failure| if sessions.len() > 1 { failure.at(format!("sessions[{at}]")) } else { failure })?;
+        match talk.subscribe(&caller, &request, &mut first).await {
+            Ok(()) => {}
+            // One session that can't be read must not keep the others from being read.
+            Err(failure) if framing == Framing::SseMany => {
+                framing.write(&v1::server_frame::Frame::Error(failure.frame(session, "")).into(), &mut first);
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    if ask.list && framing == Framing::SseMany {
+        let request = v1::Watch { user: ask.user.clone(), limit: ask.limit };
+        talk.become_caller(caller.clone());
+        talk.watch(&caller, request, &mut first).await;
     }
     // One buffer waits while another is on its way to the socket: the reader sets the pace.
     let (sender, receiver) = mpsc::channel(1);

@@ -1,0 +1,67 @@
+// How readers came to the node that this page talks to: asked again and again, each time until there is news.
+
+import { useConnection } from "fanfold/react";
+import { useEffect, useState } from "react";
+import { fanfold } from "../app/client";
+import { token } from "../app/identity";
+
+export interface Arrival {
+  readonly number: string;
+  readonly at_ms: string;
+  readonly transport: string;
+  readonly how: string;
+  readonly reset_reason: string;
+  readonly from?: string;
+  readonly offset: string;
+}
+
+export interface Readers {
+  readonly node: string;
+  readonly attached: number;
+  readonly version: string;
+  readonly counts: readonly { how: string; reset_reason: string; count: string }[];
+  readonly latest: readonly Arrival[];
+}
+
+const WAIT_MS = 25_000;
+
+// Least time between two questions, however much goes on.
+const REST_MS = 500;
+
+// Null until the node has answered.
+export function useReaders(session: string): Readers | null {
+  const [readers, setReaders] = useState<Readers | null>(null);
+  // Behind a balancer another connection may be to another node.
+  const { node } = useConnection(fanfold);
+  useEffect(() => {
+    const stop = new AbortController();
+    setReaders(null);
+    void (async () => {
+      for (let known: Readers | null = null; !stop.signal.aborted; ) {
+        known = await ask(session, known, stop.signal).catch(() => null);
+        if (known && !stop.signal.aborted) setReaders(known);
+        await rest(known ? REST_MS : REST_MS * 10, stop.signal);
+      }
+    })();
+    return () => stop.abort();
+  }, [session, node]);
+  return readers;
+}
+
+async function ask(session: string, known: Readers | null, signal: AbortSignal): Promise<Readers> {
+  const query = known ? `?wait_ms=${WAIT_MS}&known=${known.version}` : "";
+  const headers: Record<string, string> = token.get() ? { authorization: `Bearer ${token.get()}` } : {};
+  const answer = await fetch(`/v1/sessions/${encodeURIComponent(session)}/readers${query}`, { headers, signal });
+  if (!answer.ok) throw new Error(String(answer.status));
+  return (await answer.json()) as Readers;
+}
+
+function rest(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
