@@ -139,20 +139,14 @@ export class Fanfold {
   /** Watches the newest sessions and what becomes of them. One list at a time: another takes the place of the one before. */
   watch(options: WatchOptions = {}): SessionList {
     if (this.#closed) throw new FanfoldError({ code: "stopped" });
-    const link = () => this.#connector.link;
-    const list = new SessionList(
-      options,
-      () => {
-        if (this.#list !== list) return;
-        this.#list = undefined;
-        link()?.watch(undefined);
-        this.#connector.update();
-      },
-      () => link()?.watch(options),
-    );
-    this.#list = list;
-    link()?.watch(options);
-    this.#connector.update();
+    const watch = (asked?: WatchOptions) => {
+      if (this.#list !== list) return;
+      if (!asked) this.#list = undefined;
+      this.#connector.link?.watch(asked);
+      this.#connector.update();
+    };
+    const list = (this.#list = new SessionList(options, watch));
+    watch(options);
     return list;
   }
 

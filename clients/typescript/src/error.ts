@@ -44,7 +44,7 @@ export class FanfoldError extends Error {
     super(message || code.replaceAll("_", " "), cause === undefined ? undefined : { cause });
     this.code = code;
     this.retry = details.retry ?? retryOf(code);
-    this.outcome = details.outcome ?? (UNKNOWN.has(code) ? "unknown" : "not_applied");
+    this.outcome = details.outcome ?? (UNKNOWN.includes(code) ? "unknown" : "not_applied");
     this.retryAfterMs = details.retryAfterMs ?? 0;
     this.session = details.session || undefined;
     this.command = details.command || undefined;
@@ -73,7 +73,7 @@ const RETRY: Record<Exclude<Retry, "no">, readonly string[]> = {
   resume: ["slow_consumer", "draining", "stream_expired"],
 };
 
-const UNKNOWN = new Set(["unknown_outcome", "internal", "network", "timeout"]);
+const UNKNOWN = ["unknown_outcome", "internal", "network", "timeout"];
 
 /** What to do about an error of this code. */
 export function retryOf(code: string): Retry {

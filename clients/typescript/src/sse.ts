@@ -116,7 +116,7 @@ class SseLink implements Link {
     const response = await answer(this.#opening.environment, "stream", { query, signal }, this.#token);
     if (!response.ok) throw await problem(response);
     if (!response.headers.get("content-type")?.startsWith("text/event-stream") || !response.body) {
-      throw network("what answered is no node");
+      throw network("not a node");
     }
     const { body } = response;
     return () => void this.#pump(body, signal);

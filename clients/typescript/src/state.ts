@@ -152,6 +152,17 @@ export interface Run {
   readonly requestedAtMs: number;
   readonly startedAtMs?: number;
   readonly endedAtMs?: number;
+  /** When it thought; absent: not at all. */
+  readonly thoughts?: readonly Thought[];
+}
+
+/** When one part of reasoning was written, in ms since 1970. */
+export interface Thought {
+  /** Which part of the reply. */
+  readonly part: number;
+  readonly fromMs: number;
+  /** Absent while it goes on. */
+  readonly uptoMs?: number;
 }
 
 /** Waiting is for a person, such as to allow a tool call. The last four are final: see {@link isFinal}. */

@@ -2,7 +2,7 @@
 
 import { Listeners } from "./listeners.js";
 import type { SessionRow, WatchedList, WatchOptions } from "./options.js";
-import { fields } from "./wire.js";
+import { fields, number } from "./wire.js";
 import type { Wire } from "./wire.js";
 
 /** Rows more than this behind the beginning are let go: the list begins anew then. */
@@ -17,17 +17,20 @@ export class SessionList {
   /** @internal */
   constructor(
     readonly options: WatchOptions,
-    /** Stops watching. */
-    readonly leave: () => void,
-    readonly again: () => void,
+    readonly watch: (asked?: WatchOptions) => void,
   ) {}
+
+  /** Stops watching. */
+  leave(): void {
+    this.watch();
+  }
 
   /** Calls `listener` after each change. Gives what ends it. */
   readonly subscribe: (listener: () => void) => () => void = this.#listeners.add;
 
   /** @internal */
   listed(body: Wire): void {
-    const { reset, next_page, rows: told = [] } = body;
+    const { reset, next_page: nextPage, rows: told = [] } = body;
     const known = new Map(this.snapshot.rows.map((row) => [row.session, row]));
     const rows = reset ? new Map<string, SessionRow>() : known;
     for (const row of (told as Wire[]).map(readRow)) {
@@ -36,8 +39,8 @@ export class SessionList {
       rows.set(row.session, before && BigInt(before.offset) >= BigInt(row.offset) ? before : row);
     }
     const sorted = [...rows.values()].filter((row) => row.status !== "erased").sort(newestFirst);
-    this.set({ phase: "live", rows: sorted, ...(reset && { nextPage: next_page ?? undefined }) });
-    if (sorted.length > ROWS_MAX) this.again();
+    this.set({ phase: "live", rows: sorted, ...(reset && { nextPage }) });
+    if (sorted.length > ROWS_MAX) this.watch(this.options);
   }
 
   /** @internal */
@@ -57,8 +60,8 @@ export function readRow(wire: Wire): SessionRow {
     title: wire["title"],
     user: wire["user"],
     status: wire["status"],
-    openedAtMs: Number(wire["opened_at_ms"]),
-    activeAtMs: Number(wire["active_at_ms"]),
+    openedAtMs: number(wire["opened_at_ms"]),
+    activeAtMs: number(wire["active_at_ms"]),
     offset: wire["offset"] ?? "0",
     openRuns: wire["open_runs"] ?? 0,
   });

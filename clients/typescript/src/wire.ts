@@ -5,7 +5,7 @@
 
 import { KeyedList, MessageList } from "./list.js";
 import { isFinal } from "./state.js";
-import type { CustomValue, FinishReason, Message, Part, Run, SessionInfo, SessionState } from "./state.js";
+import type { CustomValue, FinishReason, Message, Part, Run, SessionInfo, SessionState, Thought } from "./state.js";
 
 /** An object of the wire. What its fields are is checked where they are read. */
 export type Wire = { readonly [field: string]: any };
@@ -134,6 +134,9 @@ export function readRun(wire: Wire): Run {
     requestedAtMs: number(wire["requested_at_ms"]),
     startedAtMs: time(wire["started_at_ms"]),
     endedAtMs: time(wire["ended_at_ms"]),
+    thoughts: wire["thoughts"]?.parts?.map((thought: Wire) =>
+      fields<Thought>({ part: thought["part"] ?? 0, fromMs: number(thought["from_ms"]), uptoMs: time(thought["upto_ms"]) }),
+    ),
   });
 }
 
@@ -156,7 +159,7 @@ function readFinish(wire: Wire): FinishReason {
   return { kind: word(wire["kind"], "FINISH_KIND_"), other: wire["other"] ?? "" };
 }
 
-function number(value: string | number | undefined): number {
+export function number(value: string | number | undefined): number {
   return Number(value ?? 0);
 }
 

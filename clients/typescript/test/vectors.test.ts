@@ -78,6 +78,11 @@ function written(state: SessionState): Wire {
         requested_at_ms: String(run.requestedAtMs),
         started_at_ms: run.startedAtMs === undefined ? undefined : String(run.startedAtMs),
         ended_at_ms: run.endedAtMs === undefined ? undefined : String(run.endedAtMs),
+        thoughts: run.thoughts && {
+          parts: run.thoughts.map(({ part, fromMs, uptoMs }) =>
+            some({ part, from_ms: String(fromMs), upto_ms: uptoMs === undefined ? undefined : String(uptoMs) }),
+          ),
+        },
       }),
     ),
     custom: Object.fromEntries(

@@ -6,6 +6,7 @@ use crate::event::{
     ATTEMPTS_DEFAULT, AttemptLost, Custom, MessageAdded, RunCancelled, RunFailed, RunRequested, RunStarted, RunSteered,
     SessionOpened, SessionTitled, ToolDecided,
 };
+use crate::output::end_thought;
 use crate::state::Attempt;
 use crate::view::{CustomValue, Message, Run, RunError, RunStatus, SessionStatus};
 use crate::{Event, Part, Record, Role, RunId, Settled, State, Steering, ToolStatus, Verdict};
@@ -157,6 +158,7 @@ impl State {
             requested_at_ms: at_ms,
             started_at_ms: None,
             ended_at_ms: None,
+            thoughts: Vec::new(),
         };
         ops.push(Op::RunChanged(Box::new(run.clone())));
         self.view.runs.push(run);
@@ -177,6 +179,9 @@ impl State {
         run.error = None;
         run.waiting = None;
         run.usage = run.usage.filter(|_| started.resume);
+        if !started.resume {
+            run.thoughts.clear();
+        }
         run.started_at_ms = Some(at_ms);
         if started.model.is_some() {
             run.model.clone_from(&started.model);
@@ -233,6 +238,7 @@ impl State {
         }
         known.status = RunStatus::Queued;
         known.error = Some(error);
+        end_thought(known, at_ms);
         ops.push(Op::RunChanged(Box::new(known.clone())));
         self.silence(at);
     }
@@ -266,6 +272,7 @@ impl State {
         run.error = error;
         run.waiting = None;
         run.ended_at_ms = Some(at_ms);
+        end_thought(run, at_ms);
         ops.push(Op::RunChanged(Box::new(run.clone())));
         self.silence(at);
     }

@@ -3,7 +3,7 @@
 use crate::admit::NAME_BYTES_MAX;
 use crate::delta::Op;
 use crate::event::{Completed, Failed, Output, Said, ToolCallStarted};
-use crate::view::{RunError, RunStatus};
+use crate::view::{Run, RunError, RunStatus, THOUGHTS_MAX, Thought};
 use crate::{FinishReason, Part, Reasoning, Refusal, Settled, State, Step, Text, ToolCall, ToolStatus, Verdict, Waiting};
 
 /// Parts that an answer may consist of. What would begin another ends the run with `session_full`.
@@ -37,8 +37,9 @@ impl State {
             if !current && !matches!(said, Said::Usage(_)) {
                 continue;
             }
-            if self.say_one(said, run, reply, at_ms, ops).is_err() {
-                self.overflow(run, at_ms, ops);
+            match self.say_one(said, run, reply, at_ms, ops) {
+                Ok(()) => self.time_thoughts(run, reply, at_ms, ops),
+                Err(_) => self.overflow(run, at_ms, ops),
             }
             verdict = Verdict::Applied;
         }
@@ -46,6 +47,23 @@ impl State {
             attempt.seq = end - 1;
         }
         verdict
+    }
+
+    /// Notes when reasoning begins, and when something else does.
+    fn time_thoughts(&mut self, run: usize, reply: usize, at_ms: u64, ops: &mut Vec<Op>) {
+        let parts = &self.view.messages.at_mut(reply).parts;
+        let last = parts.iter().rposition(|part| !matches!(part, Part::Citation(_)));
+        let open = last.filter(|at| matches!(parts[*at], Part::Reasoning(_))).map(index);
+        let run = &mut self.view.runs[run];
+        let known = run.thoughts.last().copied();
+        let (full, begun) = (run.thoughts.len() >= THOUGHTS_MAX, known.is_some_and(|known| Some(known.part) == open));
+        let goes_on = known.is_some_and(|known| known.upto_ms.is_none());
+        if run.status.is_final() || begun || !(goes_on || (open.is_some() && !full)) {
+            return;
+        }
+        end_thought(run, at_ms);
+        run.thoughts.extend(open.filter(|_| !full).map(|part| Thought { part, from_ms: at_ms, upto_ms: None }));
+        ops.push(Op::RunChanged(Box::new(run.clone())));
     }
 
     /// An answer with a hole in it would be a lie: the run ends where the room does.
@@ -223,6 +241,13 @@ impl State {
             Part::ToolCall(call) if call.call == id => Some((at, call.status)),
             _ => None,
         })
+    }
+}
+
+/// The thought that goes on, if one does, ends.
+pub(crate) fn end_thought(run: &mut Run, at_ms: u64) {
+    if let Some(thought) = run.thoughts.last_mut().filter(|thought| thought.upto_ms.is_none()) {
+        thought.upto_ms = Some(at_ms);
     }
 }
 

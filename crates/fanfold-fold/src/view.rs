@@ -108,6 +108,23 @@ pub struct Run {
     pub started_at_ms: Option<u64>,
     /// Milliseconds since 1970 when it ended.
     pub ended_at_ms: Option<u64>,
+    /// When its last attempt thought: the first [`THOUGHTS_MAX`] times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thoughts: Vec<Thought>,
+}
+
+/// Thoughts of a run whose times are kept; a run tells them whole whenever it changes.
+pub const THOUGHTS_MAX: usize = 64;
+
+/// When one part of reasoning was written, by the times of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thought {
+    /// Which part of the reply.
+    pub part: u32,
+    /// Milliseconds since 1970 when it began.
+    pub from_ms: u64,
+    /// Milliseconds since 1970 when something else began, or the attempt ended.
+    pub upto_ms: Option<u64>,
 }
 
 /// How far a run has come. The last four are final.

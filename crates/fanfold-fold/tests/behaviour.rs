@@ -632,3 +632,41 @@ fn a_damaged_snapshot_is_refused() {
     assert!(State::decode(&longer).is_err(), "its bytes are not counted");
     assert!(State::decode(&[&[2], &bytes[1..]].concat()).is_err());
 }
+
+/// By the times of the records, whatever stands between; anew with each attempt.
+#[test]
+fn reasoning_is_timed() {
+    let mut state = State::default();
+    let mut at_ms = 0;
+    let mut say = |state: &mut State, event: Event| {
+        at_ms += 10;
+        let (verdict, delta) = state.apply(&Record { command: None, at_ms, by: None, events: vec![event] });
+        assert_eq!(verdict, Verdict::Applied);
+        delta
+    };
+    let times = |state: &State| {
+        let thoughts = state.view().runs[0].thoughts.iter();
+        thoughts.map(|thought| (thought.part, thought.from_ms, thought.upto_ms)).collect::<Vec<_>>()
+    };
+    for line in ["open", "msg m1 - hello", "ask r1 m1 a1", "start r1 t1"] {
+        say(&mut state, event(line));
+    }
+    let began = say(&mut state, event("out t1 1 think:so"));
+    assert!(began.ops.iter().any(|op| matches!(op, Op::RunChanged(run) if run.thoughts.len() == 1)), "readers are told at once");
+    assert_eq!(times(&state), [(0, 50, None)]);
+    let goes_on = say(&mut state, event("out t1 2 think:_and cite:q think:_so"));
+    assert!(goes_on.ops.iter().all(|op| !matches!(op, Op::RunChanged(_))), "what goes on costs nothing");
+    say(&mut state, event("out t1 5 text:Yes."));
+    assert_eq!(times(&state), [(0, 50, Some(70))]);
+    say(&mut state, event("out t1 6 think:hm text:No. think:well"));
+    assert_eq!(times(&state), [(0, 50, Some(70)), (3, 80, Some(80)), (5, 80, None)]);
+    say(&mut state, event("out t1 9 retry"));
+    assert_eq!(times(&state)[2], (5, 80, Some(90)), "it ends with the attempt");
+    say(&mut state, event("start r1 t2"));
+    assert_eq!(times(&state), []);
+    say(&mut state, event("out t2 1 think:again"));
+    say(&mut state, event("cancel r1"));
+    assert_eq!(times(&state), [(0, 110, Some(120))]);
+    let round = State::decode(&state.encode()).unwrap();
+    assert_eq!(round, state);
+}

@@ -5,7 +5,7 @@ mod support;
 
 use fanfold_fold::{
     Action, Command, CustomValue, Delta, Event, Merger, Message, MessageId, Op, Part, Record, Role, RunStatus, Session,
-    SessionErased, SessionStatus, Settled, State, ToolCall, ToolStatus, Verdict, View,
+    SessionErased, SessionStatus, Settled, State, THOUGHTS_MAX, Thought, ToolCall, ToolStatus, Verdict, View,
 };
 use proptest::prelude::*;
 use support::{history, id, part, plan, plans, record, text};
@@ -246,6 +246,13 @@ fn hold(before: &State, after: &State) -> Result<(), TestCaseError> {
     prop_assert!(new.open_runs().skip(1).all(|run| run.status == RunStatus::Queued), "runs wait in order");
     prop_assert!(new.runs.iter().all(|run| run.attempts <= run.attempts_max));
     prop_assert!(new.runs.iter().all(|run| run.status.is_final() == run.ended_at_ms.is_some()));
+    for run in &new.runs {
+        let parts = new.messages.get(&run.reply).map_or(&[][..], |reply| &reply.parts[..]);
+        let reasons = |thought: &Thought| matches!(parts.get(thought.part as usize), Some(Part::Reasoning(_)));
+        prop_assert!(run.thoughts.len() <= THOUGHTS_MAX && run.thoughts.iter().all(reasons), "times are of reasoning");
+        let open = run.thoughts.iter().filter(|thought| thought.upto_ms.is_none()).count();
+        prop_assert!(open <= usize::from(run.status == RunStatus::Running), "a thought ends with its attempt");
+    }
     let running = new.open_runs().find(|run| run.status == RunStatus::Running).map(|run| &run.id);
     prop_assert_eq!(after.current_run(), running, "a running run has the current attempt");
     if new.session.status == SessionStatus::Erased {

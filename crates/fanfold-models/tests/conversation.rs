@@ -37,6 +37,7 @@ fn view(messages: Vec<Message>, prompt: &str, reply: &str) -> View {
         requested_at_ms: 0,
         started_at_ms: None,
         ended_at_ms: None,
+        thoughts: Vec::new(),
     };
     View { messages: messages.into(), runs: vec![run], ..View::default() }
 }

@@ -213,6 +213,7 @@ async fn calls_of_a_later_step_have_ids_of_their_own() {
         requested_at_ms: 0,
         started_at_ms: None,
         ended_at_ms: None,
+        thoughts: Vec::new(),
     };
     let view = View { messages: vec![prompt, reply].into(), runs: vec![run.clone()], ..View::default() };
     let conversation = Conversation::of(&view, &run.id, 1_000, false).unwrap();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use fanfold_fold::{
     Citation, Completed, CustomValue, Delta, Failed, FileRef, FinishReason, Message, Op, Output, Part, Reasoning, ReasoningDelta,
-    Role, Run, RunError, RunStatus, Said, Sealed, Session, SessionStatus, Steering, Step, StepFinished, TextDelta, ToolArguments,
+    Role, Run, RunError, RunStatus, Said, Sealed, Session, SessionStatus, Steering, Step, StepFinished, TextDelta, Thought, ToolArguments,
     ToolCall, ToolCallStarted, ToolReady, ToolResult, ToolStatus, Usage, View, Waiting,
 };
 use fanfold_wire::{Format, convert, v1};
@@ -96,6 +96,11 @@ fn runs() -> Vec<Run> {
             requested_at_ms: 1,
             started_at_ms: full.then_some(2),
             ended_at_ms: full.then_some(3),
+            thoughts: if full {
+                vec![Thought { part: 1, from_ms: 2, upto_ms: Some(3) }, Thought { part: 4, from_ms: 5, upto_ms: None }]
+            } else {
+                Vec::new()
+            },
         }
     };
     statuses.into_iter().enumerate().map(run).collect()

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use fanfold_fold::{
     Citation, CustomValue, Delta, FileRef, FinishReason, Merger, Message, MessageId, Op, Part, Reasoning, Role, Run, RunError,
-    RunStatus, Session, SessionStatus, State, Steering, Step, ToolCall, ToolStatus, Usage, View,
+    RunStatus, Session, SessionStatus, State, Steering, Step, Thought, ToolCall, ToolStatus, Usage, View,
 };
 use fanfold_wire::v1;
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -82,6 +82,7 @@ fn run(name: &str, status: RunStatus) -> Run {
         requested_at_ms: 1,
         started_at_ms: Some(2),
         ended_at_ms: status.is_final().then_some(3),
+        thoughts: vec![Thought { part: 0, from_ms: 2, upto_ms: status.is_final().then_some(3) }],
     }
 }
 

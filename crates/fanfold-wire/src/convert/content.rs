@@ -330,6 +330,7 @@ impl From<&fold::Run> for v1::Run {
             requested_at_ms: run.requested_at_ms,
             started_at_ms: run.started_at_ms,
             ended_at_ms: run.ended_at_ms,
+            thoughts: (!run.thoughts.is_empty()).then(|| v1::Thoughts { parts: run.thoughts.iter().map(thought).collect() }),
         }
     }
 }
@@ -355,7 +356,18 @@ impl TryFrom<v1::Run> for fold::Run {
             requested_at_ms: run.requested_at_ms,
             started_at_ms: run.started_at_ms,
             ended_at_ms: run.ended_at_ms,
+            thoughts: run.thoughts.into_iter().flat_map(|thoughts| thoughts.parts).map(Into::into).collect(),
         })
+    }
+}
+
+fn thought(&fold::Thought { part, from_ms, upto_ms }: &fold::Thought) -> v1::Thought {
+    v1::Thought { part, from_ms, upto_ms }
+}
+
+impl From<v1::Thought> for fold::Thought {
+    fn from(v1::Thought { part, from_ms, upto_ms }: v1::Thought) -> Self {
+        Self { part, from_ms, upto_ms }
     }
 }
 

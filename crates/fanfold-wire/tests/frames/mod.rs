@@ -84,6 +84,7 @@ fn run() -> v1::Run {
         requested_at_ms: 1,
         started_at_ms: Some(2),
         ended_at_ms: Some(3),
+        thoughts: None,
     }
 }
 

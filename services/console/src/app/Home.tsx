@@ -1,6 +1,6 @@
 // Where a session begins. Who comes for the first time finds out here what this is.
 
-import { newId } from "fanfold";
+import { type NewPart, newId } from "fanfold";
 import { useState } from "react";
 import { Composer } from "../session/Composer";
 import { list } from "../sessions/list";
@@ -28,11 +28,16 @@ export function Home({ onMenu }: { onMenu(): void }) {
   const first = rows !== null && rows.length === 0;
   useTitle(null);
 
-  const start = async (text: string, message: string): Promise<boolean> => {
+  const start = async (parts: readonly NewPart[], message: string): Promise<boolean> => {
     setBusy(true);
     try {
       const session = await fanfold.open({ session: newId() });
-      await fanfold.command(session, { send: { message, parts: [{ text: { text } }], answer: {} } });
+      const live = fanfold.follow(session);
+      try {
+        await live.send(parts, { message });
+      } finally {
+        live.leave();
+      }
       go({ session });
       return true;
     } catch (error) {
@@ -43,6 +48,7 @@ export function Home({ onMenu }: { onMenu(): void }) {
     }
   };
 
+  const begin = (text: string) => start([{ kind: "text", text }], newId());
   return (
     <main className="talk home" id="main">
       <header className="bar">
@@ -72,7 +78,7 @@ export function Home({ onMenu }: { onMenu(): void }) {
           </ul>
         )}
         {first && (
-          <button type="button" className="primary start" disabled={busy} onClick={() => start(FIRST, newId())}>
+          <button type="button" className="primary start" disabled={busy} onClick={() => begin(FIRST)}>
             Start a session
           </button>
         )}
@@ -80,7 +86,7 @@ export function Home({ onMenu }: { onMenu(): void }) {
           <ul className="prompts" aria-label="Suggestions">
             {PROMPTS.map((prompt) => (
               <li key={prompt}>
-                <button type="button" disabled={busy} onClick={() => start(prompt, newId())}>
+                <button type="button" disabled={busy} onClick={() => begin(prompt)}>
                   {prompt}
                 </button>
               </li>

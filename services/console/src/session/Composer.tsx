@@ -1,6 +1,7 @@
-import { newId, type Run } from "fanfold";
+import { type NewPart, newId, type Run } from "fanfold";
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
-import { SendIcon, SteerIcon, StopIcon } from "../ui/icons";
+import { CloseIcon, ImageIcon, SendIcon, SteerIcon, StopIcon } from "../ui/icons";
+import { imageAddress, partsOf } from "./images";
 
 interface Props {
   // Drafts are kept apart by it.
@@ -10,13 +11,15 @@ interface Props {
   // Why nothing can be sent.
   disabled: string | null;
   autoFocus: boolean;
-  onSend(text: string, message: string): Promise<boolean>;
+  onSend(parts: NewPart[], message: string): Promise<boolean>;
   onSteer(run: string, text: string): Promise<boolean>;
   onStop(): Promise<boolean>;
   onTyping(typing: boolean): void;
 }
 
 const drafts = new Map<string, string>();
+
+const IMAGES_MAX = 8;
 
 // Without a key for so long nobody types any more.
 const TYPING_MS = 5000;
@@ -25,11 +28,16 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
   const [text, setText] = useState(drafts.get(session) ?? "");
   const [next, setNext] = useState(false);
   const [stopping, setStopping] = useState(false);
+  const [images, setImages] = useState<readonly string[]>([]);
+  // Null while no address is being written.
+  const [address, setAddress] = useState<string | null>(null);
   const field = useRef<HTMLTextAreaElement>(null);
   const typed = useRef<ReturnType<typeof setTimeout>>(undefined);
   const typing = useRef(false);
   // A run can be steered once it is being written.
   const steered = run?.status === "running" && !next ? run : undefined;
+  const steers = steered !== undefined;
+  const sendable = text.trim() !== "" || (!steers && images.length > 0);
 
   useEffect(() => {
     if (autoFocus) field.current?.focus();
@@ -53,11 +61,22 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
 
   const submit = async () => {
     const said = text.trim();
-    if (!said || disabled !== null) return;
+    if (!sendable || disabled !== null) return;
     write("");
-    const done = steered ? await onSteer(steered.id, said) : await onSend(said, newId());
+    if (!steered) setImages([]);
+    const done = steered ? await onSteer(steered.id, said) : await onSend(partsOf(said, images), newId());
     // What wasn't taken goes back to its writer, unless they have gone on writing.
-    if (!done && field.current?.value === "") write(said);
+    if (done || field.current?.value !== "") return;
+    write(said);
+    setImages(images);
+  };
+
+  const add = () => {
+    const url = imageAddress(address ?? "");
+    if (!url) return;
+    setImages((now) => (now.includes(url) ? now : [...now, url].slice(0, IMAGES_MAX)));
+    setAddress(null);
+    field.current?.focus();
   };
 
   const key = (event: KeyboardEvent) => {
@@ -72,7 +91,6 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
     setStopping(false);
   };
 
-  const steers = steered !== undefined;
   return (
     <form
       className="composer"
@@ -97,7 +115,59 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
           </label>
         </fieldset>
       )}
+      {!steers && images.length > 0 && (
+        <ul className="images" aria-label="Images of this message">
+          {images.map((url) => (
+            <li key={url}>
+              <ImageIcon />
+              <span className="name">{url}</span>
+              <button
+                type="button"
+                className="quiet icon-only"
+                aria-label={`Leave out ${url}`}
+                onClick={() => setImages((now) => now.filter((other) => other !== url))}
+              >
+                <CloseIcon />
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+      {!steers && address !== null && (
+        <div className="address">
+          <input
+            type="url"
+            aria-label="Address of an image"
+            placeholder="https://…"
+            value={address}
+            autoFocus
+            onChange={(event) => setAddress(event.target.value)}
+            onKeyDown={(event) => {
+              if (event.key === "Escape") setAddress(null);
+              if (event.key !== "Enter") return;
+              event.preventDefault();
+              add();
+            }}
+          />
+          <button type="button" className="small" disabled={imageAddress(address) === null} onClick={add}>
+            Add
+          </button>
+        </div>
+      )}
       <div className="field">
+        {!steers && (
+          <button
+            type="button"
+            className="quiet icon-only"
+            aria-label="Add an image by its address"
+            aria-expanded={address !== null}
+            title="Add an image by its address"
+            disabled={disabled !== null || images.length >= IMAGES_MAX}
+            onClick={() => setAddress((now) => (now === null ? "" : null))}
+          >
+            <ImageIcon />
+          </button>
+        )}
         <textarea
           ref={field}
           aria-label="Message"
@@ -118,7 +188,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
           type="submit"
           className="primary icon-only"
           aria-label={steers ? "Steer" : "Send"}
-          disabled={!text.trim() || disabled !== null}
+          disabled={!sendable || disabled !== null}
         >
           {steers ? <SteerIcon /> : <SendIcon />}
         </button>

@@ -1,10 +1,9 @@
-import type { ReasoningPart, Run } from "fanfold";
+import type { ReasoningPart, Run, Thought } from "fanfold";
 import { useEffect, useState } from "react";
 import { Markdown } from "../markdown/Markdown";
 import { ForwardIcon, ThoughtIcon } from "../ui/icons";
 import { duration } from "../ui/time";
 import { useFold } from "./folds";
-import { thoughtOf } from "./thoughts";
 
 interface Props {
   part: ReasoningPart;
@@ -17,11 +16,12 @@ interface Props {
 
 export function Reasoning({ part, message, at, run, open }: Props) {
   const [unfolded, unfold] = useFold(`${message}/${at}`, false);
+  const thought = run?.thoughts?.find((thought) => thought.part === at);
   return (
     <div className="reasoning">
       <button type="button" className="fold" aria-expanded={unfolded} onClick={() => unfold(!unfolded)}>
         <ThoughtIcon />
-        {open ? <Thinking message={message} at={at} /> : <span>{thoughtFor(message, at, run)}</span>}
+        {open ? <Thinking since={thought?.fromMs} /> : <span>{thoughtFor(thought, run)}</span>}
         <span className="chevron">
           <ForwardIcon />
         </span>
@@ -31,19 +31,18 @@ export function Reasoning({ part, message, at, run, open }: Props) {
   );
 }
 
-function Thinking({ message, at }: { message: string; at: number }) {
+// Counted from when its first words were written, by their writer's clock, which may be ahead.
+function Thinking({ since }: { since: number | undefined }) {
   const [now, setNow] = useState(() => Date.now());
   useEffect(() => {
     const timer = setInterval(() => setNow(Date.now()), 100);
     return () => clearInterval(timer);
   }, []);
-  const start = thoughtOf(message, at)?.startMs ?? now;
-  return <span className="thinking">Thinking · {duration(now - start)}</span>;
+  return <span className="thinking">Thinking · {duration(Math.max(0, now - (since ?? now)))}</span>;
 }
 
-function thoughtFor(message: string, at: number, run: Run | undefined): string {
-  const watched = thoughtOf(message, at);
-  if (watched?.endMs !== undefined) return `Thought for ${duration(watched.endMs - watched.startMs)}`;
+function thoughtFor(thought: Thought | undefined, run: Run | undefined): string {
+  if (thought?.uptoMs !== undefined) return `Thought for ${duration(Math.max(0, thought.uptoMs - thought.fromMs))}`;
   const tokens = run?.usage?.reasoning ?? 0;
   return tokens > 0 ? `Thought · ${tokens.toLocaleString()} tokens` : "Thought";
 }

@@ -1,4 +1,4 @@
-import { isFinal, type LiveSession, type Snapshot } from "fanfold";
+import { isFinal, type LiveSession, type NewPart, type Snapshot } from "fanfold";
 import { useSession } from "fanfold/react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { fanfold } from "../app/client";
@@ -16,7 +16,6 @@ import { Conversation } from "./Conversation";
 import { ConnectionStrip } from "./connection";
 import { Header } from "./Header";
 import { Typing } from "./Presence";
-import { watchThoughts } from "./thoughts";
 import { type Choices, leadTo, pathOf, treeOf } from "./tree";
 import { useAnnounced } from "./useAnnounced";
 
@@ -34,7 +33,6 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
   const id = route.session;
   const view = useSession(fanfold, id, { window: WINDOW });
   const { live, state } = view;
-  watchThoughts(state, Date.now());
   useAnnounced(state);
   useSeen(id, live);
   useEffect(() => (live ? followConnections(live) : undefined), [live]);
@@ -51,7 +49,7 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
   const acting = ended || route.at !== null ? null : actions;
 
   const [choices, setChoices] = useState<Choices>({});
-  // which messages there are, not what they say
+  // oxlint-disable-next-line react-hooks/exhaustive-deps -- which messages there are, not what they say
   const tree = useMemo(() => treeOf(shown.messages), [shown.messages.shape]);
   const path = useMemo(() => pathOf(tree, choices), [tree, choices]);
   const choose = useCallback((message: string) => setChoices((now) => leadTo(tree, now, message)), [tree]);
@@ -161,17 +159,18 @@ interface Pending {
   readonly text: string;
 }
 
-type Send = (text: string, message: string) => Promise<boolean>;
+type Send = (parts: readonly NewPart[], message: string) => Promise<boolean>;
 
 function useSending(view: Snapshot, actions: Actions | null, tail: string | undefined): [readonly Pending[], Send] {
   const [pending, setPending] = useState<readonly Pending[]>([]);
   const { state } = view;
-  const send: Send = async (text, message) => {
+  const send: Send = async (parts, message) => {
     if (!actions) return false;
+    const text = parts.map((part) => (part.kind === "text" ? part.text : part.kind === "file" ? part.url : "")).join("\n");
     setPending((now) => [...now, { message, text }]);
     // After the newest message, whichever it is by then, unless the reader looks at another branch.
     const branch = tail !== undefined && tail !== state.messages.at(-1)?.id ? { parent: tail } : {};
-    const sent = await actions.send(text, { message, ...branch });
+    const sent = await actions.send(parts, { message, ...branch });
     setPending((now) => now.filter((one) => one.message !== message));
     return sent;
   };

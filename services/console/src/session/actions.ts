@@ -1,12 +1,12 @@
 // What a reader can do in a session. Each call ends when the node has judged it, also over a lost connection. What fails is
 // told to the reader in words; the caller learns whether it was done.
 
-import { type LiveSession, newId } from "fanfold";
+import { type LiveSession, type NewPart, newId } from "fanfold";
 import { trouble } from "../ui/notices";
 
 export interface Actions {
   // After `parent`: a message, `null` for the beginning, or nothing for whatever is newest then.
-  send(text: string, where: { message: string; parent?: string | null; interrupt?: boolean }): Promise<boolean>;
+  send(content: string | readonly NewPart[], where: { message: string; parent?: string | null; interrupt?: boolean }): Promise<boolean>;
   // Another answer to the same message, beside those there are.
   regenerate(prompt: string): Promise<boolean>;
   cancel(): Promise<boolean>;
@@ -20,9 +20,9 @@ export interface Actions {
 // `lead` is told of each message that is asked for: who asks wants to see it, whichever branch is shown.
 export function actionsOf(live: LiveSession, lead: (message: string) => void): Actions {
   return {
-    send: (text, { interrupt, ...where }) => {
+    send: (content, { interrupt, ...where }) => {
       lead(where.message);
-      return done(live.send(text, { ...where, answer: { interrupt: interrupt ?? false } }));
+      return done(live.send(content, { ...where, answer: { interrupt: interrupt ?? false } }));
     },
     regenerate: (prompt) => {
       const reply = newId();

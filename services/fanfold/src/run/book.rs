@@ -333,6 +333,7 @@ mod tests {
             requested_at_ms: 0,
             started_at_ms: None,
             ended_at_ms: None,
+            thoughts: Vec::new(),
         }
     }
 
