@@ -103,7 +103,9 @@ async fn a_stream_may_be_asked_for_in_a_body() {
         assert!(problem.contains(expected), "{body}: {problem}");
     }
     // One session that can't be read keeps no other from being read.
-    for (body, code) in [(r#"{"sessions":"none,a"}"#, "session_not_found"), (r#"{"sessions":"b,a","cursor":"b=x"}"#, "cursor_malformed")] {
+    for (body, code) in
+        [(r#"{"sessions":"none,a"}"#, "session_not_found"), (r#"{"sessions":"b,a","cursor":"b=x"}"#, "cursor_malformed")]
+    {
         let mut stream = post("/v1/stream", body).await;
         let mut text = String::new();
         while !(text.contains(code) && text.contains("event: snapshot")) {

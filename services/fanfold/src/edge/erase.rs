@@ -5,6 +5,7 @@ use std::sync::Arc;
 use fanfold_fold::{Action as Fold, Command, Offset, Refusal, SessionKey, Verdict};
 use fanfold_log::AppendError;
 use fanfold_session::{HostError, SubmitError};
+use fanfold_store::SessionIndex as _;
 use fanfold_wire::{ErrorCode, v1};
 
 use super::{Edge, Failure};
