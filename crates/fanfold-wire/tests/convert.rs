@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use fanfold_fold::{
     Citation, Completed, CustomValue, Delta, Failed, FileRef, FinishReason, Message, Op, Output, Part, Reasoning, ReasoningDelta,
-    Role, Run, RunError, RunStatus, Said, Sealed, Session, SessionStatus, Steering, Step, StepFinished, TextDelta, Thought, ToolArguments,
-    ToolCall, ToolCallStarted, ToolReady, ToolResult, ToolStatus, Usage, View, Waiting,
+    Role, Run, RunError, RunStatus, Said, Sealed, Session, SessionStatus, Steering, Step, StepFinished, TextDelta, Thought,
+    ToolArguments, ToolCall, ToolCallStarted, ToolReady, ToolResult, ToolStatus, Usage, View, Waiting,
 };
 use fanfold_wire::{Format, convert, v1};
 
