@@ -172,7 +172,6 @@ impl State {
         if run.attempt.as_ref() == Some(&started.attempt) || run.status.is_final() {
             return;
         }
-        let kept = self.view.messages.get(&run.reply).map_or(0, |reply| kept_parts(&reply.parts, started.resume));
         run.attempts += u32::from(!goes_on(run, started));
         run.status = RunStatus::Running;
         run.attempt = Some(started.attempt.clone());
@@ -180,25 +179,26 @@ impl State {
         run.error = None;
         run.waiting = None;
         run.usage = run.usage.filter(|_| started.resume);
-        run.thoughts.retain(|thought| (thought.part as usize) < kept);
         run.started_at_ms = Some(at_ms);
         if started.model.is_some() {
             run.model.clone_from(&started.model);
         }
-        let changed = Op::RunChanged(Box::new(run.clone()));
         let Some(reply) = self.view.messages.position(&run.reply) else { return };
         self.attempt = Some(Attempt { id: started.attempt.clone(), run: at, reply, seq: 0, current: true });
-        self.reset_message(reply, started.resume, ops);
-        ops.push(changed);
+        let kept = self.reset_message(reply, started.resume, ops);
+        let run = &mut self.view.runs[at];
+        run.thoughts.retain(|thought| (thought.part as usize) < kept);
+        end_thought(run, at_ms);
+        ops.push(Op::RunChanged(Box::new(run.clone())));
     }
 
     /// Drops what an attempt has written, or what it has written since its last finished step. What a person added meanwhile stays: the
-    /// next attempt is to heed it too.
-    fn reset_message(&mut self, at: usize, resume: bool, ops: &mut Vec<Op>) {
+    /// next attempt is to heed it too. Says how many parts stay where they are.
+    fn reset_message(&mut self, at: usize, resume: bool, ops: &mut Vec<Op>) -> usize {
         let message = self.view.messages.at_mut(at);
         let kept = kept_parts(&message.parts, resume);
         if message.parts.len() == kept {
-            return;
+            return kept;
         }
         let parts = std::mem::take(&mut message.parts);
         self.content_bytes -= parts.iter().map(Part::bytes).sum::<usize>() as u64;
@@ -207,6 +207,7 @@ impl State {
         for (_, part) in parts.into_iter().enumerate().filter(stays) {
             let _ = self.push_part(at, part, ops); // It fitted before.
         }
+        kept
     }
 
     fn lose_attempt(&mut self, lost: &AttemptLost, at_ms: u64, ops: &mut Vec<Op>) {

@@ -113,7 +113,7 @@ impl State {
             }
             Said::Sealed(sealed) => self.push_part(reply, Part::Sealed(sealed.clone()), ops),
             Said::Waiting(waiting) => {
-                self.put_down(run, reply, waiting, ops);
+                self.put_down(run, reply, waiting, at_ms, ops);
                 Ok(())
             }
             Said::Completed(completed) => self.complete(run, reply, completed, at_ms, ops),
@@ -147,7 +147,7 @@ impl State {
     }
 
     /// A person's decision comes first: no worker has the run until then. Where one was made meanwhile, the attempt goes on.
-    fn put_down(&mut self, run: usize, reply: usize, waiting: &Waiting, ops: &mut Vec<Op>) {
+    fn put_down(&mut self, run: usize, reply: usize, waiting: &Waiting, at_ms: u64, ops: &mut Vec<Op>) {
         let mut awaits = |call: &String| self.tool(reply, call).is_some_and(|(_, status)| status == ToolStatus::AwaitingApproval);
         if waiting.calls.is_empty() || !waiting.calls.iter().all(&mut awaits) {
             return;
@@ -155,6 +155,7 @@ impl State {
         let known = &mut self.view.runs[run];
         known.status = RunStatus::Waiting;
         known.waiting = Some(waiting.clone());
+        end_thought(known, at_ms);
         ops.push(Op::RunChanged(Box::new(known.clone())));
         self.silence(run);
     }

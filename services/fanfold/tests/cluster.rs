@@ -33,7 +33,7 @@ async fn a_list_is_watched_on_another_node() {
     open(&clients[0], "s1").await;
     let mut stream = reqwest::get(format!("{}/v1/stream?list=true", nodes[1].http)).await.unwrap().bytes_stream().eventsource();
     open(&clients[0], "s2").await;
-    let titled = v1::command::Action::SetTitle(v1::SessionTitled { title: "Trains".into() });
+    let titled = v1::command::Action::SetTitle(v1::SessionTitled { title: "Trains".into(), automatic: false });
     clients[0].submit(support::command("title", "s1", titled)).await.unwrap();
     let mut rows = BTreeMap::new();
     while rows.get("s1") != Some(&Some("Trains".to_owned())) || !rows.contains_key("s2") {

@@ -132,8 +132,8 @@ export function newestPath(state: Wire): Wire["messages"] {
 
 // The messages of the conversation with the text that each shows, gathered by scrolling through it, as only those near the window
 // exist in the page. Ends where it began.
-export function shown(page: Page): Promise<Record<string, string>> {
-  return page.evaluate(async () => {
+export function shown(page: Page, scrolling = true): Promise<Record<string, string>> {
+  return page.evaluate(async (scrolling) => {
     const textOf = (message: Element) =>
       [...message.querySelectorAll(":scope > .body > .markdown, :scope > .body > .said")].map((part) => {
         const copy = part.cloneNode(true) as Element;
@@ -151,6 +151,7 @@ export function shown(page: Page): Promise<Record<string, string>> {
     if (!scroller) return all;
     const begin = scroller.scrollTop;
     await gather();
+    if (!scrolling) return all;
     for (let last = -1; scroller.scrollTop !== last; ) {
       last = scroller.scrollTop;
       scroller.scrollTop -= scroller.clientHeight * 0.8;
@@ -159,7 +160,20 @@ export function shown(page: Page): Promise<Record<string, string>> {
     scroller.scrollTop = begin;
     await gather();
     return all;
-  });
+  }, scrolling);
+}
+
+// What the page shows at its end is what the node's fold says, the newest message included.
+export async function expectSameEnd(page: Page, node: Node, session: string): Promise<void> {
+  const messages = newestPath(await node.idle(session));
+  const newest = messages.at(-1)?.id ?? "";
+  await expect
+    .poll(async () => {
+      const here = await shown(page, false);
+      const differ = messages.filter(({ id }) => id in here).filter((message) => here[message.id] !== expected(message));
+      return newest in here ? differ.map(({ id }) => id) : ["the newest is not shown"];
+    })
+    .toEqual([]);
 }
 
 // The page shows what the node's fold says, word for word.

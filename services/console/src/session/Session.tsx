@@ -49,7 +49,6 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
   const acting = ended || route.at !== null ? null : actions;
 
   const [choices, setChoices] = useState<Choices>({});
-  // oxlint-disable-next-line react-hooks/exhaustive-deps -- which messages there are, not what they say
   const tree = useMemo(() => treeOf(shown.messages), [shown.messages.shape]);
   const path = useMemo(() => pathOf(tree, choices), [tree, choices]);
   const choose = useCallback((message: string) => setChoices((now) => leadTo(tree, now, message)), [tree]);
