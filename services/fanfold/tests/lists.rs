@@ -31,7 +31,7 @@ async fn open(client: &Client, session: &str, user: &str, title: &str) {
 }
 
 async fn title(client: &Client, session: &str, title: &str) {
-    let action = Action::SetTitle(v1::SessionTitled { title: title.into() });
+    let action = Action::SetTitle(v1::SessionTitled { title: title.into(), automatic: false });
     assert_eq!(
         client.submit(command(&title.replace(|sign: char| !sign.is_alphanumeric(), "-"), session, action)).await.unwrap().refusal,
         ""
