@@ -67,7 +67,8 @@ impl Node {
         fanfold_runs::describe_metrics();
         fanfold_models::describe_metrics();
         crate::edge::describe_metrics();
-        let Backend { log, inventory, consumer, store, queue, neighbours, queue_is_new, compaction } = Backend::open(&config).await?;
+        let Backend { log, inventory, consumer, store, queue, neighbours, queue_is_new, compaction } =
+            Backend::open(&config).await?;
         let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
         let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));
         graves.restore().await.context("dead letters can't be read")?;

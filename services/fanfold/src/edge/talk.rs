@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use fanfold_session::Inbox;
 use fanfold_wire::v1::client_frame::Frame as In;
 use fanfold_wire::v1::server_frame::Frame as Out;
 use fanfold_wire::{ErrorCode, v1};
@@ -39,9 +40,10 @@ pub(crate) struct Talk {
     framing: Framing,
     caller: Option<Caller>,
     subscriptions: Subscriptions,
-    /// Commands that are being judged, and the news that the node goes away. None of them is polled before it has something to say.
-    pending: FuturesUnordered<BoxFuture<'static, Event>>,
-    commands_in_flight: usize,
+    /// Resolves when the node goes away.
+    drained: BoxFuture<'static, ()>,
+    /// Commands that are being judged; none of them is polled before it has something to say. Most connections have none.
+    commands: Option<Box<FuturesUnordered<BoxFuture<'static, Event>>>>,
     /// Sessions with news, in turn, so that a busy one doesn't starve the others.
     ready: VecDeque<u32>,
     ping_at: Instant,
@@ -68,20 +70,18 @@ pub(crate) enum Event {
 pub(crate) struct End(pub(crate) ErrorCode);
 
 impl Talk {
-    /// `caller`: who it is, where the transport knows that before the first frame.
-    pub(crate) fn new(edge: Arc<Edge>, framing: Framing, caller: Option<Caller>) -> Self {
+    /// `caller`: who it is, where the transport knows that before the first frame. `inbox`: where news of its sessions come.
+    pub(crate) fn new(edge: Arc<Edge>, framing: Framing, caller: Option<Caller>, inbox: Arc<Inbox>) -> Self {
         let now = Instant::now();
         let ping_at = now + Duration::from_millis(edge.limits.ping_interval_ms);
         let over_at = caller.as_ref().map_or(Some(now + HELLO_WITHIN), |caller| look_at(caller, now));
-        let pending = FuturesUnordered::new();
-        pending.push(drained(edge.draining.clone()).boxed());
         Self {
-            subscriptions: Subscriptions::new(Arc::clone(&edge), framing),
+            drained: drained(edge.draining.clone()).boxed(),
+            commands: None,
+            subscriptions: Subscriptions::new(Arc::clone(&edge), framing, inbox),
             edge,
             framing,
             caller,
-            pending,
-            commands_in_flight: 0,
             ready: VecDeque::new(),
             ping_at,
             over_at,
@@ -91,7 +91,7 @@ impl Talk {
 
     /// Whether another frame may be read from the client.
     pub(crate) fn may_receive(&self) -> bool {
-        self.commands_in_flight < self.edge.limits.commands_in_flight_max
+        self.commands.as_ref().map_or(0, |commands| commands.len()) < self.edge.limits.commands_in_flight_max
     }
 
     /// Waits for something to do. Cancel-safe.
@@ -106,13 +106,25 @@ impl Talk {
 
     /// What is rare comes first: a busy session must not hold it up.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        if let Poll::Ready(Some(event)) = self.pending.poll_next_unpin(context) {
+        if let Poll::Ready(event) = self.poll_judged(context) {
             return Poll::Ready(event);
+        }
+        if self.drained.poll_unpin(context).is_ready() {
+            return Poll::Ready(Event::Drain);
         }
         if self.alarm.as_mut().poll(context).is_ready() {
             return Poll::Ready(Event::Alarm);
         }
         self.subscriptions.inbox().poll_ready(context, &mut self.ready).map(|()| Event::Ready)
+    }
+
+    fn poll_judged(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        let Some(commands) = &mut self.commands else { return Poll::Pending };
+        let judged = ready!(commands.poll_next_unpin(context));
+        if commands.is_empty() {
+            self.commands = None;
+        }
+        judged.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Does it, appending what is to be sent.
@@ -132,7 +144,6 @@ impl Talk {
     fn settle(&mut self, event: Event, out: &mut Vec<u8>) -> Result<(), End> {
         match event {
             Event::Judged(frame) => {
-                self.commands_in_flight -= 1;
                 self.framing.write(&frame, out);
                 Ok(())
             }
@@ -200,10 +211,9 @@ impl Talk {
         match caller {
             (In::Subscribe(request), caller) => {
                 // It may read a session that a command before it opens.
-                while self.commands_in_flight > 0 {
-                    if let Some(event) = self.pending.next().await {
-                        self.settle(event, out)?;
-                    }
+                while self.commands.is_some() {
+                    let event = poll_fn(|context| self.poll_judged(context)).await;
+                    self.settle(event, out)?;
                 }
                 if let Err(failure) = self.subscriptions.subscribe(&caller, &request, out).await {
                     self.framing.write(&Out::Error(failure.frame(&request.session, "")).into(), out);
@@ -273,8 +283,7 @@ impl Talk {
     /// Commands are judged side by side, but reach their session in the order in which they came.
     fn command(&mut self, caller: Caller, command: v1::Command) {
         let edge = Arc::clone(&self.edge);
-        self.commands_in_flight += 1;
-        self.pending.push(Box::pin(async move {
+        self.commands.get_or_insert_default().push(Box::pin(async move {
             let (id, session) = (command.id.clone(), command.session.clone());
             Event::Judged(Box::new(match edge.submit(&caller, command).await {
                 Ok(receipt) => Out::Receipt(receipt).into(),
@@ -302,6 +311,10 @@ impl Talk {
 
     pub(crate) fn positions_and_ends(&self) -> Vec<v1::Position> {
         self.subscriptions.positions_and_ends()
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        self.subscriptions.inbox()
     }
 
     /// Whether nothing is read any more.
@@ -337,8 +350,7 @@ fn look_at(caller: &Caller, now: Instant) -> Option<Instant> {
     Some(now + Duration::from_secs(left_s))
 }
 
-async fn drained(mut draining: watch::Receiver<bool>) -> Event {
+async fn drained(mut draining: watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = draining.wait_for(|draining| *draining).await;
-    Event::Drain
 }
