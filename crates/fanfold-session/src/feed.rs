@@ -11,7 +11,7 @@ use crate::codec::{FormatId, Present};
 use crate::inbox::Signal;
 use crate::neighbours::{Heard, Neighbour, Neighbours};
 use crate::presence::{Full, Presence, PresenceLimits};
-use crate::readers::Readers;
+use crate::readers::{GROUPS, Group, Readers};
 use crate::ring::{Reach, Ring};
 
 /// Why a session's readers get nothing more from this feed.
@@ -29,14 +29,13 @@ pub(crate) struct Feed {
     shared: Mutex<Shared>,
     /// Beside what they read, so that those who are awake already don't wait for the others' wake-up.
     /// Where both locks are held, `shared` was taken first.
-    signals: Readers,
+    readers: Readers,
     /// Of `Shared::presence`, to look at without the lock.
     presence_version: AtomicU64,
     /// The other nodes that host the session.
     neighbour: OnceLock<Box<dyn Neighbour>>,
     /// Estimated bytes that the session holds in memory.
     pub(crate) bytes: AtomicU64,
-    readers: AtomicUsize,
     /// Requests that wait in the actor.
     pub(crate) waiting: AtomicUsize,
     /// Milliseconds after `born` of the last use.
@@ -75,11 +74,10 @@ impl Feed {
         let shared = Shared { head: Offset::NONE, rings, ended: None, presence: Presence::new(presence) };
         Self {
             shared: Mutex::new(shared),
-            signals: Readers::default(),
+            readers: Readers::default(),
             presence_version: AtomicU64::new(0),
             neighbour: OnceLock::new(),
             bytes: AtomicU64::new(0),
-            readers: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             used_ms: AtomicU64::new(0),
             born: Instant::now(),
@@ -96,8 +94,8 @@ impl Feed {
         shared.rings.iter().enumerate().filter(|(_, ring)| ring.is_some()).map(|(at, _)| FormatId(at)).collect()
     }
 
-    /// Makes `frames` (one for each active format) visible: they lead from the head to `upto`.
-    pub(crate) fn publish(&self, upto: Offset, frames: Vec<(FormatId, Vec<u8>)>) {
+    /// Makes `frames` (one for each active format) visible: they lead from the head to `upto`. Then has them brought to the readers.
+    pub(crate) fn publish(self: &Arc<Self>, upto: Offset, frames: Vec<(FormatId, Vec<u8>)>) {
         let mut shared = self.lock();
         for (format, frame) in frames {
             // Its last reader may have left while it was encoded.
@@ -107,7 +105,7 @@ impl Feed {
         }
         shared.head = upto;
         drop(shared);
-        self.signals.raise();
+        self.deliver();
     }
 
     /// The session is another one at `upto`: nothing leads there, and what was encoded is let go of.
@@ -116,7 +114,7 @@ impl Feed {
         shared.rings.iter_mut().flatten().for_each(|ring| *ring = Ring::new(upto, ring_bytes_max));
         shared.head = upto;
         drop(shared);
-        self.signals.raise();
+        self.readers.raise();
     }
 
     /// Sets the head of a session that was just hydrated.
@@ -126,7 +124,7 @@ impl Feed {
 
     pub(crate) fn end(&self, ended: Ended) {
         self.lock().ended.get_or_insert(ended);
-        self.signals.raise();
+        self.readers.raise();
     }
 
     pub(crate) fn head(&self) -> Offset {
@@ -142,14 +140,13 @@ impl Feed {
         }
         // What there is already is news to this reader.
         signal.raise();
-        self.readers.store(self.signals.add(signal), Ordering::Release);
+        self.readers.add(signal);
     }
 
     pub(crate) fn detach(&self, signal: &Arc<Signal>) {
         let mut shared = self.lock();
-        let left = self.signals.remove(signal);
-        self.readers.store(left, Ordering::Release);
-        if left == 0 {
+        signal.leave();
+        if self.readers.remove(signal) == 0 {
             shared.rings.iter_mut().for_each(|ring| *ring = None);
         }
         drop(shared);
@@ -157,7 +154,11 @@ impl Feed {
     }
 
     pub(crate) fn readers(&self) -> usize {
-        self.readers.load(Ordering::Acquire)
+        self.readers.count()
+    }
+
+    pub(crate) fn groups(&self) -> &[Group; GROUPS] {
+        &self.readers.groups
     }
 
     pub(crate) fn touch(&self) {
@@ -237,7 +238,7 @@ impl Feed {
         }
         drop(shared);
         if changed {
-            self.signals.raise();
+            self.readers.raise();
         }
         if let Some(neighbour) = neighbour.filter(|_| !news.is_empty()) {
             neighbour.tell(&news);

@@ -8,6 +8,8 @@
 //! - [`Sessions::subscribe`] always answers: resumed exactly after the cursor, or with a snapshot and the reason.
 //! - [`Subscription::fill`] gives whole frames that cover the session's offsets without gap or overlap, at the pace of whoever
 //!   calls it. A reader that doesn't call costs the others nothing.
+//! - An [`Inbox`] with an [`Outlet`] that is lent gets the same frames in the same order without a call, as long as the outlet takes
+//!   them at once and the reader is up to date.
 //!
 //! # Invariants
 //!
@@ -50,12 +52,13 @@ mod subscription;
 mod supervisor;
 mod waiting;
 mod write;
+mod writer;
 
 pub use codec::{DeltaFrame, FormatId, FrameCodec, Present, SnapshotFrame};
 pub use config::{SessionConfig, SnapshotPolicy};
 pub use error::{HostError, SharedCause, SubmitError, SubscribeError};
 pub use feed::Ended;
-pub use inbox::Inbox;
+pub use inbox::{Inbox, Outlet};
 pub use message::{How, Looked, Mode, Receipt, Reset, Start};
 pub use neighbours::{Alone, Appearance, Hear, Heard, Neighbour, Neighbours};
 pub use node::{Clock, Observer, Ports};

@@ -17,7 +17,7 @@ use crate::feed::{Ended, Feed};
 use crate::guard::guard;
 use crate::hydrate::{Folded, history, not_erased, state_at};
 use crate::inbox::{Inbox, Signal};
-use crate::message::{Answer, Attach, Look, Looked, Msg, Produce, Receipt, Start, Submit, WatchRun, tokens};
+use crate::message::{Answer, Attach, Look, Looked, Mode, Msg, Produce, Receipt, Start, Submit, WatchRun, tokens};
 use crate::node::{Node, Ports};
 use crate::presence::PresenceLimits;
 use crate::subscription::{Subscribe, Subscribed, Subscription};
@@ -142,9 +142,8 @@ impl Sessions {
             return self.replay(key, request, at, inbox, slot).await;
         }
         let Attached { feed, signal, answer } = self.attach(key, request, inbox, slot).await?;
-        let Answer { how, position, head, snapshot } = answer;
-        let subscription =
-            Subscription::new(self.clone(), key.clone(), request, Arc::clone(inbox), slot, feed, signal, position, None);
+        let Answer { how, head, snapshot, .. } = answer;
+        let subscription = Subscription::new(self.clone(), key.clone(), request, Arc::clone(inbox), slot, feed, signal, None);
         Ok(Subscribed { how, cursor: subscription.cursor(), head, snapshot, subscription })
     }
 
@@ -164,8 +163,7 @@ impl Sessions {
         let cursor = self.node().cursor(key, position);
         let snapshot = self.encode_snapshot(key, &folded, request, cursor);
         let replay = Some(Box::new(folded));
-        let subscription =
-            Subscription::new(self.clone(), key.clone(), request, Arc::clone(inbox), slot, feed, signal, position, replay);
+        let subscription = Subscription::new(self.clone(), key.clone(), request, Arc::clone(inbox), slot, feed, signal, replay);
         Ok(Subscribed { how: crate::How::Fresh, cursor, head: answer.head, snapshot: Some(snapshot), subscription })
     }
 
@@ -184,7 +182,11 @@ impl Sessions {
         inbox: &Arc<Inbox>,
         slot: u32,
     ) -> Result<Attached, SubscribeError> {
-        let signal = Arc::new(Signal::new(Arc::clone(inbox), slot));
+        let every_delta = match request.mode {
+            Mode::Deltas => Some(request.format),
+            Mode::Full => None,
+        };
+        let signal = Arc::new(Signal::new(Arc::clone(inbox), slot, every_delta));
         for _ in 0..TRIES {
             let slot = self.slot(key).await?;
             let (reply, answer) = oneshot::channel();
@@ -194,8 +196,9 @@ impl Sessions {
                 continue;
             }
             if let Ok(answer) = answer.await {
-                let attached = Attached { feed: slot.feed, signal, answer: answer? };
-                return Ok(attached);
+                let answer = answer?;
+                signal.stand_at(answer.position);
+                return Ok(Attached { feed: slot.feed, signal, answer });
             }
         }
         Err(HostError::Busy.into())

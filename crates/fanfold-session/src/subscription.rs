@@ -53,7 +53,6 @@ pub struct Subscription {
     slot: u32,
     feed: Arc<Feed>,
     signal: Arc<Signal>,
-    position: Offset,
     presence_seen: u64,
     full_sent_at: Option<Instant>,
     replay: Option<Box<Folded>>,
@@ -82,10 +81,9 @@ impl Subscription {
         slot: u32,
         feed: Arc<Feed>,
         signal: Arc<Signal>,
-        position: Offset,
         replay: Option<Box<Folded>>,
     ) -> Self {
-        Self { sessions, key, request, inbox, slot, feed, signal, position, presence_seen: 0, full_sent_at: None, replay }
+        Self { sessions, key, request, inbox, slot, feed, signal, presence_seen: 0, full_sent_at: None, replay }
     }
 
     /// Whose session it is.
@@ -95,7 +93,7 @@ impl Subscription {
 
     /// What the buffers filled so far lead to. Once they are sent, this is where the reader can come back to.
     pub fn cursor(&self) -> Cursor {
-        self.sessions.node().cursor(&self.key, self.position)
+        self.sessions.node().cursor(&self.key, self.signal.position())
     }
 
     /// The last offset that this node has of the session.
@@ -116,7 +114,7 @@ impl Subscription {
 
     fn fill_presence(&mut self, out: &mut Vec<u8>) {
         let codec = self.sessions.node().codec(self.request.format);
-        let (session, position) = (&self.key.session, self.position);
+        let (session, position) = (&self.key.session, self.signal.position());
         let frame = self.feed.presence(self.request.format, self.presence_seen, |present| {
             let mut bytes = Vec::new();
             codec.presence(session, position, present, &mut bytes);
@@ -130,8 +128,11 @@ impl Subscription {
 
     async fn fill_deltas(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> Result<Filled, SubscribeError> {
         let lag_max = self.sessions.node().config.merge_above_bytes;
-        match self.feed.take(self.request.format, self.position, lag_max, bytes_max, out) {
-            Taken::Nothing => Ok(Filled::Idle),
+        match self.feed.take(self.request.format, self.signal.position(), lag_max, bytes_max, out) {
+            Taken::Nothing => {
+                self.replay = None;
+                Ok(Filled::Idle)
+            }
             Taken::Upto { offset, more } => {
                 self.advance(offset);
                 Ok(if more { Filled::More } else { Filled::Idle })
@@ -145,16 +146,17 @@ impl Subscription {
     }
 
     fn advance(&mut self, upto: Offset) {
-        assert!(upto >= self.position, "I2 contiguous: {upto} after {}", self.position);
-        self.position = upto;
+        let position = self.signal.position();
+        assert!(upto >= position, "I2 contiguous: {upto} after {position}");
+        self.signal.stand_at(upto);
         self.replay = None;
     }
 
     /// One merged update of everything since the last, not more often than the limit.
     async fn fill_full(&mut self, out: &mut Vec<u8>) -> Result<Filled, SubscribeError> {
-        let head = self.feed.head();
-        if self.position == head {
-            return match self.feed.take(self.request.format, self.position, 0, 0, out) {
+        let (head, position) = (self.feed.head(), self.signal.position());
+        if position == head {
+            return match self.feed.take(self.request.format, position, 0, 0, out) {
                 Taken::Ended(Ended::Gone) => Box::pin(self.attach_again(out)).await,
                 Taken::Ended(ended) => Ok(Filled::Ended(ended)),
                 // News since `head` was read: the inbox has been told.
@@ -175,7 +177,7 @@ impl Subscription {
     async fn repair(&mut self, out: &mut Vec<u8>) -> Result<Filled, SubscribeError> {
         let (reply, answer) = oneshot::channel();
         let Subscribe { format, mode, window, .. } = self.request;
-        let repair = Repair { after: self.position, format, mode, window, reply };
+        let repair = Repair { after: self.signal.position(), format, mode, window, reply };
         if !self.sessions.tell(&self.key, Msg::Repair(repair)) {
             return self.attach_again(out).await;
         }
@@ -203,13 +205,13 @@ impl Subscription {
         if let Some(snapshot) = again.answer.snapshot {
             out.extend_from_slice(&snapshot);
         }
-        self.position = again.answer.position;
         Ok(Filled::More)
     }
 
     /// The next records of a replay, read from the log at the reader's pace.
     async fn fill_replay(&mut self, out: &mut Vec<u8>) -> Result<Filled, SubscribeError> {
-        let (records, _) = history(self.sessions.node(), &self.key, self.position, REPLAY_RECORDS_MAX).await?;
+        let position = self.signal.position();
+        let (records, _) = history(self.sessions.node(), &self.key, position, REPLAY_RECORDS_MAX).await?;
         let Some(folded) = &mut self.replay else { return Ok(Filled::More) };
         let mut merger = Merger::default();
         for stored in &records {
@@ -217,11 +219,11 @@ impl Subscription {
         }
         let delta: Delta = merger.finish();
         let node = self.sessions.node();
-        let (after, upto) = (node.cursor(&self.key, self.position), folded.offset);
+        let (after, upto) = (node.cursor(&self.key, position), folded.offset);
         let cursor = node.cursor(&self.key, upto);
         let frame = DeltaFrame { session: &self.key.session, after, cursor, delta: &delta, view: Some(folded.state.view()) };
         node.codec(self.request.format).delta(&frame, out);
-        self.position = upto;
+        self.signal.stand_at(upto);
         Ok(Filled::More)
     }
 }

@@ -7,12 +7,13 @@
 //!
 //! `FANFOLD_BENCH_SUBSCRIBERS` (default 1000), `FANFOLD_BENCH_RATE` records a second (50), `FANFOLD_BENCH_SECONDS` of a turn
 //! (3), `FANFOLD_BENCH_ROUNDS` (5), `FANFOLD_BENCH_BYTES` of a record's payload (120), `FANFOLD_BENCH_DIR` for the disk,
-//! `FANFOLD_BENCH_NODE` for another build of the node.
+//! `FANFOLD_BENCH_NODE` for another build of the node, `FANFOLD_BENCH_BESIDE` for one more that takes turns with it.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people at a terminal")]
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,8 +21,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 const SESSION: &str = "fanout";
+
+/// Connections that come and go before memory is measured.
+const WARM_UP: usize = 100;
 
 /// Makes this program the control.
 const CONTROL: &str = "--control";
@@ -42,7 +47,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let subscribers = setting("FANFOLD_BENCH_SUBSCRIBERS", 1000);
-    if let Some(code) = with_descriptors(2 * subscribers + 256) {
+    if let Some(code) = with_descriptors(4 * subscribers + 256) {
         return code;
     }
     let rate = setting("FANFOLD_BENCH_RATE", 50);
@@ -50,44 +55,87 @@ fn main() -> ExitCode {
     let rounds = setting("FANFOLD_BENCH_ROUNDS", 5);
     let readers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
 
-    let mut node = Node::start();
-    node.producer.produce(rate, rate);
-    let alone_us = node.process.cpu_us(|| node.producer.produce(rate, frames)) / frames as f64;
-    let before = node.process.resident_bytes();
-    let read = Arc::new(Count::default());
-    (0..subscribers).for_each(|_| subscribe(&readers, node.http, &read));
-    read.wait("subscribed", &read.subscribed, subscribers as u64);
-    sleep(Duration::from_secs(1));
-    let idle_bytes = node.process.resident_bytes().saturating_sub(before) / subscribers as u64;
-    node.deliver(&read, rate, rate, subscribers);
-
+    let mut served: Vec<Served> = builds().map(|(name, binary)| Served::start(name, &binary, &readers, subscribers)).collect();
     let mut raw = Raw::start(&readers, subscribers);
-    let frame = read.last.lock().unwrap().clone();
+    let frame = served[0].read.last.lock().unwrap().clone();
     raw.deliver(&frame, rate, rate, subscribers);
     let deliveries = (frames * subscribers) as f64;
-    let (mut node_us, mut raw_us, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut raw_us = Vec::new();
     for _ in 0..rounds {
-        let node = node.deliver(&read, rate, frames, subscribers) / deliveries;
         let raw = raw.deliver(&frame, rate, frames, subscribers) / deliveries;
-        node_us.push(node);
         raw_us.push(raw);
-        ratios.push(raw / node);
+        for served in &mut served {
+            let us = served.node.deliver(&served.read, rate, frames, subscribers) / deliveries;
+            served.us.push(us);
+            served.of_raw.push(raw / us);
+        }
     }
     sleep(Duration::from_secs(1));
-    let after_bytes = node.process.resident_bytes().saturating_sub(before) / subscribers as u64;
 
     println!(
         "1 session, {subscribers} subscribers, {rate} records/s, frames of {} B, {rounds} rounds of {frames} frames",
         frame.len()
     );
     println!("case             deliveries per CPU-second   us CPU per delivery: median     min     max   of raw");
-    for (name, us, ratios) in [("raw send()", raw_us, vec![1.0]), ("WebSocket, JSON", node_us, ratios)] {
+    let row = |name: &str, us: Vec<f64>, of_raw: f64| {
         let [median, min, max] = spread(us);
-        println!("{name:<16} {:>25.0} {median:>29.2} {min:>7.2} {max:>7.2} {:>8.2}", 1e6 / median, spread(ratios)[0]);
+        println!("{name:<16} {:>25.0} {median:>29.2} {min:>7.2} {max:>7.2} {of_raw:>8.2}", 1e6 / median);
+    };
+    row("raw send()", raw_us, 1.0);
+    for served in served {
+        let [of_raw, ..] = spread(served.of_raw);
+        row(served.name, served.us, of_raw);
+        let after_bytes = served.node.process.memory_bytes().saturating_sub(served.before_bytes) / subscribers as u64;
+        println!(
+            "  a record without subscribers: {:.0} us CPU, {:.2} us of each delivery",
+            served.alone_us,
+            served.alone_us / subscribers as f64
+        );
+        println!("  memory per connection: {} B once subscribed, {after_bytes} B idle again after the rounds", served.idle_bytes);
     }
-    println!("a record without subscribers: {alone_us:.0} us CPU, {:.2} us of each delivery", alone_us / subscribers as f64);
-    println!("resident memory per connection: {idle_bytes} B once subscribed, {after_bytes} B idle again after the rounds");
     ExitCode::SUCCESS
+}
+
+/// Nodes to be measured, in turns: this build, and another where one is named.
+fn builds() -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let this = std::env::var_os("FANFOLD_BENCH_NODE").unwrap_or_else(|| env!("CARGO_BIN_EXE_fanfold").into());
+    let beside = std::env::var_os("FANFOLD_BENCH_BESIDE").map(|beside| ("  another build", beside.into()));
+    [("WebSocket, JSON", this.into())].into_iter().chain(beside)
+}
+
+/// A node with its subscribers, and what was measured of it.
+struct Served {
+    name: &'static str,
+    node: Node,
+    read: Arc<Count>,
+    alone_us: f64,
+    before_bytes: u64,
+    idle_bytes: u64,
+    us: Vec<f64>,
+    of_raw: Vec<f64>,
+}
+
+impl Served {
+    fn start(name: &'static str, binary: &Path, readers: &Runtime, subscribers: usize) -> Self {
+        let rate = setting("FANFOLD_BENCH_RATE", 50);
+        let mut node = Node::start(binary);
+        node.producer.produce(rate, rate);
+        let alone_us = node.process.cpu_us(|| node.producer.produce(rate, 2 * rate)) / (2 * rate) as f64;
+        // The first connections pay for what all of them share.
+        let first = Arc::new(Count::default());
+        let gone: Vec<_> = (0..WARM_UP).map(|_| subscribe(readers, node.http, &first)).collect();
+        first.wait("subscribed", &first.subscribed, WARM_UP as u64);
+        gone.into_iter().for_each(|reading| reading.abort());
+        sleep(Duration::from_secs(1));
+        let before_bytes = node.process.memory_bytes();
+        let read = Arc::new(Count::default());
+        (0..subscribers).for_each(|_| drop(subscribe(readers, node.http, &read)));
+        read.wait("subscribed", &read.subscribed, subscribers as u64);
+        sleep(Duration::from_secs(1));
+        let idle_bytes = node.process.memory_bytes().saturating_sub(before_bytes) / subscribers as u64;
+        node.deliver(&read, rate, rate, subscribers);
+        Self { name, node, read, alone_us, before_bytes, idle_bytes, us: Vec::new(), of_raw: Vec::new() }
+    }
 }
 
 /// Median, least, greatest.
@@ -142,9 +190,10 @@ impl Process {
         fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
     }
 
-    fn resident_bytes(&self) -> u64 {
+    /// What it has of its own: the program's pages are not counted.
+    fn memory_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 }
@@ -166,10 +215,9 @@ struct Node {
 }
 
 impl Node {
-    fn start() -> Self {
+    fn start(binary: &Path) -> Self {
         let base = std::env::var_os("FANFOLD_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
         let data = tempfile::tempdir_in(base).unwrap();
-        let binary = std::env::var_os("FANFOLD_BENCH_NODE").unwrap_or_else(|| env!("CARGO_BIN_EXE_fanfold").into());
         let mut command = Command::new(binary);
         command.args(["dev", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--worker-slots", "0", "--data"]);
         let mut child = command.arg(data.path()).env("FANFOLD_LOG", "warn").stdout(Stdio::piped()).spawn().unwrap();
@@ -299,7 +347,7 @@ fn masked(text: &str) -> Vec<u8> {
 }
 
 /// One subscriber, from the handshake on. It counts what it is sent.
-fn subscribe(readers: &Runtime, node: SocketAddr, count: &Arc<Count>) {
+fn subscribe(readers: &Runtime, node: SocketAddr, count: &Arc<Count>) -> JoinHandle<()> {
     let mut connection = BufReader::new(connect(node));
     let request = "GET /v1/ws HTTP/1.1\r\nhost: node\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n\
                    sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-protocol: fanfold.v1.json\r\n\r\n";
@@ -314,11 +362,11 @@ fn subscribe(readers: &Runtime, node: SocketAddr, count: &Arc<Count>) {
     reading(readers, connection.into_inner(), move |bytes| {
         buffer.extend_from_slice(bytes);
         count.take(&mut buffer);
-    });
+    })
 }
 
 /// Reads a connection to its end, beside the others.
-fn reading(readers: &Runtime, connection: TcpStream, mut take: impl FnMut(&[u8]) + Send + 'static) {
+fn reading(readers: &Runtime, connection: TcpStream, mut take: impl FnMut(&[u8]) + Send + 'static) -> JoinHandle<()> {
     connection.set_nonblocking(true).unwrap();
     readers.spawn(async move {
         let connection = tokio::net::TcpStream::from_std(connection).unwrap();
@@ -331,7 +379,7 @@ fn reading(readers: &Runtime, connection: TcpStream, mut take: impl FnMut(&[u8])
                 Err(_) => return,
             }
         }
-    });
+    })
 }
 
 /// The control's process as its parent sees it.
@@ -355,9 +403,9 @@ impl Raw {
         let count = Arc::new(Count::default());
         for _ in 0..subscribers {
             let count = Arc::clone(&count);
-            reading(readers, connect(address), move |bytes| {
+            drop(reading(readers, connect(address), move |bytes| {
                 count.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            });
+            }));
         }
         Self { process, orders, count }
     }

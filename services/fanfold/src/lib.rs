@@ -15,3 +15,4 @@ mod moving;
 pub mod node;
 pub mod presence;
 pub mod run;
+mod socket;

@@ -1,6 +1,5 @@
 //! The sessions that one connection reads.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use fanfold_fold::{Cursor, Offset, SessionId};
@@ -16,8 +15,8 @@ pub(crate) struct Subscriptions {
     edge: Arc<Edge>,
     framing: Framing,
     inbox: Arc<Inbox>,
-    slots: HashMap<u32, Box<Slot>>,
-    names: HashMap<SessionId, u32>,
+    /// By number. There are few, mostly one: nothing is worth a table.
+    slots: Vec<(u32, Box<Slot>)>,
     next_slot: u32,
     /// Readers in full mode that are to be filled at a time.
     due: Vec<(Instant, u32)>,
@@ -30,6 +29,12 @@ struct Slot {
     _attached: Attached,
     /// Not told yet that it has everything.
     catching_up: bool,
+}
+
+impl Slot {
+    fn session(&self) -> &SessionId {
+        &self.subscription.key().session
+    }
 }
 
 /// What a session had for this connection.
@@ -47,17 +52,8 @@ pub(crate) enum Filling {
 }
 
 impl Subscriptions {
-    pub(crate) fn new(edge: Arc<Edge>, framing: Framing) -> Self {
-        Self {
-            edge,
-            framing,
-            inbox: Arc::default(),
-            slots: HashMap::new(),
-            names: HashMap::new(),
-            next_slot: 0,
-            due: Vec::new(),
-            ended: Vec::new(),
-        }
+    pub(crate) fn new(edge: Arc<Edge>, framing: Framing, inbox: Arc<Inbox>) -> Self {
+        Self { edge, framing, inbox, slots: Vec::new(), next_slot: 0, due: Vec::new(), ended: Vec::new() }
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {
@@ -95,10 +91,9 @@ impl Subscriptions {
         let request = Subscribe { start, format: self.framing.id(), mode, window: window(request.window) };
         let subscribed = self.edge.sessions.subscribe(&key, request, &self.inbox, slot).await?;
         self.answer(&subscribed, out);
-        self.names.insert(key.session.clone(), slot);
         let attached = self.edge.readers.arrive(&key, self.framing, subscribed.how, from, subscribed.cursor.offset);
         let subscription = subscribed.subscription;
-        self.slots.insert(slot, Box::new(Slot { subscription, _attached: attached, catching_up: true }));
+        self.slots.push((slot, Box::new(Slot { subscription, _attached: attached, catching_up: true })));
         Ok(slot)
     }
 
@@ -129,18 +124,15 @@ impl Subscriptions {
     /// Stops reading a session. Nothing else ends by that.
     pub(crate) fn leave(&mut self, session: &SessionId) -> bool {
         self.ended.retain(|position| position.session != session.as_str());
-        self.names.remove(session).is_some_and(|slot| self.slots.remove(&slot).is_some())
+        self.slots.extract_if(.., |(_, slot)| slot.session() == session).count() > 0
     }
 
     /// Leaves the sessions that the caller may not read any more, and says how each of them ended.
     pub(crate) fn revoke(&mut self, caller: &Caller) -> Vec<v1::Closed> {
-        let denied = |session: &&SessionId| authorize(caller, Action::Read, Some(session)).is_err();
-        let denied: Vec<SessionId> = self.names.keys().filter(denied).cloned().collect();
-        let closed = denied.iter().map(|session| {
-            let reader = self.names.get(session).and_then(|slot| self.slots.get(slot));
-            let cursor = reader.map(|reader| reader.subscription.cursor().to_string()).unwrap_or_default();
-            self.leave(session);
-            v1::Closed { session: session.to_string(), code: "revoked".into(), reason: String::new(), cursor }
+        let denied = |slot: &Slot| authorize(caller, Action::Read, Some(slot.session())).is_err();
+        let closed = self.slots.extract_if(.., |(_, slot)| denied(slot)).map(|(_, slot)| {
+            let (session, cursor) = (slot.session().to_string(), slot.subscription.cursor().to_string());
+            v1::Closed { session, code: "revoked".into(), reason: String::new(), cursor }
         });
         closed.collect()
     }
@@ -148,7 +140,7 @@ impl Subscriptions {
     /// Appends what one session has for this connection.
     pub(crate) async fn fill(&mut self, slot: u32, out: &mut Vec<u8>) -> Filling {
         let bytes_max = self.edge.limits.write_bytes_max;
-        let Some(reader) = self.slots.get_mut(&slot) else { return Filling::Idle };
+        let Some((_, reader)) = self.slots.iter_mut().find(|(number, _)| *number == slot) else { return Filling::Idle };
         let Slot { subscription, catching_up, .. } = &mut **reader;
         match subscription.fill(out, bytes_max).await {
             Ok(Filled::Idle) if std::mem::take(catching_up) => {
@@ -191,7 +183,7 @@ impl Subscriptions {
             cursor: subscription.cursor().to_string(),
             head: subscription.head().0,
         };
-        self.slots.values().map(|slot| position(&slot.subscription)).collect()
+        self.slots.iter().map(|(_, slot)| position(&slot.subscription)).collect()
     }
 
     /// The same with the sessions that have ended, for an id that a client comes back with.

@@ -1,16 +1,17 @@
 //! One connection that reads many sessions and sends commands: the same over WebSocket and gRPC.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use fanfold_session::Inbox;
 use fanfold_wire::v1::client_frame::Frame as In;
 use fanfold_wire::v1::server_frame::Frame as Out;
 use fanfold_wire::{ErrorCode, v1};
-use futures::future::{AbortHandle, Abortable, BoxFuture};
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
@@ -40,9 +41,10 @@ pub(crate) struct Talk {
     framing: Framing,
     caller: Option<Caller>,
     subscriptions: Subscriptions,
-    /// Commands that are being judged, and the news that the node goes away. None of them is polled before it has something to say.
-    pending: FuturesUnordered<BoxFuture<'static, Event>>,
-    commands_in_flight: usize,
+    /// Resolves when the node goes away.
+    drained: BoxFuture<'static, ()>,
+    /// Commands that are being judged; none of them is polled before it has something to say. Most connections have none.
+    commands: Option<Box<FuturesUnordered<BoxFuture<'static, Event>>>>,
     /// The list that is watched.
     list: Option<List>,
     /// Sessions with news, in turn, so that a busy one doesn't starve the others.
@@ -63,23 +65,20 @@ pub(crate) enum Event {
     /// It is time for a ping, for readers in full mode, or to look at the caller's token.
     Alarm,
     /// The list that is watched has changed, or can't be watched any more; nothing where it isn't watched any more.
-    Listed(Option<Box<Result<(Watched, v1::Listed), Failure>>>),
+    Listed(Box<News>),
     /// The node goes away.
     Drain,
 }
 
+/// What a list has to tell, and who goes on to watch it.
+pub(crate) type News = Result<(Watched, v1::Listed), Failure>;
+
 /// A list that this connection watches.
 struct List {
-    /// Ends the wait for its changes.
-    waiting: AbortHandle,
+    /// Waits for its next change.
+    next: BoxFuture<'static, News>,
     /// Who watches: a new token may see less.
     caller: watch::Sender<Caller>,
-}
-
-impl Drop for List {
-    fn drop(&mut self) {
-        self.waiting.abort();
-    }
 }
 
 /// Why the connection ends.
@@ -87,20 +86,18 @@ impl Drop for List {
 pub(crate) struct End(pub(crate) ErrorCode);
 
 impl Talk {
-    /// `caller`: who it is, where the transport knows that before the first frame.
-    pub(crate) fn new(edge: Arc<Edge>, framing: Framing, caller: Option<Caller>) -> Self {
+    /// `caller`: who it is, where the transport knows that before the first frame. `inbox`: where news of its sessions come.
+    pub(crate) fn new(edge: Arc<Edge>, framing: Framing, caller: Option<Caller>, inbox: Arc<Inbox>) -> Self {
         let now = Instant::now();
         let ping_at = now + Duration::from_millis(edge.limits.ping_interval_ms);
         let over_at = caller.as_ref().map_or(Some(now + HELLO_WITHIN), |caller| look_at(caller, now));
-        let pending = FuturesUnordered::new();
-        pending.push(drained(edge.draining.clone()).boxed());
         Self {
-            subscriptions: Subscriptions::new(Arc::clone(&edge), framing),
+            drained: drained(edge.draining.clone()).boxed(),
+            commands: None,
+            subscriptions: Subscriptions::new(Arc::clone(&edge), framing, inbox),
             edge,
             framing,
             caller,
-            pending,
-            commands_in_flight: 0,
             list: None,
             ready: VecDeque::new(),
             ping_at,
@@ -111,7 +108,7 @@ impl Talk {
 
     /// Whether another frame may be read from the client.
     pub(crate) fn may_receive(&self) -> bool {
-        self.commands_in_flight < self.edge.limits.commands_in_flight_max
+        self.commands.as_ref().map_or(0, |commands| commands.len()) < self.edge.limits.commands_in_flight_max
     }
 
     /// Waits for something to do. Cancel-safe.
@@ -126,13 +123,31 @@ impl Talk {
 
     /// What is rare comes first: a busy session must not hold it up.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        if let Poll::Ready(Some(event)) = self.pending.poll_next_unpin(context) {
+        if let Poll::Ready(event) = self.poll_judged(context) {
             return Poll::Ready(event);
+        }
+        if self.drained.poll_unpin(context).is_ready() {
+            return Poll::Ready(Event::Drain);
+        }
+        if let Some(list) = &mut self.list
+            && let Poll::Ready(news) = list.next.poll_unpin(context)
+        {
+            list.next = pending().boxed();
+            return Poll::Ready(Event::Listed(Box::new(news)));
         }
         if self.alarm.as_mut().poll(context).is_ready() {
             return Poll::Ready(Event::Alarm);
         }
         self.subscriptions.inbox().poll_ready(context, &mut self.ready).map(|()| Event::Ready)
+    }
+
+    fn poll_judged(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        let Some(commands) = &mut self.commands else { return Poll::Pending };
+        let judged = ready!(commands.poll_next_unpin(context));
+        if commands.is_empty() {
+            self.commands = None;
+        }
+        judged.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Does it, appending what is to be sent.
@@ -152,12 +167,11 @@ impl Talk {
     fn settle(&mut self, event: Event, out: &mut Vec<u8>) -> Result<(), End> {
         match event {
             Event::Judged(frame) => {
-                self.commands_in_flight -= 1;
                 self.framing.write(&frame, out);
                 Ok(())
             }
             Event::Listed(news) => {
-                self.listed(news, out);
+                self.listed(*news, out);
                 Ok(())
             }
             Event::Drain => {
@@ -224,10 +238,9 @@ impl Talk {
         match caller {
             (In::Subscribe(request), caller) => {
                 // It may read a session that a command before it opens.
-                while self.commands_in_flight > 0 {
-                    if let Some(event) = self.pending.next().await {
-                        self.settle(event, out)?;
-                    }
+                while self.commands.is_some() {
+                    let event = poll_fn(|context| self.poll_judged(context)).await;
+                    self.settle(event, out)?;
                 }
                 if let Err(failure) = self.subscriptions.subscribe(&caller, &request, out).await {
                     self.framing.write(&Out::Error(failure.frame(&request.session, "")).into(), out);
@@ -295,22 +308,17 @@ impl Talk {
     pub(crate) async fn watch(&mut self, caller: &Caller, request: v1::Watch, out: &mut Vec<u8>) {
         let (sender, receiver) = watch::channel(caller.clone());
         let begun = self.edge.watch(&receiver, request).await;
-        let (waiting, _registration) = AbortHandle::new_pair();
-        self.list = Some(List { waiting, caller: sender });
-        self.listed(Some(Box::new(begun)), out);
+        self.list = Some(List { next: pending().boxed(), caller: sender });
+        self.listed(begun, out);
     }
 
     /// Tells it, and waits for the next change.
-    fn listed(&mut self, news: Option<Box<Result<(Watched, v1::Listed), Failure>>>, out: &mut Vec<u8>) {
-        // Another list may be watched by now: this was the news of one that isn't.
-        let (Some(news), Some(list)) = (news, &mut self.list) else { return };
-        match *news {
+    fn listed(&mut self, news: News, out: &mut Vec<u8>) {
+        let Some(list) = &mut self.list else { return };
+        match news {
             Ok((watched, listed)) => {
                 self.framing.write(&Out::Listed(listed).into(), out);
-                let (waiting, registration) = AbortHandle::new_pair();
-                list.waiting = waiting;
-                let next = Abortable::new(watched.next(), registration);
-                self.pending.push(Box::pin(async move { Event::Listed(next.await.ok().map(Box::new)) }));
+                list.next = watched.next().boxed();
             }
             Err(failure) => {
                 self.list = None;
@@ -332,8 +340,7 @@ impl Talk {
     /// Commands are judged side by side, but reach their session in the order in which they came.
     fn command(&mut self, caller: Caller, command: v1::Command) {
         let edge = Arc::clone(&self.edge);
-        self.commands_in_flight += 1;
-        self.pending.push(Box::pin(async move {
+        self.commands.get_or_insert_default().push(Box::pin(async move {
             let (id, session) = (command.id.clone(), command.session.clone());
             Event::Judged(Box::new(match edge.submit(&caller, command).await {
                 Ok(receipt) => Out::Receipt(receipt).into(),
@@ -361,6 +368,10 @@ impl Talk {
 
     pub(crate) fn positions_and_ends(&self) -> Vec<v1::Position> {
         self.subscriptions.positions_and_ends()
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        self.subscriptions.inbox()
     }
 
     /// Whether nothing is read any more.
@@ -396,8 +407,7 @@ fn look_at(caller: &Caller, now: Instant) -> Option<Instant> {
     Some(now + Duration::from_secs(left_s))
 }
 
-async fn drained(mut draining: watch::Receiver<bool>) -> Event {
+async fn drained(mut draining: watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = draining.wait_for(|draining| *draining).await;
-    Event::Drain
 }

@@ -5,11 +5,13 @@ mod status;
 mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfold_wire::server::operations_server::{Operations, OperationsServer};
 use fanfold_wire::server::sessions_server::{Sessions as SessionsService, SessionsServer};
 use fanfold_wire::server::workers_server::{Workers, WorkersServer};
 use fanfold_wire::v1;
+use futures::TryStreamExt as _;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::MetadataMap;
@@ -19,6 +21,7 @@ use self::status::status;
 use self::stream::FrameStream;
 use crate::auth::Caller;
 use crate::edge::{Edge, Failure};
+use crate::socket::tune;
 
 /// The services on a node.
 #[derive(Clone)]
@@ -36,13 +39,16 @@ pub async fn serve(
     health.set_serving::<SessionsServer<Service>>().await;
     health.set_serving::<WorkersServer<Service>>().await;
     let request_bytes_max = edge.limits.request_bytes_max;
+    let send_buffer_bytes = edge.limits.send_buffer_bytes;
+    // A client that is gone without a word, behind a proxy that is still there.
+    let ping_interval = Duration::from_millis(edge.limits.ping_interval_ms);
     let service = Service { edge };
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(fanfold_wire::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1();
     let mut server = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(ping_interval))
         .add_service(health_service)
         .add_service(SessionsServer::new(service.clone()).max_decoding_message_size(request_bytes_max))
         .add_service(OperationsServer::new(service.clone()))
@@ -51,7 +57,8 @@ pub async fn serve(
         Ok(reflection) => server = server.add_service(reflection),
         Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "no reflection"),
     }
-    server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await
+    let sockets = TcpListenerStream::new(listener).inspect_ok(move |socket| tune(socket, send_buffer_bytes));
+    server.serve_with_incoming_shutdown(sockets, stop).await
 }
 
 impl Service {

@@ -54,7 +54,7 @@ fn split(mut block: Bytes) -> VecDeque<RawFrame> {
 /// One session.
 pub(super) async fn subscribe(edge: Arc<Edge>, caller: Caller, request: v1::Subscribe) -> Result<FrameStream, Failure> {
     let permit = edge.connection()?;
-    let mut talk = Talk::new(Arc::clone(&edge), Framing::Grpc, Some(caller.clone()));
+    let mut talk = Talk::new(Arc::clone(&edge), Framing::Grpc, Some(caller.clone()), Arc::default());
     let mut first = Vec::new();
     talk.subscribe(&caller, &request, &mut first).await?;
     Ok(spawn(edge, talk, None, first, permit))
@@ -67,7 +67,7 @@ pub(super) fn attach(
     frames: Streaming<v1::ClientFrame>,
 ) -> Result<FrameStream, Failure> {
     let permit = edge.connection()?;
-    let talk = Talk::new(Arc::clone(&edge), Framing::Grpc, caller);
+    let talk = Talk::new(Arc::clone(&edge), Framing::Grpc, caller, Arc::default());
     Ok(spawn(edge, talk, Some(frames), Vec::new(), permit))
 }
 

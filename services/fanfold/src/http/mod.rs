@@ -17,9 +17,10 @@ use axum::middleware;
 use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::edge::Edge;
+use crate::socket::tune;
 
 /// The HTTP side of a node.
 pub fn router(edge: Arc<Edge>, metrics: PrometheusHandle) -> Router {
@@ -63,16 +64,7 @@ async fn ready(State(edge): State<Arc<Edge>>) -> (StatusCode, &'static str) {
     if *edge.draining.borrow() { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ready") }
 }
 
-/// Sets what the kernel may hold per connection: its own buffers would hide lag and memory (I5).
-pub fn tune(socket: &TcpStream, send_buffer_bytes: u32) {
-    let socket = socket2::SockRef::from(socket);
-    let size = usize::try_from(send_buffer_bytes).unwrap_or(usize::MAX);
-    if let Err(error) = socket.set_send_buffer_size(size).and_then(|()| socket.set_tcp_nodelay(true)) {
-        tracing::debug!(%error, "socket not tuned");
-    }
-}
-
-/// Listens with those settings.
+/// Serves connections until `stop`, then lets them end by themselves. `send_buffer_bytes`: what the kernel may hold of each.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

@@ -107,7 +107,7 @@ async fn stream(
     let caller = edge.caller(bearer(headers).as_deref())?;
     let cursors = cursors(ask, headers, &sessions)?;
     let permit = edge.connection()?;
-    let mut talk = Talk::new(Arc::clone(&edge), framing, Some(caller.clone()));
+    let mut talk = Talk::new(Arc::clone(&edge), framing, Some(caller.clone()), Arc::default());
     let mut first = format!("retry: {}\n\n", retry_ms()).into_bytes();
     for session in &sessions {
         let cursor = cursors.get(session).cloned();

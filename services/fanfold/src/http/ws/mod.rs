@@ -1,14 +1,15 @@
 //! WebSocket: the library makes the handshake, then frames go out as they were encoded, many in one write.
 
 mod receive;
-mod send;
+mod socket;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use fanfold_session::{Inbox, Outlet};
 use fanfold_wire::{ErrorCode, Format, websocket};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
 use self::receive::{ReceiveError, Received, Receiver};
-use self::send::{SendError, Sender};
+use self::socket::{SendError, Socket};
 use super::problem::Problem;
 use crate::edge::{Connection, Edge, End, Event, Framing, Talk};
 
@@ -28,7 +29,11 @@ pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request)
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrade.await.map(hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>) {
-            Ok(Ok(parts)) => serve(edge, parts.io.into_inner(), parts.read_buf, format, permit).await,
+            // A task of its own, which has no room for the handshake.
+            Ok(Ok(parts)) => {
+                let mut conversation = Conversation::new(edge, parts.io.into_inner(), &parts.read_buf, format, permit);
+                drop(tokio::spawn(async move { conversation.serve().await }));
+            }
             Ok(Err(_)) => tracing::error!("the upgraded connection is no TCP socket"),
             Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "upgrade failed"),
         }
@@ -63,34 +68,15 @@ fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 
-async fn serve(edge: Arc<Edge>, socket: TcpStream, read_already: Bytes, format: Format, permit: Connection) {
-    let (reading, writing) = socket.into_split();
-    let mut receiver = Receiver::new(reading, &read_already, edge.limits.request_bytes_max);
-    // The handshake's buffer is larger than all that a connection keeps.
-    drop(read_already);
-    let mut sender = Sender::new(writing, Duration::from_millis(edge.limits.stall_ms_max));
-    let mut talk = Talk::new(edge, Framing::WebSocket(format), None);
-    let ended = converse(&mut talk, &mut receiver, &mut sender, format).await;
-    let mut bytes = Vec::new();
-    match ended {
-        Ended::Here(code) => websocket::close(code.row().close, code.name(), &mut bytes),
-        Ended::Stalled => {
-            metrics::counter!("fanfold_slow_consumers_total").increment(1);
-            websocket::close(ErrorCode::SlowConsumer.row().close, ErrorCode::SlowConsumer.name(), &mut bytes);
-        }
-        // A client's close is answered with a close.
-        Ended::ByClient => websocket::close(1000, "", &mut bytes),
-        Ended::Protocol(error) => {
-            tracing::debug!(error, "client broke the protocol");
-            websocket::close(1002, "", &mut bytes);
-        }
-        Ended::TooLarge => websocket::close(ErrorCode::TooLarge.row().close, ErrorCode::TooLarge.name(), &mut bytes),
-        Ended::Lost => {}
-    }
-    // The client may be gone, or take nothing more.
-    let _ = tokio::time::timeout(Duration::from_secs(1), sender.send(&bytes)).await;
-    sender.close().await;
-    drop(permit);
+/// A connection after its handshake. It mostly waits, so whatever it does otherwise is boxed.
+struct Conversation {
+    socket: Arc<Socket>,
+    receiver: Receiver,
+    talk: Talk,
+    out: Vec<u8>,
+    format: Format,
+    stall_max: Duration,
+    _permit: Connection,
 }
 
 /// How a conversation ended.
@@ -108,52 +94,93 @@ enum Next {
     Out(Event),
 }
 
-async fn converse(talk: &mut Talk, receiver: &mut Receiver, sender: &mut Sender, format: Format) -> Ended {
-    let mut out = Vec::new();
-    loop {
+impl Conversation {
+    fn new(edge: Arc<Edge>, socket: TcpStream, read_already: &[u8], format: Format, permit: Connection) -> Self {
+        let socket = Arc::new(Socket::new(socket));
+        let receiver = Receiver::new(Arc::clone(&socket), read_already, edge.limits.request_bytes_max);
+        let stall_max = Duration::from_millis(edge.limits.stall_ms_max);
+        let inbox = Arc::new(Inbox::with_outlet(Arc::clone(&socket) as Arc<dyn Outlet>));
+        let talk = Talk::new(edge, Framing::WebSocket(format), None, inbox);
+        Self { socket, receiver, talk, out: Vec::new(), format, stall_max, _permit: permit }
+    }
+
+    async fn serve(&mut self) {
+        let ended = loop {
+            let next = self.wait().await;
+            if let Err(ended) = Box::pin(self.act(next)).await {
+                break ended;
+            }
+        };
+        Box::pin(self.close(ended)).await;
+    }
+
+    /// Waits for the client or for news. News of the common kind are written for it meanwhile.
+    async fn wait(&mut self) -> Next {
+        self.talk.inbox().lend();
         let next = tokio::select! {
             biased;
-            received = receiver.receive(), if talk.may_receive() => Next::In(received),
-            event = talk.next() => Next::Out(event),
+            received = self.receiver.receive(), if self.talk.may_receive() => Next::In(received),
+            event = self.talk.next() => Next::Out(event),
         };
+        self.talk.inbox().reclaim(&mut self.out);
+        next
+    }
+
+    /// Does what there is to do, then sends what that gave.
+    async fn act(&mut self, next: Next) -> Result<(), Ended> {
         let done = match next {
-            Next::In(received) => take_in(talk, received, format, &mut out).await,
-            Next::Out(event) => talk.handle(event, &mut out).await.map_err(|End(code)| Ended::Here(code)),
+            Next::In(received) => self.take_in(received).await,
+            Next::Out(event) => self.talk.handle(event, &mut self.out).await.map_err(|End(code)| Ended::Here(code)),
         };
-        let sent = sender.send(&out).await;
         // An idle connection holds no buffer.
-        out = Vec::new();
-        match (sent, done) {
-            (Ok(()), Ok(())) => {}
-            (Ok(()), Err(ended)) => return ended,
-            (Err(SendError::Stalled(_)), _) => return Ended::Stalled,
-            (Err(SendError::Lost(_)), _) => return Ended::Lost,
+        let out = std::mem::take(&mut self.out);
+        self.socket.send(&out, self.stall_max).await.map_err(|error| match error {
+            SendError::Stalled(_) => Ended::Stalled,
+            SendError::Lost(_) => Ended::Lost,
+        })?;
+        done
+    }
+
+    async fn take_in(&mut self, received: Result<Received, ReceiveError>) -> Result<(), Ended> {
+        match received {
+            Ok(Received::Message(bytes)) => {
+                let frame = self.format.decode(&bytes).map_err(|error| {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "frame not read");
+                    Ended::Here(ErrorCode::BadRequest)
+                })?;
+                // Boxed, since a connection mostly listens.
+                Box::pin(self.talk.receive(frame, &mut self.out)).await.map_err(|End(code)| Ended::Here(code))
+            }
+            Ok(Received::Ping(payload)) => {
+                websocket::pong(&payload, &mut self.out);
+                Ok(())
+            }
+            Ok(Received::Close) => Err(Ended::ByClient),
+            Err(ReceiveError::Lost(_) | ReceiveError::Ended) => Err(Ended::Lost),
+            Err(ReceiveError::Protocol(what)) => Err(Ended::Protocol(what)),
+            Err(ReceiveError::TooLarge(_)) => Err(Ended::TooLarge),
         }
     }
-}
 
-async fn take_in(
-    talk: &mut Talk,
-    received: Result<Received, ReceiveError>,
-    format: Format,
-    out: &mut Vec<u8>,
-) -> Result<(), Ended> {
-    match received {
-        Ok(Received::Message(bytes)) => {
-            let frame = format.decode(&bytes).map_err(|error| {
-                tracing::debug!(error = &error as &dyn std::error::Error, "frame not read");
-                Ended::Here(ErrorCode::BadRequest)
-            })?;
-            // Boxed, since a connection mostly listens.
-            Box::pin(talk.receive(frame, out)).await.map_err(|End(code)| Ended::Here(code))
+    async fn close(&mut self, ended: Ended) {
+        let mut bytes = Vec::new();
+        match ended {
+            Ended::Here(code) => websocket::close(code.row().close, code.name(), &mut bytes),
+            Ended::Stalled => {
+                metrics::counter!("fanfold_slow_consumers_total").increment(1);
+                websocket::close(ErrorCode::SlowConsumer.row().close, ErrorCode::SlowConsumer.name(), &mut bytes);
+            }
+            // A client's close is answered with a close.
+            Ended::ByClient => websocket::close(1000, "", &mut bytes),
+            Ended::Protocol(error) => {
+                tracing::debug!(error, "client broke the protocol");
+                websocket::close(1002, "", &mut bytes);
+            }
+            Ended::TooLarge => websocket::close(ErrorCode::TooLarge.row().close, ErrorCode::TooLarge.name(), &mut bytes),
+            Ended::Lost => {}
         }
-        Ok(Received::Ping(payload)) => {
-            websocket::pong(&payload, out);
-            Ok(())
-        }
-        Ok(Received::Close) => Err(Ended::ByClient),
-        Err(ReceiveError::Lost(_) | ReceiveError::Ended) => Err(Ended::Lost),
-        Err(ReceiveError::Protocol(what)) => Err(Ended::Protocol(what)),
-        Err(ReceiveError::TooLarge(_)) => Err(Ended::TooLarge),
+        // The client may be gone, or take nothing more.
+        let _ = self.socket.send(&bytes, Duration::from_secs(1)).await;
+        let _ = self.socket.shut_down();
     }
 }

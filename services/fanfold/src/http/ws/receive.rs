@@ -2,18 +2,13 @@
 
 use std::future::poll_fn;
 use std::io::{self, Cursor};
-use std::mem::MaybeUninit;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// Bytes read at a time.
-const READ_BYTES: usize = 4 * 1024;
+use super::socket::Socket;
 
 /// Payload of a control frame at most, by the standard.
 const CONTROL_BYTES_MAX: u64 = 125;
@@ -48,7 +43,7 @@ pub(crate) enum ReceiveError {
 
 /// Puts frames together.
 pub(crate) struct Receiver {
-    socket: OwnedReadHalf,
+    socket: Arc<Socket>,
     buffer: BytesMut,
     message: Vec<u8>,
     in_message: bool,
@@ -57,7 +52,7 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// `read_already`: what came with the handshake.
-    pub(crate) fn new(socket: OwnedReadHalf, read_already: &[u8], message_bytes_max: usize) -> Self {
+    pub(crate) fn new(socket: Arc<Socket>, read_already: &[u8], message_bytes_max: usize) -> Self {
         Self { socket, buffer: BytesMut::from(read_already), message: Vec::new(), in_message: false, message_bytes_max }
     }
 
@@ -67,21 +62,12 @@ impl Receiver {
             if let Some(received) = self.next_buffered()? {
                 return Ok(received);
             }
-            match poll_fn(|context| self.poll_read(context)).await {
+            match poll_fn(|context| self.socket.poll_read(context, &mut self.buffer)).await {
                 Ok(0) => return Err(ReceiveError::Ended),
                 Ok(_) => {}
                 Err(error) => return Err(ReceiveError::Lost(error)),
             }
         }
-    }
-
-    /// Reads by way of the stack, so that a connection that waits has no buffer.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
-        let mut read = ReadBuf::uninit(&mut bytes);
-        ready!(Pin::new(&mut self.socket).poll_read(context, &mut read))?;
-        self.buffer.extend_from_slice(read.filled());
-        Poll::Ready(Ok(read.filled().len()))
     }
 
     /// Takes whole frames off the buffer until they make a message.
