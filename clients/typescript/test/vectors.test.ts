@@ -91,14 +91,17 @@ function written(state: SessionState): Wire {
   };
 }
 
-/** Token counts may be larger than JavaScript's numbers are exact: as this side holds them. */
+/** What this side passes over is left out. Token counts may be larger than JavaScript's numbers are exact: as this side holds them. */
 function held(view: WireView): Wire {
   const count = (run: Wire) => {
     if (!run["usage"]) return run;
     const usage = Object.entries(run["usage"] as Wire).map(([name, value]) => [name, String(Number(value))]);
     return { ...run, usage: Object.fromEntries(usage) };
   };
-  return { ...view, runs: (view.runs ?? []).map(count) };
+  const { title_automatic: _, ...session } = view.session ?? {};
+  const part = (part: Wire) => ("sealed" in part ? {} : part);
+  const messages = (view.messages ?? []).map((message) => ({ ...message, parts: (message["parts"] as Wire[]).map(part) }));
+  return { ...view, session, messages, runs: (view.runs ?? []).map(count) };
 }
 
 function same(state: SessionState, view: WireView, where: string): void {

@@ -328,13 +328,10 @@ impl Talk {
     }
 
     fn unsubscribe(&mut self, session: &str, out: &mut Vec<u8>) {
-        let left = session.parse().is_ok_and(|session| self.subscriptions.leave(&session));
-        let frame = if left {
-            Out::Closed(v1::Closed { session: session.to_owned(), code: "unsubscribed".into(), ..v1::Closed::default() })
-        } else {
-            Out::Error(ErrorCode::NotFound.frame(session, "", 0))
-        };
-        self.framing.write(&frame.into(), out);
+        // It may have ended by itself meanwhile, which whoever reads it anew must not take for the end of that.
+        let _ = session.parse().is_ok_and(|session| self.subscriptions.leave(&session));
+        let closed = v1::Closed { session: session.to_owned(), code: "unsubscribed".into(), ..v1::Closed::default() };
+        self.framing.write(&Out::Closed(closed).into(), out);
     }
 
     /// Commands are judged side by side, but reach their session in the order in which they came.
