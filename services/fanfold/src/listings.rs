@@ -60,7 +60,8 @@ impl Listings {
         Watching::new(watched)
     }
 
-    fn tell(&self, row: &SessionRow) {
+    /// Tells those on this node that a row is like this now.
+    pub(crate) fn tell(&self, row: &SessionRow) {
         let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = tenants.get(&row.key.tenant).and_then(Weak::upgrade);
         drop(tenants);

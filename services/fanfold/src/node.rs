@@ -91,7 +91,8 @@ impl Node {
             clock: Arc::new(clock::now_ms),
         };
         let sessions = Sessions::start(ports, config.session.to_session()).await.context("sessions")?;
-        let erasures = Erasures::new(log.clone(), store.clone(), Arc::clone(&graves), compaction, config.erase.clone());
+        let erasures =
+            Erasures::new(log.clone(), store.clone(), listings.clone(), Arc::clone(&graves), compaction, config.erase.clone());
         let erasures = Arc::new(erasures);
         let archiver =
             Archiver::new(consumer, log.clone(), store.clone(), sessions.clone(), Arc::clone(&erasures), config.archive.clone());

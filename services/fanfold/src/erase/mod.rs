@@ -25,6 +25,7 @@ pub(crate) use walk::failed;
 
 use crate::backend::{Compaction, Store};
 use crate::clock;
+use crate::listings::Listings;
 use crate::run::graves::Graves;
 
 /// What the row of an erased session says.
@@ -34,6 +35,7 @@ const ERASED: &str = "erased";
 pub struct Erasures {
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
+    listings: Listings,
     graves: Arc<Graves>,
     compaction: Option<Compaction>,
     config: EraseConfig,
@@ -78,11 +80,12 @@ impl Erasures {
     pub fn new(
         log: Arc<dyn EventLog>,
         store: Arc<dyn Store>,
+        listings: Listings,
         graves: Arc<Graves>,
         compaction: Option<Compaction>,
         config: EraseConfig,
     ) -> Self {
-        Self { log, store, graves, compaction, config }
+        Self { log, store, listings, graves, compaction, config }
     }
 
     /// Says in the log that a session is erased, which no node can bring into memory. Its fold judges when one can; it is there.
@@ -114,6 +117,9 @@ impl Erasures {
     async fn remove_all(&self, erasure: &Erasure) -> Result<Stage, EraseError> {
         let session = &erasure.session;
         self.store.erase(erasure).await?;
+        if let Some(row) = self.store.row(session).await? {
+            self.listings.tell(&row);
+        }
         self.log.erase(session, erasure.offset).await?;
         self.store.unpark(session).await?;
         self.graves.forget(session).await?;
