@@ -33,10 +33,13 @@ async fn three_nodes() {
     println!("{:?}: three nodes", started.elapsed());
     let config = migrated_by_all_at_once(&cluster).await;
     println!("{:?}: migrated", started.elapsed());
-    let config = ScyllaConfig { call_ms_max: CALL.as_millis() as u64, request_ms_max: 1_500, ..config };
-    let store = ScyllaStore::open(&config).await.unwrap();
+    // Three servers on one machine, and all checks at once: what is slow is no outage here.
+    let patient = ScyllaConfig { call_ms_max: 60_000, request_ms_max: 10_000, ..config.clone() };
+    let store = ScyllaStore::open(&patient).await.unwrap();
     fanfold_store::conformance!(together & store);
     println!("{:?}: the suite", started.elapsed());
+    let config = ScyllaConfig { call_ms_max: CALL.as_millis() as u64, request_ms_max: 1_500, ..config };
+    let store = ScyllaStore::open(&config).await.unwrap();
     one_node_away(&cluster, &store).await;
     println!("{:?}: one away", started.elapsed());
     too_many_away(&cluster, &store).await;
@@ -55,11 +58,11 @@ async fn migrated_by_all_at_once(cluster: &Cluster) -> ScyllaConfig {
     let by = |number: usize| ScyllaConfig { nodes: vec![cluster.address(number)], ..config.clone() };
     let (first, second, third) = (by(0), by(1), by(2));
     let migrations = tokio::join!(ScyllaStore::migrate(&first), ScyllaStore::migrate(&second), ScyllaStore::migrate(&third));
-    for migrated in [migrations.0, migrations.1, migrations.2] {
-        assert_eq!(migrated.unwrap().to, 1);
-    }
     let again = ScyllaStore::migrate(&config).await.unwrap();
-    assert_eq!((again.from, again.to), (1, 1));
+    assert_eq!(again.from, again.to);
+    for migrated in [migrations.0, migrations.1, migrations.2] {
+        assert_eq!(migrated.unwrap().to, again.to);
+    }
     config
 }
 
@@ -194,7 +197,7 @@ async fn more_than_is_taken(cluster: &Cluster, config: &ScyllaConfig) {
 /// Of what was erased no byte is in any data file, once the servers have compacted their tables.
 async fn nothing_is_left_on_disk(cluster: &Cluster, config: &ScyllaConfig, store: &ScyllaStore) {
     let raw = cluster.session(0).await;
-    for table in ["sessions", "snapshots", "snapshot_chunks", "segment_index", "segments"] {
+    for table in ["sessions", "session_words", "snapshots", "snapshot_chunks", "segment_index", "segments"] {
         let keyspace = &config.keyspace;
         raw.query_unpaged(format!("ALTER TABLE {keyspace}.{table} WITH gc_grace_seconds = 0"), ()).await.unwrap();
     }
