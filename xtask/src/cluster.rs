@@ -140,7 +140,6 @@ impl Cluster {
         let [http, grpc] = self.ports.balancer;
         text = text.replace("listen 8080;", &format!("listen 127.0.0.1:{http};"));
         text = text.replace("listen 8081 ", &format!("listen 127.0.0.1:{grpc} "));
-        text = text.replace("/tmp/nginx-", &format!("{}/nginx-", self.folder.display()));
         let config = self.write("nginx.conf", &text)?;
         let mut command = Command::new(binary);
         command.arg("-p").arg(&self.folder).arg("-c").arg(config).args(["-e", "stderr", "-g"]);

@@ -29,7 +29,7 @@ impl Nginx {
         }
         let [http, grpc] = [free_port(), free_port()];
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("nginx.conf"), config(nodes, [http, grpc], folder.path())).unwrap();
+        std::fs::write(folder.path().join("nginx.conf"), config(nodes, [http, grpc])).unwrap();
         let mut command = Command::new(binary);
         command.arg("-p").arg(folder.path()).args(["-c", "nginx.conf", "-e", "stderr", "-g"]);
         command.arg(format!("daemon off; pid {};", folder.path().join("pid").display()));
@@ -68,8 +68,8 @@ impl Drop for Nginx {
     }
 }
 
-/// The shipped one with these addresses, and its temporary files in the folder. What is to be replaced must be there.
-fn config(nodes: [&Node; 3], [http, grpc]: [u16; 2], folder: &std::path::Path) -> String {
+/// The shipped one with these addresses. What is to be replaced must be there.
+fn config(nodes: [&Node; 3], [http, grpc]: [u16; 2]) -> String {
     let mut text = CONFIG.to_owned();
     let mut replace = |from: &str, to: &str| {
         assert!(text.contains(from), "deploy/nginx.conf has {from:?}");
@@ -81,6 +81,5 @@ fn config(nodes: [&Node; 3], [http, grpc]: [u16; 2], folder: &std::path::Path) -
     }
     replace("listen 8080;", &format!("listen 127.0.0.1:{http};"));
     replace("listen 8081 ", &format!("listen 127.0.0.1:{grpc} "));
-    replace("/tmp/nginx-", &format!("{}/", folder.display()));
     text
 }
