@@ -115,8 +115,9 @@ async fn a_killed_server_takes_no_hint_with_it() {
     done.sort();
     done.dedup();
     assert_eq!(done.len(), 20, "each once");
-    assert_eq!(queue.take("w", LEASE, Duration::ZERO).await.unwrap(), None);
-    assert_eq!(queue.depth().await.unwrap(), fanfold_runs::Depth::default());
+    // The server that came back may not answer yet where it leads.
+    assert_eq!(until(|| async { queue.take("w", LEASE, Duration::ZERO).await.ok() }).await, None);
+    assert_eq!(until(|| async { queue.depth().await.ok() }).await, fanfold_runs::Depth::default());
 }
 
 async fn until<T, F: Future<Output = Option<T>>>(mut attempt: impl FnMut() -> F) -> T {

@@ -42,19 +42,28 @@ impl Disk {
         let disk = guarded(|| Self::open_database(&db, config, known))
             .unwrap_or_else(|panicked| Err(OpenError::Store(Box::new(panicked))))?;
         if known {
-            // What can't be read now can't be read later either, and is told to whoever asks for it.
-            match guarded(|| disk.mend()) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "rows and lists could not be compared")
-                }
-                Err(panicked) => tracing::error!(%panicked, "rows and lists could not be compared"),
-            }
+            disk.mend().map_err(OpenError::Store)?;
         } else {
             disk.db.persist(PersistMode::SyncAll).map_err(|error| OpenError::Store(Box::new(error)))?;
             mark(&config.dir, &format).map_err(OpenError::Directory)?;
         }
         Ok(disk)
+    }
+
+    /// Makes rows and lists agree. What can't be read now can't be read later either, and is told to whoever asks for it; but a list
+    /// that can't be mended would leave sessions out in silence.
+    fn mend(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let error: Box<dyn std::error::Error> = match guarded(|| self.compare_rows_and_lists()) {
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Ok(Some(batch))) => {
+                guarded(|| batch.commit().and_then(|()| self.db.persist(PersistMode::SyncAll)))??;
+                return Ok(());
+            }
+            Ok(Err(error)) => error.into(),
+            Err(panicked) => panicked.into(),
+        };
+        tracing::error!(error, "rows and lists could not be compared");
+        Ok(())
     }
 
     fn open_database(dir: &Path, config: &EmbeddedStoreConfig, known: bool) -> Result<Self, OpenError> {

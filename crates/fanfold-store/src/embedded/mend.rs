@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher as _};
 
 use fanfold_fold::SessionKey;
-use fjall::PersistMode;
+use fjall::OwnedWriteBatch;
 
 use super::change::entries;
 use super::disk::Disk;
@@ -30,8 +30,9 @@ fn hash(key: &[u8]) -> u64 {
 }
 
 impl Disk {
-    /// Nothing is left out or left over if the sums are the same; two scans say so.
-    pub(crate) fn mend(&self) -> fjall::Result<()> {
+    /// What to write so that each agrees with the other, where they don't. Nothing is left out or left over if the sums are the same;
+    /// two scans say so.
+    pub(crate) fn compare_rows_and_lists(&self) -> fjall::Result<Option<OwnedWriteBatch>> {
         let mut rows = 0_u64;
         for entry in self.rows.iter() {
             let (key, value) = entry.into_inner()?;
@@ -42,10 +43,10 @@ impl Disk {
         for entry in self.listing.iter() {
             listed = listed.wrapping_add(hash(&entry.key()?));
         }
-        if rows == listed { Ok(()) } else { self.mend_each() }
+        if rows == listed { Ok(None) } else { self.mending().map(Some) }
     }
 
-    fn mend_each(&self) -> fjall::Result<()> {
+    fn mending(&self) -> fjall::Result<OwnedWriteBatch> {
         let mut listed = BTreeSet::new();
         for entry in self.listing.iter() {
             listed.insert(entry.key()?.to_vec());
@@ -81,9 +82,8 @@ impl Disk {
         }
         // What is left is from rows that were damaged, or are lost.
         listed.into_iter().filter(|key| key[0] != OPEN_RUNS_PREFIX[0]).for_each(|key| batch.remove(&self.listing, key));
-        tracing::error!(lost, unlisted, "the list of sessions was damaged; what could be mended was");
-        batch.commit()?;
-        self.db.persist(PersistMode::SyncAll)
+        tracing::error!(lost, unlisted, "the list of sessions is damaged; what can be mended will be");
+        Ok(batch)
     }
 }
 
