@@ -2,7 +2,7 @@
 //!
 //! log, runs, the node's presence → **nats** → server
 //!
-//! What they share, and nothing else: neither streams nor subjects are known here.
+//! What they share, and nothing else: which streams and subjects there are is theirs to know.
 //!
 //! # Contract
 //!
@@ -21,6 +21,7 @@ mod connect;
 mod metric;
 mod options;
 mod passing;
+mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -19,7 +19,6 @@ use tokio::time::Instant;
 
 use super::layout::Layout;
 use super::log::JetStreamLog;
-use super::migrate::stream_info;
 use super::read::Trouble;
 use super::shard::Shard;
 use crate::consumer::TicketKind;
@@ -234,7 +233,7 @@ impl Consumer for JetStreamConsumer {
         for shard in self.shards.iter() {
             let info = self.info(shard).await?;
             lag.records += info.num_pending + info.num_ack_pending;
-            let stream = stream_info(&self.nats, &shard.stream).await.map_err(Trouble::from)?;
+            let stream = self.nats.stream(&shard.stream).await.map_err(Trouble::from)?;
             let stream = stream.ok_or_else(|| Trouble::Gone(shard.stream.clone()))?;
             if stream.config.max_bytes > 0 {
                 lag.fullness = lag.fullness.max(stream.state.bytes as f64 / stream.config.max_bytes as f64);

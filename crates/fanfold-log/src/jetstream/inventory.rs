@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::log::JetStreamLog;
-use super::migrate::{raise, stream_info};
+use super::migrate::raise;
 use super::read::Trouble;
 use super::shard::Shard;
 use crate::{Inventory, ReadError};
@@ -75,7 +75,7 @@ impl JetStreamLog {
     pub async fn close_shard(&self, shard: u32) -> Result<ClosedShard, ReadError> {
         let config = self.info(shard).await?.config;
         let nobody = vec![format!("{}.closed.{shard}", self.reader.layout.prefix())];
-        self.update(shard, &Config { subjects: nobody, republish: None, ..config.clone() }).await?;
+        self.update(&Config { subjects: nobody, republish: None, ..config.clone() }).await?;
         Ok(ClosedShard { shard, config })
     }
 
@@ -88,7 +88,7 @@ impl JetStreamLog {
 
     /// Has the shard take appends again.
     pub async fn open_shard(&self, closed: ClosedShard) -> Result<(), ReadError> {
-        self.update(closed.shard, &closed.config).await
+        self.update(&closed.config).await
     }
 
     fn shard(&self, shard: u32) -> &Shard {
@@ -97,13 +97,12 @@ impl JetStreamLog {
 
     async fn info(&self, shard: u32) -> Result<Info, ReadError> {
         let stream = &self.shard(shard).stream;
-        let info = stream_info(&self.reader.nats, stream).await.map_err(Trouble::from)?;
+        let info = self.reader.nats.stream(stream).await.map_err(Trouble::from)?;
         Ok(info.ok_or_else(|| Trouble::Gone(stream.clone()))?)
     }
 
-    async fn update(&self, shard: u32, config: &Config) -> Result<(), ReadError> {
-        let call = format!("STREAM.UPDATE.{}", self.shard(shard).stream);
-        self.reader.nats.api::<Info>(&call, config).await.map_err(Trouble::from)?;
+    async fn update(&self, config: &Config) -> Result<(), ReadError> {
+        self.reader.nats.change_stream(config).await.map_err(Trouble::from)?;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::append::{Append, Appends};
 use super::config::JetStreamLogConfig;
 use super::erase;
 use super::layout::{Layout, LayoutError};
-use super::migrate::{Identity, IdentityError, stream_info};
+use super::migrate::{Identity, IdentityError};
 use super::read::{BATCH_MAX, Reader, Trouble};
 use super::shard::Shard;
 use super::tail;
@@ -107,7 +107,7 @@ impl JetStreamLog {
 
 async fn open_shard(nats: &Nats, layout: &Layout, shard: u32) -> Result<Shard, OpenError> {
     let stream = layout.stream(shard);
-    let info = stream_info(nats, &stream).await;
+    let info = nats.stream(&stream).await;
     let info = info.map_err(|source| OpenError::Unavailable { stream: stream.clone(), source })?;
     let info = info.ok_or_else(|| OpenError::Missing { stream: stream.clone() })?;
     let identity = Identity::of(&info, layout)?;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, Republish, RetentionPolicy, StorageType};
 use fanfold_fold::{Epoch, Offset};
 use fanfold_nats::{ConnectError, Limits, Nats, RequestError};
@@ -158,14 +157,14 @@ pub async fn new_epoch(config: &JetStreamLogConfig, above: Offset) -> Result<Beg
     for shard in 0..config.shards {
         let stream = layout.stream(shard);
         let failed = |source| MigrateError::Stream { stream: stream.clone(), source };
-        let info = stream_info(&nats, &stream).await.map_err(failed)?;
+        let info = nats.stream(&stream).await.map_err(failed)?;
         let info = info.ok_or_else(|| MigrateError::Missing { stream: stream.clone() })?;
         Identity::of(&info, &layout)?;
         let first = above.0.max(info.state.last_sequence) + 1;
         raise(&nats, &stream, first).await.map_err(failed)?;
         let mut update = info.config;
         update.metadata.insert(EPOCH.to_owned(), begun.epoch.to_string());
-        nats.api::<Info>(&format!("STREAM.UPDATE.{stream}"), &update).await.map_err(failed)?;
+        nats.change_stream(&update).await.map_err(failed)?;
         begun.first.push(Offset(first));
     }
     Ok(begun)
@@ -205,25 +204,13 @@ pub(crate) fn wanted(config: &JetStreamLogConfig, layout: &Layout, shard: u32, i
 async fn ensure(nats: &Nats, layout: &Layout, wanted: Config, migrated: &mut Migrated) -> Result<Identity, MigrateError> {
     let stream = wanted.name.clone();
     let failed = |source| MigrateError::Stream { stream: stream.clone(), source };
-    let found = match stream_info(nats, &stream).await.map_err(failed)? {
-        Some(info) => info,
-        None => match nats.api::<Info>(&format!("STREAM.CREATE.{stream}"), &wanted).await {
-            Ok(info) => {
-                migrated.created += 1;
-                info
-            }
-            // Another node was faster.
-            Err(error) if error.is(ErrorCode::STREAM_NAME_EXIST) => {
-                stream_info(nats, &stream).await.map_err(failed)?.ok_or_else(|| failed(error))?
-            }
-            Err(error) => return Err(failed(error)),
-        },
-    };
+    let (found, is_new) = nats.stream_or_make(&wanted).await.map_err(failed)?;
+    migrated.created += u32::from(is_new);
     let identity = Identity::of(&found, layout)?;
     if is_out_of_date(&found.config, &wanted) {
         let Config { metadata, first_sequence, .. } = found.config;
         let update = Config { metadata, first_sequence, ..wanted };
-        nats.api::<Info>(&format!("STREAM.UPDATE.{stream}"), &update).await.map_err(failed)?;
+        nats.change_stream(&update).await.map_err(failed)?;
         migrated.updated += 1;
     }
     Ok(identity)
@@ -245,13 +232,4 @@ pub(crate) fn is_out_of_date(found: &Config, wanted: &Config) -> bool {
         )
     };
     decided(found) != decided(wanted)
-}
-
-/// `None` if there is no such stream.
-pub(crate) async fn stream_info(nats: &Nats, stream: &str) -> Result<Option<Info>, RequestError> {
-    match nats.api::<Info>(&format!("STREAM.INFO.{stream}"), &()).await {
-        Ok(info) => Ok(Some(info)),
-        Err(error) if error.is(ErrorCode::STREAM_NOT_FOUND) => Ok(None),
-        Err(error) => Err(error),
-    }
 }

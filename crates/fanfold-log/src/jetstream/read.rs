@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::layout::Layout;
-use super::migrate::{Identity, IdentityError, stream_info};
+use super::migrate::{Identity, IdentityError};
 use super::shard::Shard;
 use crate::{Page, ReadError, StoredRecord, metric};
 
@@ -109,7 +109,7 @@ impl Reader {
         shard.check()?;
         let _permit = self.leader_permit().await?;
         let before = shard.seen();
-        let info = stream_info(&self.nats, &shard.stream).await?.ok_or_else(|| Trouble::Gone(shard.stream.clone()))?;
+        let info = self.nats.stream(&shard.stream).await?.ok_or_else(|| Trouble::Gone(shard.stream.clone()))?;
         let last = Offset(info.state.last_sequence);
         shard.ends(last, Identity::of(&info, &self.layout)?.epoch, before)?;
         Ok((Offset(info.state.first_sequence), last))

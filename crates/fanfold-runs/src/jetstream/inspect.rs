@@ -1,7 +1,7 @@
 //! What of the queue on the servers is missing or dangerous. Data; the node's commands print it.
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::stream::{Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{RetentionPolicy, StorageType};
 use fanfold_nats::{ConnectError, Limits, Nats, Needs};
 use serde_json::{Value, json};
 
@@ -98,13 +98,14 @@ async fn inspect_stream(
     stream: String,
     findings: &mut Vec<QueueFinding>,
 ) -> u64 {
-    let info = match nats.api::<Info>(&format!("STREAM.INFO.{stream}"), &()).await {
-        Ok(info) => info,
+    let info = match nats.stream(&stream).await {
+        Ok(Some(info)) => info,
+        Ok(None) => {
+            findings.push(QueueFinding::Missing { stream });
+            return 0;
+        }
         Err(error) => {
-            findings.push(match error.is(ErrorCode::STREAM_NOT_FOUND) {
-                true => QueueFinding::Missing { stream },
-                false => QueueFinding::Unasked { what: stream, why: error.to_string() },
-            });
+            findings.push(QueueFinding::Unasked { what: stream, why: error.to_string() });
             return 0;
         }
     };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use fanfold_nats::{ConnectError, Limits, Nats, RequestError};
@@ -143,22 +142,12 @@ fn consumer(config: &JetStreamRunQueueConfig, layout: &Layout, bucket: u32) -> p
 async fn ensure(nats: &Nats, layout: &Layout, wanted: Config) -> Result<(), MigrateError> {
     let stream = wanted.name.clone();
     let failed = |source| MigrateError::Refused { what: format!("stream {stream}"), source };
-    let found = match nats.api::<Info>(&format!("STREAM.INFO.{stream}"), &()).await {
-        Err(error) if error.is(ErrorCode::STREAM_NOT_FOUND) => {
-            match nats.api::<Info>(&format!("STREAM.CREATE.{stream}"), &wanted).await {
-                // Another node was faster, with another configuration.
-                Err(error) if error.is(ErrorCode::STREAM_NAME_EXIST) => nats.api(&format!("STREAM.INFO.{stream}"), &()).await,
-                made => made,
-            }
-        }
-        found => found,
-    };
-    let found = found.map_err(failed)?;
+    let (found, _is_new) = nats.stream_or_make(&wanted).await.map_err(failed)?;
     identify(&found, layout)?;
     let decided = |config: &Config| (config.max_messages, config.num_replicas, config.discard, config.max_messages_per_subject);
     if decided(&found.config) != decided(&wanted) {
         let update = Config { metadata: found.config.metadata, ..wanted };
-        nats.api::<Info>(&format!("STREAM.UPDATE.{stream}"), &update).await.map_err(failed)?;
+        nats.change_stream(&update).await.map_err(failed)?;
     }
     Ok(())
 }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::stream::Info;
 use fanfold_fold::{RunId, SessionKey};
 use fanfold_nats::{ConnectError, Limits, Nats, RequestError};
 use tokio::sync::oneshot;
@@ -60,11 +58,8 @@ impl JetStreamRunQueue {
         let layout = Layout::new(&config.prefix, config.buckets)?;
         let nats = Nats::connect(&config.nats, LIMITS).await?;
         for stream in [layout.stream(), layout.dead_stream()] {
-            match nats.api::<Info>(&format!("STREAM.INFO.{stream}"), &()).await {
-                Ok(info) => identify(&info, &layout)?,
-                Err(error) if error.is(ErrorCode::STREAM_NOT_FOUND) => return Err(OpenError::Missing(stream)),
-                Err(error) => return Err(OpenError::Unavailable(error)),
-            }
+            let info = nats.stream(&stream).await.map_err(OpenError::Unavailable)?;
+            identify(&info.ok_or(OpenError::Missing(stream))?, &layout)?;
         }
         let unheard = |error: async_nats::SubscribeError| OpenError::Unavailable(RequestError::Connection(error.into()));
         let notices = nats.client().subscribe(layout.notices()).await.map_err(unheard)?;
