@@ -294,15 +294,15 @@ async fn failures_before_the_first_token_are_tried_again() {
         case("cut before the first token", again(Reply::events(": hello\n\n").ending(Ending::Cut)), HELLO),
         case("ended before the first token", again(Reply::events(": hello\n\n")), HELLO),
         case("overloaded in the stream", again(Reply::says(vec![Say::Error("overloaded_error".into(), "Busy".into())])), HELLO),
-        case("silent for ever", again(Reply::says(hello()).after(Duration::MAX)), HELLO).with(|config| config.first_token_ms_max = 800),
+        case("silent for ever", again(Reply::says(hello()).after(Duration::MAX)), HELLO).with(|config| config.first_token_ms_max = 3_000),
         case("silent behind the head", again(Reply::events(": hello\n\n").ending(Ending::Stall)), HELLO)
-            .with(|config| config.first_token_ms_max = 800),
+            .with(|config| config.first_token_ms_max = 3_000),
         case(
             "silent each time",
             vec![Reply::says(hello()).after(Duration::MAX)],
-            &["no answer: failed again first_token_timeout: The model said nothing within 0.8 s."],
+            &["no answer: failed again first_token_timeout: The model said nothing within 3 s."],
         )
-        .with(|config| (config.first_token_ms_max, config.tries_max) = (800, 2))
+        .with(|config| (config.first_token_ms_max, config.tries_max) = (3_000, 2))
         .asked(2),
         case("forbidden", vec![Reply::status(403, ""), Reply::says(hello())], &[
             "no answer: failed for good forbidden: The model's provider answered 403: Forbidden",
@@ -346,10 +346,10 @@ async fn answers_are_bounded_in_time_and_bytes() {
         .with(|config| (config.tries_max, config.idle_ms_max) = (1, 150)),
         case("an answer that takes too long", vec![Reply::events(drip(1)).ending(Ending::Stall)], &[
             "text xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
-            "failed for good total_timeout: The answer took longer than 1 s.",
+            "failed for good total_timeout: The answer took longer than 5 s.",
         ])
         .only(&[Chat])
-        .with(|config| config.total_ms_max = 1_000),
+        .with(|config| config.total_ms_max = 5_000),
     ])
     .await;
 }
@@ -411,18 +411,28 @@ async fn a_dropped_answer_closes_its_connection() {
     // Before the first token too.
     let server = FaultServer::replies(vec![Reply::says(hello()).after(Duration::MAX)]).await.unwrap();
     let router = support::router(vec![endpoint(&server.url(), Messages)]);
-    let asked = tokio::time::timeout(Duration::from_millis(300), router.answer("m", &question(), &[])).await;
-    assert!(asked.is_err() && server.requests().len() == 1);
+    let question = question();
+    tokio::select! {
+        _ = router.answer("m", &question, &[]) => panic!("it never answers"),
+        () = asked(&server) => {}
+    }
     closed(&server).await;
 }
 
+async fn asked(server: &FaultServer) {
+    until("it is asked", || server.requests().len() == 1).await;
+}
+
 async fn closed(server: &FaultServer) {
-    let closed = async {
-        while server.connections() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), closed).await.expect("the connection is closed");
+    until("the connection is closed", || server.connections() == 0).await;
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -480,9 +490,9 @@ async fn a_finished_answer_is_not_waited_for() {
 #[tokio::test]
 async fn a_stream_that_never_pauses_ends_in_time_too() {
     let event = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
-    let server = FaultServer::replies(vec![Reply::events(event.repeat(200_000))]).await.unwrap();
-    let config = EndpointConfig { total_ms_max: 200, ..endpoint(&server.url(), Chat) };
+    let server = FaultServer::replies(vec![Reply::events(event.repeat(2_000_000))]).await.unwrap();
+    let config = EndpointConfig { total_ms_max: 2_000, ..endpoint(&server.url(), Chat) };
     let said = read_answer(router(vec![config]).answer("m", &question(), &[]).await.unwrap()).await;
     let ended = said.last().map(line).unwrap();
-    assert_eq!(ended, "failed for good total_timeout: The answer took longer than 0.2 s.", "after {} events", said.len());
+    assert_eq!(ended, "failed for good total_timeout: The answer took longer than 2 s.", "after {} events", said.len());
 }

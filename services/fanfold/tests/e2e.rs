@@ -90,10 +90,14 @@ fn check(view: &fanfold_fold::View, expected: &Expected, file: &std::path::Path)
 async fn a_reader_that_is_cut_resumes_where_it_was() {
     let seed = seed();
     let data = tempfile::tempdir().unwrap();
-    let node = Node::start(data.path(), &["--model-pace", "2"]);
+    let node = Node::start(data.path(), &["--model-pace", "10"]);
     let client = node.client();
     open(&client, "s").await;
-    let followers = TRANSPORTS.map(|transport| tokio::spawn(follow_with_cuts(follow(&client, "s", transport), 1, seed)));
+    let mut followers = Vec::new();
+    for mut follow in TRANSPORTS.map(|transport| follow(&client, "s", transport)) {
+        until(&mut follow, |view| view.session.opened_at_ms > 0).await;
+        followers.push(tokio::spawn(follow_with_cuts(follow, 1, seed)));
+    }
     send(&client, "send", "s").await;
     for follower in followers {
         let (view, resumed) = follower.await.unwrap();
@@ -105,8 +109,7 @@ async fn a_reader_that_is_cut_resumes_where_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_killed_in_mid_answer_comes_back_and_the_run_ends_once() {
     let data = tempfile::tempdir().unwrap();
-    let arguments = ["--model-pace", "5"];
-    let node = Node::start(data.path(), &arguments);
+    let node = Node::start(data.path(), &["--model-pace", "50"]);
     let client = node.client();
     open(&client, "s").await;
     let mut readers = TRANSPORTS.map(|transport| follow(&client, "s", transport));
@@ -114,7 +117,7 @@ async fn a_node_killed_in_mid_answer_comes_back_and_the_run_ends_once() {
     for reader in &mut readers {
         until(reader, |view| !view.runs.is_empty() && last(view).1.len() > 1).await;
     }
-    let node = node.restart(data.path(), &arguments);
+    let node = node.restart(data.path(), &["--model-pace", "1"]);
     for reader in &mut readers {
         until(reader, |view| all_ended(view, 1)).await;
     }

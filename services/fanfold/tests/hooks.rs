@@ -5,9 +5,8 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -25,9 +24,12 @@ const SECRET: &str = "a secret of at least thirty-two bytes";
 struct Application {
     url: String,
     told: mpsc::UnboundedReceiver<serde_json::Value>,
-    refused: Arc<AtomicUsize>,
+    refused: Refused,
     last: Last,
 }
+
+/// When requests were refused.
+type Refused = Arc<Mutex<Vec<Instant>>>;
 
 /// The signature and body of the last request.
 type Last = Arc<Mutex<Option<(String, Bytes)>>>;
@@ -37,9 +39,20 @@ struct Desk {
     refuse: usize,
     refusal: StatusCode,
     retry_after: String,
-    refused: Arc<AtomicUsize>,
+    refused: Refused,
     told: mpsc::UnboundedSender<serde_json::Value>,
     last: Last,
+}
+
+impl Desk {
+    fn refuses(&self) -> bool {
+        let mut refused = self.refused.lock().unwrap();
+        if refused.len() < self.refuse {
+            refused.push(Instant::now());
+            return true;
+        }
+        false
+    }
 }
 
 async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> (StatusCode, [(&'static str, String); 1]) {
@@ -51,9 +64,7 @@ async fn take(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> (Sta
     mac.update(&body);
     let bytes = (0..signature.len()).step_by(2).map(|at| u8::from_str_radix(&signature[at..at + 2], 16).unwrap());
     mac.verify_slice(&bytes.collect::<Vec<_>>()).unwrap();
-    let asked = desk.refused.load(Ordering::Relaxed);
-    if asked < desk.refuse {
-        desk.refused.fetch_add(1, Ordering::Relaxed);
+    if desk.refuses() {
         return (desk.refusal, [("retry-after", desk.retry_after.clone())]);
     }
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -73,7 +84,7 @@ impl Application {
         let url = format!("http://{}/told", listener.local_addr().unwrap());
         #[allow(clippy::disallowed_methods, reason = "a test sends a handful")]
         let (sender, told) = mpsc::unbounded_channel();
-        let refused = Arc::new(AtomicUsize::new(0));
+        let refused = Refused::default();
         let desk = Desk { refuse, refusal, retry_after, refused: Arc::clone(&refused), told: sender, last: Last::default() };
         let last = Arc::clone(&desk.last);
         let router = Router::new().route("/told", post(take)).with_state(desk);
@@ -104,7 +115,7 @@ async fn the_end_of_a_run_is_told_until_it_is_heard() {
     open(&client, "s").await;
     let run = send(&client, "one", "s").await.run;
     let told = application.next().await;
-    assert_eq!(application.refused.load(Ordering::Relaxed), 2);
+    assert_eq!(application.refused.lock().unwrap().len(), 2);
     assert_eq!((told["type"].as_str(), told["tenant"].as_str()), (Some("run_ended"), Some("default")));
     assert_eq!((told["session"].as_str(), told["run"]["id"].as_str()), (Some("s"), Some(run.as_str())));
     assert_eq!(told["run"]["status"], "RUN_STATUS_COMPLETED");
@@ -170,12 +181,12 @@ async fn an_application_is_left_alone_for_as_long_as_it_asks() {
     open(&client, "s").await;
     send(&client, "one", "s").await;
     let heard = async {
-        while application.refused.load(Ordering::Relaxed) == 0 {
+        while application.refused.lock().unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(DEADLINE, heard).await.unwrap();
-    let refused_at = std::time::Instant::now();
+    let refused_at = application.refused.lock().unwrap()[0];
     application.next().await;
     // By itself it would be told again within a second.
     assert!(refused_at.elapsed() >= Duration::from_millis(3_500), "{:?}", refused_at.elapsed());
@@ -190,7 +201,7 @@ async fn who_is_gone_is_told_no_more_also_not_after_a_restart() {
     open(&client, "s").await;
     let gone = send(&client, "one", "s").await.run;
     let heard = async {
-        while application.refused.load(Ordering::Relaxed) == 0 {
+        while application.refused.lock().unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

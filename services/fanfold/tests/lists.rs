@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::process::Command as Process;
+use std::time::Duration;
 
 use eventsource_stream::Eventsource as _;
 use fanfold_client::{Client, ClientConfig, Transport};
@@ -18,16 +19,31 @@ use futures::{SinkExt as _, StreamExt as _};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use support::{DEADLINE, Node, command, message};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
+/// Until it is listed, which a command doesn't wait for, and the next one is of another millisecond.
 async fn open(client: &Client, session: &str, user: &str, title: &str) {
     let opened = v1::SessionOpened { title: Some(title.into()), user: Some(user.into()) };
     let receipt = client.submit(command("open", session, Action::Open(opened))).await.unwrap();
     assert_eq!(receipt.refusal, "");
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let listed = client.list(v1::ListSessionsRequest::default()).await.unwrap().sessions;
+        if listed.iter().any(|row| row.session == session && row.active_at_ms < now_ms()) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{session} is listed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn now_ms() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap()
 }
 
 async fn title(client: &Client, session: &str, title: &str) {
@@ -196,12 +212,13 @@ async fn who_watches_sees_sessions_begin_change_and_run() {
     assert_eq!((watchers[0].titles(), watchers[0].next_page.is_some()), (vec!["Second"], true));
     watchers[0].send(In::Unwatch(v1::Unwatch {}));
     watchers[0].send(In::Subscribe(v1::Subscribe { session: "c".into(), ..v1::Subscribe::default() }));
+    // Its answer comes after what was said before it.
+    while !matches!(watchers[0].next().await, Out::Snapshot(_)) {}
     title(&client, "c", "Unseen").await;
-    let mut seen = false;
-    while !seen {
+    loop {
         match watchers[0].next().await {
             Out::Listed(listed) => panic!("nothing is watched any more: {listed:?}"),
-            Out::Delta(_) | Out::Snapshot(_) => seen = true,
+            Out::Delta(_) => break,
             _ => {}
         }
     }
@@ -279,6 +296,9 @@ async fn a_list_holds_what_its_reader_may_read() {
     // A token that grants less ends what comes of the others.
     let (_, token) = client(&node, granted(&["b"]));
     watchers[0].send(In::Refresh(v1::Refresh { token }));
+    // Refused by the new token, so that it counts from here on.
+    watchers[0].send(In::Subscribe(v1::Subscribe { session: "a".into(), ..v1::Subscribe::default() }));
+    while !matches!(watchers[0].next().await, Out::Error(_) | Out::Closed(_)) {}
     title(&admin, "a", "No longer for Ann").await;
     title(&admin, "b", "Still for Ann").await;
     watchers[0].until(|watcher| watcher.titles().contains(&"Still for Ann")).await;

@@ -512,6 +512,7 @@ async fn archived(node: &Node) {
 fn lose_stream(stream: &str) {
     let url = std::env::var("FANFOLD_TEST_NATS").unwrap();
     let mut server = std::net::TcpStream::connect(url.trim_start_matches("nats://")).unwrap();
+    server.set_read_timeout(Some(support::DEADLINE)).unwrap();
     let request = format!("CONNECT {{\"verbose\":false}}\r\nSUB lost 1\r\nPUB $JS.API.STREAM.DELETE.{stream} lost 0\r\n\r\n");
     server.write_all(request.as_bytes()).unwrap();
     let answer = BufReader::new(server).lines().map(Result::unwrap).find(|line| line.contains("success")).unwrap();

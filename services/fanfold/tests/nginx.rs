@@ -17,7 +17,7 @@ use support::cluster::{Cluster, free_port};
 use support::nginx::Nginx;
 use support::numbers::{count, number};
 use support::wire::{Held, Wire};
-use support::{DEADLINE, Node, follow, open, seed, state, until};
+use support::{DEADLINE, Node, follow, open, seed, state_since, until};
 use tokio::time::Instant;
 
 const TRANSPORTS: [Transport; 3] = [Transport::WebSocket, Transport::Sse, Transport::Grpc];
@@ -84,8 +84,8 @@ async fn readers_on_different_nodes_see_the_same_frames() {
     }
     assert!(same > 100, "readers meet at the same cursors: {same}");
     stop.store(true, Ordering::Relaxed);
-    let last = counting.await.unwrap();
-    let truth = state(&nginx.client(), "s").await;
+    let (last, cursor) = counting.await.unwrap();
+    let truth = state_since(&nginx.client(), "s", &*cursor).await;
     for wire in &mut readers {
         wire.until(|wire| number(&wire.held["s"].view) == last).await;
         assert_eq!(wire.held["s"].view, truth);
@@ -158,13 +158,13 @@ async fn nodes_are_killed_and_drained_under_readers_who_miss_nothing() {
     fleet.start_again(1);
     hops(&mut hopper, 8).await;
     stop.store(true, Ordering::Relaxed);
-    let last = counting.await.unwrap();
+    let (last, cursor) = counting.await.unwrap();
     eprintln!("{} hops, {} of them resumed, {last} numbers", hopper.hops, hopper.resumed);
     assert!(hopper.resumed > hopper.hops / 2);
-    let truth = state(&fleet.nodes[0].client(), "s").await;
+    let truth = state_since(&fleet.nodes[0].client(), "s", &*cursor).await;
     assert_eq!(number(&truth), last, "what was acknowledged is there");
     for node in &fleet.nodes {
-        assert_eq!(state(&node.client(), "s").await, truth);
+        assert_eq!(state_since(&node.client(), "s", &*cursor).await, truth);
     }
     for follow in &mut staying {
         until(follow, |view| *view == truth).await;

@@ -18,11 +18,11 @@ use support::cluster::Cluster;
 use support::cql::CqlServer;
 use support::numbers::{count, number};
 use support::wire::Wire;
-use support::{DEADLINE, Node, command, open, state, told};
+use support::{DEADLINE, Node, command, open, state, state_since, told};
 use tokio::time::Instant;
 
-/// How long a caller may be kept waiting, whatever is away. The limits below add up to less.
-const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// How long a caller may be kept waiting, whatever is away, on a machine that has other things to do. The limits below add up to less.
+const ANSWER_WITHIN: Duration = Duration::from_secs(25);
 
 /// Limits that a test can wait for.
 const SHORT: [(&str, &str); 8] = [
@@ -132,8 +132,9 @@ async fn a_log_that_hangs_or_is_gone_is_waited_for_within_bounds() {
             wire.until(|wire| number(&wire.held["s"].view) > upto).await;
         }
         stop.store(true, Ordering::Relaxed);
-        last = counting.await.unwrap();
-        let truth = state(&clients[0], "s").await;
+        let (counted, cursor) = counting.await.unwrap();
+        last = counted;
+        let truth = state_since(&clients[0], "s", &*cursor).await;
         assert_eq!(number(&truth), last, "I9 durable before acked");
         all_have(&clients, &mut readers, &truth).await;
     }
@@ -142,15 +143,16 @@ async fn a_log_that_hangs_or_is_gone_is_waited_for_within_bounds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_hangs_or_is_gone_stops_the_log_only_when_that_is_full() {
     let what = "a store that hangs or is gone";
-    let Some(nats) = told("FANFOLD_TEST_NATS", what) else { return };
+    // One of its own: what others do with the shared one may take longer than an append is tried here.
+    let Some(nats) = Server::start(what, "") else { return };
     let Some(mut cql) = CqlServer::start(what) else { return };
     let small = ("LOG__JETSTREAM__SHARD_BYTES_MAX", "200000");
-    let cluster = Cluster::on(&nats, &cql.address(), &[&SHORT[..], &[small]].concat());
+    let cluster = Cluster::on(&nats.url, &cql.address(), &[&SHORT[..], &[small]].concat());
     let nodes = [cluster.node("0"), cluster.node("0")];
     let clients = [nodes[0].client(), nodes[1].client()];
     open(&clients[0], "s").await;
     let mut readers = vec![reader(&nodes[0], Transport::WebSocket).await, reader(&nodes[1], Transport::Grpc).await];
-    let mut acknowledged = 1;
+    let (mut acknowledged, mut cursor) = (1, String::new());
     for gone in [false, true] {
         let elsewhere = begin_elsewhere(&clients[1], gone).await;
         if gone {
@@ -161,7 +163,10 @@ async fn a_store_that_hangs_or_is_gone_stops_the_log_only_when_that_is_full() {
         let before = acknowledged;
         let refused = loop {
             match answer(clients[acknowledged % 2].submit(piece(&format!("piece{acknowledged}")))).await {
-                Ok(receipt) => assert_eq!(receipt.refusal, ""),
+                Ok(receipt) => {
+                    assert_eq!(receipt.refusal, "");
+                    cursor = receipt.cursor;
+                }
                 Err(code) => break code,
             }
             acknowledged += 1;
@@ -169,7 +174,7 @@ async fn a_store_that_hangs_or_is_gone_stops_the_log_only_when_that_is_full() {
         };
         assert_eq!(refused, ErrorCode::Overloaded);
         assert!(acknowledged > before + 5, "the log goes on without the store: {acknowledged}");
-        let truth = state(&clients[0], "s").await;
+        let truth = state_since(&clients[0], "s", &*cursor).await;
         all_have(&clients, &mut readers, &truth).await;
         readers.push(reader(&nodes[0], Transport::Sse).await);
         assert_eq!(look(&clients[0], &elsewhere).await.unwrap_err(), ErrorCode::Unavailable, "never taken for absent");
@@ -178,10 +183,11 @@ async fn a_store_that_hangs_or_is_gone_stops_the_log_only_when_that_is_full() {
         } else {
             cql.signal("-CONT")
         }
-        recovers("a full log", async || answer(clients[0].submit(piece(&format!("piece{acknowledged}")))).await).await;
+        let piece = piece(&format!("piece{acknowledged}"));
+        let cursor = recovers("a full log", async || answer(clients[0].submit(piece.clone())).await).await.cursor;
         acknowledged += 1;
         recovers("a session that nobody has in memory", async || look(&clients[0], &elsewhere).await).await;
-        let truth = state(&clients[1], "s").await;
+        let truth = state_since(&clients[1], "s", &*cursor).await;
         all_have(&clients, &mut readers, &truth).await;
         assert_eq!(events(&clients[1], "s").await, acknowledged, "I9 durable before acked");
     }

@@ -210,10 +210,13 @@ async fn our_own_worker_takes_a_token_as_an_option_and_from_the_environment() {
     {
         let session = format!("s{number}");
         open(&user, &session).await;
-        let _worker = worker(option, variable);
+        let mut worker = worker(option, variable);
         send(&user, "one", &session).await;
         until(&mut follow(&user, &session, Transport::WebSocket), |view| all_ended(view, 1)).await;
         assert_eq!(text(&last(&state(&user, &session).await).1), "Hi");
+        // A killed one might be given the next run before anybody notices.
+        assert!(Command::new("kill").args(["-TERM", &worker.0.id().to_string()]).status().unwrap().success());
+        worker.0.wait().unwrap();
     }
     // One that may not work takes nothing, and leaves the run to one that may.
     open(&user, "t").await;
@@ -229,7 +232,8 @@ async fn a_tenant_with_many_runs_waits_for_itself() {
     let data = tempfile::tempdir().unwrap();
     let words: Vec<String> = (0..20).map(|number| format!("{number} ")).collect();
     let file = recording(data.path(), "count", &words);
-    let arguments = ["--model-recording", file.to_str().unwrap(), "--model-pace", "5"];
+    // Slow enough that all are asked for before the first ones have ended.
+    let arguments = ["--model-recording", file.to_str().unwrap(), "--model-pace", "25"];
     let node = serve(data.path(), "worker_slots = 1", &arguments);
     let (many, one) = (client(&node, &token("many", "user", FOR_EVER)), client(&node, &token("one", "user", FOR_EVER)));
     for number in 0..MANY {

@@ -39,7 +39,7 @@ impl Cluster {
             ("LOG__JETSTREAM__SHARD_BYTES_MAX", "67108864"),
             ("LOG__JETSTREAM__NATS__URLS", &urls),
             // So that what a dead node had is given to another while the test waits.
-            ("RUNS__SILENCE_MS_MAX", "2000"),
+            ("RUNS__SILENCE_MS_MAX", "10000"),
             ("RUNS__QUEUE__ACK_WAIT_MS", "2000"),
             ("RUNS__QUEUE__BUCKETS", "2"),
             ("STORE__BACKEND", "scylla"),

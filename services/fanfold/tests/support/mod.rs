@@ -15,7 +15,7 @@ pub mod worker;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use fanfold_client::{Client, ClientConfig, Follow, FollowOptions, Start, Transport, Update};
@@ -24,8 +24,8 @@ use fanfold_wire::v1;
 use fanfold_wire::v1::command::Action;
 use rand::Rng as _;
 
-/// How long anything may take.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long anything may take: longer than any time-out of a node.
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 pub struct Node {
     child: Child,
@@ -56,10 +56,9 @@ impl Node {
     /// A node from a process that says its addresses first.
     pub fn spawn(mut process: Command) -> Self {
         let mut child = process.env("FANFOLD_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut address =
-            || lines.next().expect("the node says its addresses").unwrap().split_whitespace().nth(1).unwrap().to_owned();
-        let (http, grpc) = (address(), address());
+        let lines = first_lines(child.stdout.take().unwrap(), 2);
+        let address = |line: &String| line.split_whitespace().nth(1).unwrap().to_owned();
+        let (http, grpc) = (address(&lines[0]), address(&lines[1]));
         Self { child, http, grpc }
     }
 
@@ -109,6 +108,18 @@ impl Drop for Node {
     }
 }
 
+/// What a process says first, in time.
+pub fn first_lines(stdout: ChildStdout, count: usize) -> Vec<String> {
+    let (tell, told) = std::sync::mpsc::sync_channel(count);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().take(count) {
+            // A test that has given up doesn't listen any more.
+            let _ = tell.send(line.unwrap());
+        }
+    });
+    (0..count).map(|_| told.recv_timeout(DEADLINE).expect("it says where it is")).collect()
+}
+
 pub fn command(id: &str, session: &str, action: Action) -> v1::Command {
     v1::Command { id: id.into(), session: session.into(), action: Some(action), ..v1::Command::default() }
 }
@@ -129,11 +140,12 @@ pub fn message(text: &str) -> Action {
 }
 
 /// Appends a record of some bytes that changes nothing but a custom value.
-pub async fn fact(client: &Client, id: &str, session: &str, bytes: usize) {
+pub async fn fact(client: &Client, id: &str, session: &str, bytes: usize) -> v1::Receipt {
     let payload = format!("{id} {}", "x".repeat(bytes)).into_bytes();
     let custom = v1::Custom { kind: "fact".into(), content_type: "text/plain".into(), payload };
     let receipt = client.submit(command(id, session, Action::Custom(custom))).await.unwrap();
     assert_eq!(receipt.refusal, "");
+    receipt
 }
 
 pub async fn send(client: &Client, id: &str, session: &str) -> v1::Receipt {
@@ -170,9 +182,15 @@ pub fn all_ended(view: &View, runs: usize) -> bool {
     view.runs.len() == runs && view.runs.iter().all(|run| run.status.is_final())
 }
 
-/// The node's own state, as it tells it.
+/// The node's own state, as it tells it. It may be behind what another node has acknowledged.
 pub async fn state(client: &Client, session: &str) -> View {
-    let request = v1::GetStateRequest { session: session.into(), window: u32::MAX, ..v1::GetStateRequest::default() };
+    state_since(client, session, None).await
+}
+
+/// The same, of a node that has seen the cursor.
+pub async fn state_since(client: &Client, session: &str, cursor: impl Into<Option<&str>>) -> View {
+    let at_least = cursor.into().map(str::to_owned);
+    let request = v1::GetStateRequest { session: session.into(), window: u32::MAX, at_least, ..v1::GetStateRequest::default() };
     client.state(request).await.unwrap().view.unwrap().try_into().unwrap()
 }
 

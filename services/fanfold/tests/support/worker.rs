@@ -1,10 +1,10 @@
 //! Workers as processes of their own, nodes that lose patience early, and recordings made to measure.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use super::Node;
+use super::{Node, first_lines};
 
 /// A node without a worker inside, for which a silent worker is lost after so long.
 pub fn impatient(data: &Path, silence_ms: u64) -> Node {
@@ -25,9 +25,8 @@ impl Worker {
         let mut worker = Command::new(env!("CARGO_BIN_EXE_fanfold"));
         worker.args(["worker", "--node", &node.grpc, "--name", name]).args(arguments).env("FANFOLD_LOG", "warn");
         let mut child = worker.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("worker"), "{line:?}");
+        let lines = first_lines(child.stdout.take().unwrap(), 1);
+        assert!(lines[0].starts_with("worker"), "{lines:?}");
         Self { child }
     }
 
