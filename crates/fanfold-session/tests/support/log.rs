@@ -43,6 +43,8 @@ pub struct SimLog {
 struct Inner {
     rng: StdRng,
     last: u64,
+    /// What is at or below it was trimmed, whosever it was.
+    trimmed: Offset,
     records: HashMap<SessionKey, Vec<StoredRecord>>,
     tails: HashMap<SessionKey, Vec<TailSender>>,
     held: HashMap<SessionKey, StoredRecord>,
@@ -53,6 +55,7 @@ impl SimLog {
         let inner = Inner {
             rng: StdRng::seed_from_u64(seed),
             last: 0,
+            trimmed: Offset::NONE,
             records: HashMap::new(),
             tails: HashMap::new(),
             held: HashMap::new(),
@@ -174,6 +177,10 @@ impl EventLog for SimLog {
         if self.away.load(Ordering::Relaxed) {
             return Err(ReadError::Unavailable("away".into()));
         }
+        let trimmed = self.inner.lock().unwrap().trimmed;
+        if after < trimmed {
+            return Err(ReadError::Trimmed { first: Offset(trimmed.0 + 1), certain: false });
+        }
         let all = self.records(session);
         let from = all.partition_point(|record| record.offset <= after);
         let records: Vec<_> = all[from..].iter().take(records_max).cloned().collect();
@@ -187,7 +194,10 @@ impl EventLog for SimLog {
         }))
     }
 
-    async fn trim(&self, _session: &SessionKey, _upto: Offset) -> Result<(), ReadError> {
+    async fn trim(&self, _session: &SessionKey, upto: Offset) -> Result<(), ReadError> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.trimmed = upto;
+        inner.records.values_mut().for_each(|records| records.retain(|record| record.offset > upto));
         Ok(())
     }
 
