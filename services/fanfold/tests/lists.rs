@@ -326,8 +326,11 @@ async fn it_is_told_how_readers_came_back() {
             request = request.header("last-event-id", id);
         }
         let mut events = request.send().await.unwrap().error_for_status().unwrap().bytes_stream().eventsource();
-        let first = events.next().await.unwrap().unwrap();
-        (events, first.id)
+        let mut id = String::new();
+        while id.is_empty() {
+            id = events.next().await.unwrap().unwrap().id;
+        }
+        (events, id)
     };
     let (first, id) = stream(None).await;
     let news: v1::ListReadersReply = serde_json::from_str(&waiting.await.unwrap()).unwrap();

@@ -219,6 +219,21 @@ async fn several_sessions_share_one_event_stream_and_resume_by_its_id() {
     assert!(second.last().unwrap().data.contains("\"b\""));
 }
 
+/// A client that is cut within the snapshot has nothing: what it comes back with must not say otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_of_a_stream_follows_what_it_leads_to() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path(), &["--worker-slots", "0"]);
+    open(&node.client(), "s").await;
+    let url = format!("{}/v1/sessions/s/stream", node.http);
+    let first = events(&url, None, |events| count(events, "snapshot") == 1).await;
+    let ids: Vec<_> = first.iter().map(|event| (event.event.as_str(), event.id.is_empty())).collect();
+    assert_eq!(ids, [("subscribed", true), ("snapshot", false)]);
+    let id = first[1].id.clone();
+    let resumed = events(&url, Some(&id), |events| count(events, "caught_up") == 1).await;
+    assert_eq!((resumed[0].event.as_str(), &resumed[0].id), ("subscribed", &id));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_typed_view_gives_tokens_and_one_final_text() {
     let data = tempfile::tempdir().unwrap();
