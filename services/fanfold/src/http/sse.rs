@@ -123,9 +123,8 @@ async fn stream(
         }
     }
     if ask.list && framing == Framing::SseMany {
-        let request = v1::Watch { user: ask.user.clone(), limit: ask.limit };
         talk.become_caller(caller.clone());
-        talk.watch(&caller, request, &mut first).await;
+        talk.watch(&caller, v1::Watch { user: ask.user.clone(), limit: ask.limit });
     }
     // One buffer waits while another is on its way to the socket: the reader sets the pace.
     let (sender, receiver) = mpsc::channel(1);
