@@ -263,6 +263,32 @@ async fn the_id_of_a_stream_follows_what_it_leads_to() {
     assert_eq!((resumed[0].event.as_str(), &resumed[0].id), ("subscribed", &id));
 }
 
+/// Whatever else is to be done for a connection, its pings are sent, its token ends and it is told to go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_stops_talking_is_told_things() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start_with(data.path(), &[("LIMITS__PING_INTERVAL_MS", "50")]);
+    let socket = Socket::open(&node, Format::Json, "").await;
+    let (mut sink, mut frames) = socket.socket.split();
+    let mut bytes = Vec::new();
+    Format::Json.encode_client(&In::Unsubscribe(v1::Unsubscribe { session: "s".into() }).into(), &mut bytes);
+    let frame = Message::text(String::from_utf8(bytes).unwrap());
+    let flood = tokio::spawn(async move { while sink.feed(frame.clone()).await.is_ok() {} });
+    let (mut pings, mut answers) = (0, 0);
+    let told = async {
+        while pings < 3 || answers < 10_000 {
+            let Some(Ok(Message::Text(text))) = frames.next().await else { panic!("a frame") };
+            match Format::Json.decode_server(text.as_bytes()).unwrap().frame {
+                Some(Out::Ping(_)) => pings += 1,
+                _ => answers += 1,
+            }
+        }
+    };
+    let told = tokio::time::timeout(DEADLINE, told).await;
+    assert!(told.is_ok(), "{pings} pings among {answers} answers");
+    flood.abort();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_typed_view_gives_tokens_and_one_final_text() {
     let data = tempfile::tempdir().unwrap();

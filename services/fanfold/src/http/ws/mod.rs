@@ -117,8 +117,8 @@ impl Conversation {
     /// Waits for the client or for news. News of the common kind are written for it meanwhile.
     async fn wait(&mut self) -> Next {
         self.talk.inbox().lend();
+        // In no order: a client that always has something to say must not keep its token or the node from ending.
         let next = tokio::select! {
-            biased;
             received = self.receiver.receive(), if self.talk.may_receive() => Next::In(received),
             event = self.talk.next() => Next::Out(event),
         };
