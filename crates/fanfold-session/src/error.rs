@@ -21,7 +21,10 @@ pub enum HostError {
     Parked,
     /// The session was erased: it has no past.
     #[error("the session was erased")]
-    Erased,
+    Erased {
+        /// By the record at this offset.
+        at: Offset,
+    },
     /// Log or store can't be read at the moment. Never means that the session is empty.
     #[error("the session's history can't be read at the moment")]
     Unavailable(#[source] SharedCause),

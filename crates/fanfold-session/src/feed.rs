@@ -43,6 +43,18 @@ pub(crate) struct Feed {
     born: Instant,
 }
 
+/// A reader's place among its session's, for as long as somebody holds it.
+pub(crate) struct Attachment {
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) signal: Arc<Signal>,
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.feed.detach(&self.signal);
+    }
+}
+
 struct Shared {
     head: Offset,
     rings: Vec<Option<Ring<Box<[u8]>>>>,
@@ -132,7 +144,7 @@ impl Feed {
     }
 
     /// Adds a reader. From now on frames of `format` are encoded, if it reads any.
-    pub(crate) fn attach(&self, format: Option<FormatId>, signal: Arc<Signal>, ring_bytes_max: usize) {
+    pub(crate) fn attach(self: &Arc<Self>, format: Option<FormatId>, signal: Arc<Signal>, ring_bytes_max: usize) -> Attachment {
         let mut shared = self.lock();
         let head = shared.head;
         if let Some(format) = format {
@@ -140,10 +152,11 @@ impl Feed {
         }
         // What there is already is news to this reader.
         signal.raise();
-        self.readers.add(signal);
+        self.readers.add(Arc::clone(&signal));
+        Attachment { feed: Arc::clone(self), signal }
     }
 
-    pub(crate) fn detach(&self, signal: &Arc<Signal>) {
+    fn detach(&self, signal: &Arc<Signal>) {
         let mut shared = self.lock();
         signal.leave();
         if self.readers.remove(signal) == 0 {

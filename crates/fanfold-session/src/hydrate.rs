@@ -101,7 +101,7 @@ async fn erased_at(node: &Node, key: &SessionKey) -> Result<Option<Offset>, Host
 /// Refuses to look into the past of an erased session.
 pub(crate) async fn not_erased(node: &Node, key: &SessionKey) -> Result<(), HostError> {
     match erased_at(node, key).await? {
-        Some(_) => Err(HostError::Erased),
+        Some(at) => Err(HostError::Erased { at }),
         None => Ok(()),
     }
 }

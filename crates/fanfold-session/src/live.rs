@@ -256,10 +256,11 @@ impl Live {
         }
     }
 
-    /// Neither log nor archive has anything left but what came late.
-    fn become_erased(&mut self) {
+    /// Neither log nor archive has anything left but what came late. The erasure was missed as what came before it: readers who know of
+    /// it bring its offset, which the log's leader still says as well.
+    fn become_erased(&mut self, at: Offset) {
         self.filling = false;
-        self.folded = Folded::erased(self.folded.offset);
+        self.folded = Folded::erased(at.max(self.folded.offset));
         self.forget_all();
         self.note_end();
         self.weigh();
@@ -302,7 +303,7 @@ impl Live {
                     self.on_wake();
                 }
             }
-            Err(HostError::Erased) => self.become_erased(),
+            Err(HostError::Erased { at }) => self.become_erased(at),
             Err(error) => {
                 // The tail wakes nobody while it isn't empty, so nothing else would come back here. Readers keep what they have.
                 tracing::warn!(session = %self.key(), error = &error as &dyn std::error::Error, "gap not repaired yet");

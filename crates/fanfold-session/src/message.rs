@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::codec::FormatId;
 use crate::error::{HostError, SubmitError, SubscribeError};
+use crate::feed::Attachment;
 use crate::hydrate::Hydrated;
 use crate::inbox::Signal;
 
@@ -132,6 +133,8 @@ pub(crate) struct Attach {
 
 /// What [`Attach`] gives.
 pub(crate) struct Answer {
+    /// Goes with the answer, so that who has left before it came is no reader.
+    pub(crate) attachment: Attachment,
     pub(crate) how: How,
     pub(crate) position: Offset,
     pub(crate) head: Offset,

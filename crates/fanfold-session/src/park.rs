@@ -31,7 +31,7 @@ pub(crate) async fn counted(
         Err(HostError::Missing { .. }) => {}
         // Not the session's fault.
         Ok(_)
-        | Err(HostError::Busy | HostError::Draining | HostError::Parked | HostError::Erased | HostError::Unavailable(_)) => {
+        | Err(HostError::Busy | HostError::Draining | HostError::Parked | HostError::Erased { .. } | HostError::Unavailable(_)) => {
             if let Err(error) = parking.clear(key).await {
                 tracing::warn!(session = %key, error = &error as &dyn std::error::Error, "hydration stays counted");
             }

@@ -27,6 +27,7 @@ impl Live {
         }
         let answer = if absent { Err(SubscribeError::NotFound) } else { self.begin(attach.start) };
         let answer = answer.map(|how| self.answer_attach(how, &attach));
+        // Who has left meanwhile is detached with the answer.
         let _ = attach.reply.send(answer);
     }
 
@@ -76,12 +77,12 @@ impl Live {
             Mode::Deltas => Some(attach.format),
             Mode::Full => None,
         };
-        self.birth.feed.attach(ring, Arc::clone(&attach.signal), self.birth.node.config.ring_bytes_max);
+        let attachment = self.birth.feed.attach(ring, Arc::clone(&attach.signal), self.birth.node.config.ring_bytes_max);
         match how {
-            How::Resumed => Answer { how, position: attach.start.least(), head, snapshot: None },
+            How::Resumed => Answer { attachment, how, position: attach.start.least(), head, snapshot: None },
             How::Fresh | How::Snapshot(_) => {
                 let snapshot = Some(self.snapshot_frame(attach.format, attach.window));
-                Answer { how, position: head, head, snapshot }
+                Answer { attachment, how, position: head, head, snapshot }
             }
         }
     }

@@ -47,13 +47,6 @@ pub(crate) struct Inner {
     draining: AtomicBool,
 }
 
-/// A subscription's ends on this side.
-pub(crate) struct Attached {
-    pub(crate) feed: Arc<Feed>,
-    pub(crate) signal: Arc<Signal>,
-    pub(crate) answer: Answer,
-}
-
 /// Figures of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
@@ -141,9 +134,8 @@ impl Sessions {
         if let Start::Replay(at) = request.start {
             return self.replay(key, request, at, inbox, slot).await;
         }
-        let Attached { feed, signal, answer } = self.attach(key, request, inbox, slot).await?;
-        let Answer { how, head, snapshot, .. } = answer;
-        let subscription = Subscription::new(self.clone(), key.clone(), request, Arc::clone(inbox), slot, feed, signal, None);
+        let Answer { attachment, how, head, snapshot, .. } = self.attach(key, request, inbox, slot).await?;
+        let subscription = Subscription::new(self.clone(), key.clone(), request, Arc::clone(inbox), slot, attachment, None);
         Ok(Subscribed { how, cursor: subscription.cursor(), head, snapshot, subscription })
     }
 
@@ -159,12 +151,12 @@ impl Sessions {
         let folded = state_at(self.node(), key, at).await?;
         let position = folded.offset;
         let request = Subscribe { start: Start::Replay(position), ..request };
-        let Attached { feed, signal, answer } = self.attach(key, request, inbox, slot).await?;
+        let Answer { attachment, head, .. } = self.attach(key, request, inbox, slot).await?;
         let cursor = self.node().cursor(key, position);
         let snapshot = self.encode_snapshot(key, &folded, request, cursor);
         let replay = Some(Box::new(folded));
-        let subscription = Subscription::new(self.clone(), key.clone(), request, Arc::clone(inbox), slot, feed, signal, replay);
-        Ok(Subscribed { how: crate::How::Fresh, cursor, head: answer.head, snapshot: Some(snapshot), subscription })
+        let subscription = Subscription::new(self.clone(), key.clone(), request, Arc::clone(inbox), slot, attachment, replay);
+        Ok(Subscribed { how: crate::How::Fresh, cursor, head, snapshot: Some(snapshot), subscription })
     }
 
     fn encode_snapshot(&self, key: &SessionKey, folded: &Folded, request: Subscribe, cursor: Cursor) -> Arc<[u8]> {
@@ -181,7 +173,7 @@ impl Sessions {
         request: Subscribe,
         inbox: &Arc<Inbox>,
         slot: u32,
-    ) -> Result<Attached, SubscribeError> {
+    ) -> Result<Answer, SubscribeError> {
         let every_delta = match request.mode {
             Mode::Deltas => Some(request.format),
             Mode::Full => None,
@@ -198,7 +190,7 @@ impl Sessions {
             if let Ok(answer) = answer.await {
                 let answer = answer?;
                 signal.stand_at(answer.position);
-                return Ok(Attached { feed: slot.feed, signal, answer });
+                return Ok(answer);
             }
         }
         Err(HostError::Busy.into())

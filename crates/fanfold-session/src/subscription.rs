@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::codec::{DeltaFrame, FormatId};
 use crate::error::SubscribeError;
-use crate::feed::{Ended, Feed, Taken};
+use crate::feed::{Attachment, Ended, Taken};
 use crate::hydrate::{Folded, history};
-use crate::inbox::{Inbox, Signal};
+use crate::inbox::Inbox;
 use crate::message::{How, Mode, Msg, Repair, Start};
 use crate::sessions::Sessions;
 
@@ -51,8 +51,7 @@ pub struct Subscription {
     request: Subscribe,
     inbox: Arc<Inbox>,
     slot: u32,
-    feed: Arc<Feed>,
-    signal: Arc<Signal>,
+    attachment: Attachment,
     presence_seen: u64,
     full_sent_at: Option<Instant>,
     replay: Option<Box<Folded>>,
@@ -79,11 +78,10 @@ impl Subscription {
         request: Subscribe,
         inbox: Arc<Inbox>,
         slot: u32,
-        feed: Arc<Feed>,
-        signal: Arc<Signal>,
+        attachment: Attachment,
         replay: Option<Box<Folded>>,
     ) -> Self {
-        Self { sessions, key, request, inbox, slot, feed, signal, presence_seen: 0, full_sent_at: None, replay }
+        Self { sessions, key, request, inbox, slot, attachment, presence_seen: 0, full_sent_at: None, replay }
     }
 
     /// Whose session it is.
@@ -93,18 +91,18 @@ impl Subscription {
 
     /// What the buffers filled so far lead to. Once they are sent, this is where the reader can come back to.
     pub fn cursor(&self) -> Cursor {
-        self.sessions.node().cursor(&self.key, self.signal.position())
+        self.sessions.node().cursor(&self.key, self.attachment.signal.position())
     }
 
     /// The last offset that this node has of the session.
     pub fn head(&self) -> Offset {
-        self.feed.head()
+        self.attachment.feed.head()
     }
 
     /// Appends what the reader has not been sent yet to `out`: whole frames, about `bytes_max` of them.
     /// To be called when the last buffer has been written, so that a slow socket meets wider batches and no queue.
     pub async fn fill(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> Result<Filled, SubscribeError> {
-        self.signal.lower();
+        self.attachment.signal.lower();
         self.fill_presence(out);
         match self.request.mode {
             Mode::Deltas => self.fill_deltas(out, bytes_max).await,
@@ -114,8 +112,8 @@ impl Subscription {
 
     fn fill_presence(&mut self, out: &mut Vec<u8>) {
         let codec = self.sessions.node().codec(self.request.format);
-        let (session, position) = (&self.key.session, self.signal.position());
-        let frame = self.feed.presence(self.request.format, self.presence_seen, |present| {
+        let (session, position) = (&self.key.session, self.attachment.signal.position());
+        let frame = self.attachment.feed.presence(self.request.format, self.presence_seen, |present| {
             let mut bytes = Vec::new();
             codec.presence(session, position, present, &mut bytes);
             bytes
@@ -128,7 +126,7 @@ impl Subscription {
 
     async fn fill_deltas(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> Result<Filled, SubscribeError> {
         let lag_max = self.sessions.node().config.merge_above_bytes;
-        match self.feed.take(self.request.format, self.signal.position(), lag_max, bytes_max, out) {
+        match self.attachment.feed.take(self.request.format, self.attachment.signal.position(), lag_max, bytes_max, out) {
             Taken::Nothing => {
                 self.replay = None;
                 Ok(Filled::Idle)
@@ -146,17 +144,17 @@ impl Subscription {
     }
 
     fn advance(&mut self, upto: Offset) {
-        let position = self.signal.position();
+        let position = self.attachment.signal.position();
         assert!(upto >= position, "I2 contiguous: {upto} after {position}");
-        self.signal.stand_at(upto);
+        self.attachment.signal.stand_at(upto);
         self.replay = None;
     }
 
     /// One merged update of everything since the last, not more often than the limit.
     async fn fill_full(&mut self, out: &mut Vec<u8>) -> Result<Filled, SubscribeError> {
-        let (head, position) = (self.feed.head(), self.signal.position());
+        let (head, position) = (self.attachment.feed.head(), self.attachment.signal.position());
         if position == head {
-            return match self.feed.take(self.request.format, position, 0, 0, out) {
+            return match self.attachment.feed.take(self.request.format, position, 0, 0, out) {
                 Taken::Ended(Ended::Gone) => Box::pin(self.attach_again(out)).await,
                 Taken::Ended(ended) => Ok(Filled::Ended(ended)),
                 // News since `head` was read: the inbox has been told.
@@ -177,7 +175,7 @@ impl Subscription {
     async fn repair(&mut self, out: &mut Vec<u8>) -> Result<Filled, SubscribeError> {
         let (reply, answer) = oneshot::channel();
         let Subscribe { format, mode, window, .. } = self.request;
-        let repair = Repair { after: self.signal.position(), format, mode, window, reply };
+        let repair = Repair { after: self.attachment.signal.position(), format, mode, window, reply };
         if !self.sessions.tell(&self.key, Msg::Repair(repair)) {
             return self.attach_again(out).await;
         }
@@ -198,11 +196,9 @@ impl Subscription {
         }
         let request = Subscribe { start: Start::After(self.cursor()), ..self.request };
         let again = self.sessions.attach(&self.key, request, &self.inbox, self.slot).await?;
-        self.feed.detach(&self.signal);
-        self.feed = again.feed;
-        self.signal = again.signal;
+        self.attachment = again.attachment;
         self.presence_seen = 0;
-        if let Some(snapshot) = again.answer.snapshot {
+        if let Some(snapshot) = again.snapshot {
             out.extend_from_slice(&snapshot);
         }
         Ok(Filled::More)
@@ -210,7 +206,7 @@ impl Subscription {
 
     /// The next records of a replay, read from the log at the reader's pace.
     async fn fill_replay(&mut self, out: &mut Vec<u8>) -> Result<Filled, SubscribeError> {
-        let position = self.signal.position();
+        let position = self.attachment.signal.position();
         let (records, _) = history(self.sessions.node(), &self.key, position, REPLAY_RECORDS_MAX).await?;
         let Some(folded) = &mut self.replay else { return Ok(Filled::More) };
         let mut merger = Merger::default();
@@ -223,13 +219,7 @@ impl Subscription {
         let cursor = node.cursor(&self.key, upto);
         let frame = DeltaFrame { session: &self.key.session, after, cursor, delta: &delta, view: Some(folded.state.view()) };
         node.codec(self.request.format).delta(&frame, out);
-        self.signal.stand_at(upto);
+        self.attachment.signal.stand_at(upto);
         Ok(Filled::More)
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.feed.detach(&self.signal);
     }
 }

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use fanfold_fold::{Action, Offset, Refusal, RunStatus, SessionStatus, Verdict};
+use fanfold_fold::{Action, Offset, Record, Refusal, RunStatus, SessionErased, SessionStatus, Verdict};
 use fanfold_log::{EventLog as _, Expect};
 use fanfold_session::{Ended, Filled, HostError, How, Mode, SessionConfig, Sessions, SnapshotPolicy, Start};
 use fanfold_store::{SessionIndex as _, SessionRow};
@@ -38,6 +38,11 @@ async fn world(config: SessionConfig) -> (World, Sessions) {
 
 /// What an erasure that has come to its end leaves: a row, and a log that says nothing any more.
 async fn leave_the_row_alone(world: &World, at: Offset) {
+    put_row(world, at).await;
+    world.log.erase(&key("s"), Offset::NONE).await.unwrap();
+}
+
+async fn put_row(world: &World, at: Offset) {
     let row = SessionRow {
         key: key("s"),
         user: None,
@@ -50,7 +55,6 @@ async fn leave_the_row_alone(world: &World, at: Offset) {
     };
     world.store.put_row(&row).await.unwrap();
     world.store.snapshots.lock().unwrap().clear();
-    world.log.erase(&key("s"), Offset::NONE).await.unwrap();
 }
 
 /// Until it is told that nothing more comes.
@@ -125,11 +129,30 @@ async fn it_does_not_come_back() {
             let receipt = other.submit(&key("s"), again, None, Offset::NONE).await.unwrap();
             assert_eq!(receipt.verdict, Verdict::Refused(Refusal::SessionErased));
         }
-        assert!(matches!(other.records(&key("s"), Offset::NONE, 10).await, Err(HostError::Erased)));
-        assert!(matches!(other.look_at(&key("s"), at, 10).await, Err(HostError::Erased)));
+        assert!(matches!(other.records(&key("s"), Offset::NONE, 10).await, Err(HostError::Erased { .. })));
+        assert!(matches!(other.look_at(&key("s"), at, 10).await, Err(HostError::Erased { .. })));
         let replay = Reader::new(&world).connect_from_result(&other, &key("s"), Start::Replay(Offset::NONE)).await;
         assert!(replay.is_err());
     }
+}
+
+/// A node that heard of nothing, neither of the last records nor of the erasure, reads of it where the log has let go of the others.
+#[tokio::test(start_paused = true)]
+async fn who_missed_it_stands_where_it_was_erased() {
+    let (world, node) = world(SessionConfig::default()).await;
+    let mut reader = Reader::new(&world);
+    reader.connect(&node, &key("s"), Mode::Deltas).await;
+    let erasure = Record { command: Some("erase".parse().unwrap()), at_ms: 1, by: None, events: vec![SessionErased {}.into()] };
+    let at = world.log.append_elsewhere(&key("s"), erasure.encode().into());
+    put_row(&world, at).await;
+    world.log.erase(&key("s"), at).await.unwrap();
+    world.log.trim(&key("s"), Offset(at.0 - 1)).await.unwrap();
+    assert_eq!(ended(&mut reader).await, Ended::Erased);
+    assert_eq!(reader.cursor.unwrap().offset, at);
+    let asked = tokio::time::Instant::now();
+    let looked = node.look(&key("s"), at, 10).await.unwrap();
+    assert_eq!((looked.view.session.status, looked.offset), (SessionStatus::Erased, at));
+    assert!(asked.elapsed() < Duration::from_secs(1), "nothing was waited for");
 }
 
 /// A store that can't say whether it was erased makes it unavailable, and never another session.

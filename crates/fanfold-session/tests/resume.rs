@@ -265,6 +265,23 @@ async fn a_reader_keeps_its_session_in_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_leaves_before_the_answer_comes_keeps_nothing_in_memory() {
+    let (world, _, key) = written().await;
+    let node = world.node(SessionConfig::default()).await;
+    world.log.read_ms.store(100, std::sync::atomic::Ordering::Relaxed);
+    let left = tokio::time::timeout(Duration::from_millis(50), subscribe(&node, &key, Start::Now)).await;
+    assert!(left.is_err(), "it left while the session was being read");
+    // The other one's session is there when it comes, and this one asks for what is ahead of the node.
+    let ahead = Cursor::new(&key, world.log.epoch, FOLD_VERSION, Offset(world.truth(&key).1.0 + 1));
+    let waits = subscribe(&node, &key, Start::After(ahead));
+    assert!(tokio::time::timeout(Duration::from_millis(50), waits).await.is_err());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((node.stats().sessions, node.stats().readers), (1, 0));
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!(node.stats().sessions, 0, "I5 bounded");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_stops_nothing_that_is_in_memory() {
     let (world, node, key) = written().await;
     world.store.away.store(true, std::sync::atomic::Ordering::Relaxed);

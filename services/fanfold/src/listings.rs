@@ -1,20 +1,23 @@
 //! What changes in the lists of sessions, for those who watch one.
 //!
 //! Every row that this node keeps is told at once. Where other nodes keep rows in the same store, the list is read again and again for
-//! as long as somebody watches it: a hint that got lost would be a row that stays wrong.
+//! as long as somebody watches it, and what is being erased as well, which no list shows: a hint that got lost would be a row that stays
+//! wrong.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use fanfold_fold::{SessionId, SessionKey, TenantId};
-use fanfold_store::{SessionIndex, SessionPage, SessionQuery, SessionRow, StoreError};
+use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
+use fanfold_store::{Erasure, SessionIndex, SessionPage, SessionQuery, SessionRow, StoreError};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
+use crate::backend::Store;
 use crate::clock;
 
 /// Rows of one tenant that watchers can still be told. Who is further behind begins anew.
-const ROWS_MAX: usize = 1000;
+const ROWS_MAX: usize = 2000;
 
 /// Between two looks at a shared store, for each tenant that is watched on this node …
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -22,8 +25,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOKS_MAX: usize = 4;
 /// … how far back, so that other nodes' clocks may be behind …
 const LOOK_BACK_MS: u64 = 30_000;
-/// … and how many rows. Where more have changed, watchers begin anew.
-const LOOK_ROWS_MAX: usize = 500;
+/// … how many rows at a time …
+const LOOK_ROWS: usize = 500;
+/// … and how often that. Where more have changed, watchers begin anew, and the next look is further away, up to …
+const LOOK_PAGES_MAX: usize = ROWS_MAX / LOOK_ROWS;
+/// … this. An erasure is listed for longer.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
+
+/// Erasures that are looked at, of all tenants. Where there are more, watchers begin anew.
+const ERASURES_MAX: usize = 10_000;
+/// They are read once for all tenants that are looked at within this.
+const ERASURES_EVERY: Duration = LOOK_EVERY;
 
 /// Between two times that one watcher is told.
 const REST: Duration = Duration::from_millis(500);
@@ -31,17 +43,21 @@ const REST: Duration = Duration::from_millis(500);
 /// The list of sessions of a store, with watchers. Clones share them.
 #[derive(Clone)]
 pub struct Listings {
-    store: Arc<dyn SessionIndex>,
+    store: Arc<dyn Store>,
     /// Whether other nodes keep rows in the store, too.
     is_shared: bool,
     tenants: Arc<Mutex<HashMap<TenantId, Weak<Tenant>>>>,
     looks: Arc<Semaphore>,
+    erasures: Arc<tokio::sync::Mutex<Option<(Instant, Erasing)>>>,
 }
+
+/// What is being erased. `None`: more than is looked at.
+type Erasing = Option<Arc<[Erasure]>>;
 
 impl Listings {
     /// `is_shared`: whether other nodes use the store.
-    pub fn new(store: Arc<dyn SessionIndex>, is_shared: bool) -> Self {
-        Self { store, is_shared, tenants: Arc::default(), looks: Arc::new(Semaphore::new(LOOKS_MAX)) }
+    pub fn new(store: Arc<dyn Store>, is_shared: bool) -> Self {
+        Self { store, is_shared, tenants: Arc::default(), looks: Arc::new(Semaphore::new(LOOKS_MAX)), erasures: Arc::default() }
     }
 
     /// From now on. Who then lists the sessions misses nothing.
@@ -53,7 +69,7 @@ impl Listings {
             let new = Arc::new(Tenant::default());
             tenants.insert(tenant.clone(), Arc::downgrade(&new));
             if self.is_shared {
-                tokio::spawn(self.clone().look(tenant.clone(), Arc::downgrade(&new)));
+                tokio::spawn(self.clone().look(Look::new(tenant), Arc::downgrade(&new)));
             }
             new
         });
@@ -71,35 +87,86 @@ impl Listings {
     }
 
     /// Looks what other nodes have kept, until nobody watches any more.
-    async fn look(self, tenant: TenantId, watched: Weak<Tenant>) {
-        let mut seen = HashMap::new();
-        let mut looked_at_ms = clock::now_ms();
-        loop {
-            let now_ms = clock::now_ms();
-            let since_ms = Some(looked_at_ms.saturating_sub(LOOK_BACK_MS));
-            let query = SessionQuery { since_ms, ..SessionQuery::new(tenant.clone(), LOOK_ROWS_MAX) };
-            let looked = match self.looks.acquire().await {
-                Ok(_place) => self.store.list(&query).await,
+    async fn look(self, mut look: Look, watched: Weak<Tenant>) {
+        let mut every = LOOK_EVERY;
+        while watched.strong_count() > 0 {
+            let changed = match self.looks.acquire().await {
+                Ok(_place) => self.changed(&mut look).await,
                 Err(_closed) => return,
             };
             let Some(watched) = watched.upgrade() else { return };
-            match looked {
-                Ok(SessionPage { rows, next }) => {
-                    if next.is_some() {
-                        watched.begin_anew();
-                    }
-                    let version = |row: &SessionRow| (row.offset, row.active_at_ms);
-                    let changed = rows.iter().filter(|row| seen.get(&row.key.session) != Some(&version(row)));
-                    watched.tell(changed.cloned().collect::<Vec<_>>());
-                    looked_at_ms = now_ms;
-                    seen = rows.iter().map(|row| (row.key.session.clone(), version(row))).collect();
+            match changed {
+                Ok(Some(rows)) => {
+                    watched.tell(rows);
+                    every = LOOK_EVERY;
+                }
+                Ok(None) => {
+                    watched.begin_anew();
+                    every = (2 * every).min(LOOK_EVERY_MAX);
                 }
                 // The next look goes as far back as this one.
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the list of sessions can't be looked at"),
             }
             drop(watched);
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(every).await;
         }
+    }
+
+    /// Rows that are others than at the last look. `None`: more than can be told.
+    async fn changed(&self, look: &mut Look) -> Result<Option<Vec<SessionRow>>, StoreError> {
+        let now_ms = clock::now_ms();
+        let since_ms = Some(look.at_ms.saturating_sub(LOOK_BACK_MS));
+        let mut query = SessionQuery { since_ms, ..SessionQuery::new(look.tenant.clone(), LOOK_ROWS) };
+        let mut rows = Vec::new();
+        for _ in 0..LOOK_PAGES_MAX {
+            let page = self.store.list(&query).await?;
+            rows.extend(page.rows);
+            query.before = page.next;
+            if query.before.is_none() {
+                break;
+            }
+        }
+        let erasures = self.erasures().await?;
+        let is_all = query.before.is_none() && erasures.is_some();
+        let of_tenant = |erasure: &&Erasure| erasure.session.tenant == look.tenant;
+        rows.extend(erasures.iter().flat_map(|all| all.iter()).filter(of_tenant).map(Erasure::row));
+        look.at_ms = now_ms;
+        let seen = rows.iter().map(|row| (row.key.session.clone(), version(row))).collect();
+        let seen = std::mem::replace(&mut look.seen, seen);
+        rows.retain(|row| seen.get(&row.key.session) != Some(&version(row)));
+        Ok(is_all.then_some(rows))
+    }
+
+    /// What is being erased, as it was a moment ago.
+    async fn erasures(&self) -> Result<Erasing, StoreError> {
+        let mut known = self.erasures.lock().await;
+        if let Some((_, erasures)) = known.as_ref().filter(|(at, _)| at.elapsed() < ERASURES_EVERY) {
+            return Ok(erasures.clone());
+        }
+        let erasures = self.store.erasures(None, ERASURES_MAX + 1).await?;
+        let erasures = (erasures.len() <= ERASURES_MAX).then(|| Arc::from(erasures));
+        *known = Some((Instant::now(), erasures.clone()));
+        Ok(erasures)
+    }
+}
+
+/// What is known of one tenant's list in a store that others use as well.
+struct Look {
+    tenant: TenantId,
+    at_ms: u64,
+    seen: HashMap<SessionId, Version>,
+}
+
+/// A row's, of those of its session.
+type Version = (Offset, u64);
+
+fn version(row: &SessionRow) -> Version {
+    (row.offset, row.active_at_ms)
+}
+
+impl Look {
+    fn new(tenant: &TenantId) -> Self {
+        Self { tenant: tenant.clone(), at_ms: clock::now_ms(), seen: HashMap::new() }
     }
 }
 
@@ -157,10 +224,10 @@ impl Tenant {
 }
 
 impl Changes {
-    /// Of each session only the newest row is kept, unless this one is older.
+    /// Of each session only the newest row is kept. One that is not newer was told already: this node kept it, and found it in the store.
     fn add(&mut self, row: SessionRow) {
         if let Some(number) = self.numbers.get(&row.key.session) {
-            if self.rows.get(number).is_some_and(|known| known.offset > row.offset) {
+            if self.rows.get(number).is_some_and(|known| known.offset >= row.offset) {
                 return;
             }
             self.rows.remove(number);
@@ -213,7 +280,7 @@ impl Watching {
 
 #[cfg(test)]
 mod tests {
-    use fanfold_fold::Offset;
+    use fanfold_store::{EmbeddedStore, Eraser as _};
 
     use super::*;
 
@@ -257,7 +324,10 @@ mod tests {
     async fn who_is_too_far_behind_begins_anew() {
         let tenant = Arc::new(Tenant::default());
         let (mut fast, mut slow) = (watching(&tenant), watching(&tenant));
-        let rows = |from: usize| (from..from + ROWS_MAX).map(|number| row(&format!("s{number}"), number as u64 + 1));
+        let rows = |from: usize| {
+            let later = (from * ROWS_MAX) as u64;
+            (from..from + ROWS_MAX).map(move |number| row(&format!("s{number}"), later + number as u64 + 1))
+        };
         tenant.tell(rows(0));
         assert_eq!(told(&mut fast).await.unwrap().len(), ROWS_MAX);
         tenant.tell(rows(1));
@@ -269,5 +339,58 @@ mod tests {
         tenant.begin_anew();
         tenant.tell([row("s1", 10_000)]);
         assert_eq!(told(&mut slow).await, Err(Missed));
+    }
+
+    /// A store that two nodes share, and their lists of it.
+    fn nodes() -> (tempfile::TempDir, Arc<EmbeddedStore>, [Listings; 2]) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(EmbeddedStore::open(folder.path().join("store")).unwrap());
+        let nodes = [(); 2].map(|()| Listings::new(store.clone(), true));
+        (folder, store, nodes)
+    }
+
+    fn active(session: &str, offset: u64) -> SessionRow {
+        SessionRow { active_at_ms: clock::now_ms(), ..row(session, offset) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_another_node_erases_is_told() {
+        let (_folder, store, [here, there]) = nodes();
+        there.put_row(&active("s", 1)).await.unwrap();
+        let mut watching = here.watch(&TenantId::default());
+        assert_eq!(told(&mut watching).await, Ok(vec![("s".into(), 1)]));
+        for (tenant, at) in [("other", 7), ("default", 9)] {
+            let session = SessionKey::new(tenant.parse().unwrap(), "s".parse().unwrap());
+            store.erase(&Erasure { session, offset: Offset(at), erased_at_ms: clock::now_ms() }).await.unwrap();
+        }
+        let rows = watching.next().await.unwrap();
+        let told = rows.iter().map(|row| (row.key.session.as_str(), row.status.as_str(), row.offset.0));
+        assert_eq!(told.collect::<Vec<_>>(), [("s", "erased", 9)]);
+        let again = tokio::time::timeout(Duration::from_secs(60), watching.next()).await;
+        assert!(again.is_err(), "told once: {again:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_this_node_kept_is_told_once() {
+        let (_folder, _store, [here, _there]) = nodes();
+        let mut watching = here.watch(&TenantId::default());
+        here.put_row(&active("s", 1)).await.unwrap();
+        assert_eq!(told(&mut watching).await, Ok(vec![("s".into(), 1)]));
+        let again = tokio::time::timeout(Duration::from_secs(60), watching.next()).await;
+        assert!(again.is_err(), "{again:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_of_more_than_one_page_are_told_without_beginning_anew() {
+        let (_folder, store, [here, _there]) = nodes();
+        let mut watching = here.watch(&TenantId::default());
+        let count = LOOK_ROWS + 10;
+        for number in 0..count {
+            store.put_row(&active(&format!("s{number}"), number as u64 + 1)).await.unwrap();
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.len() < count {
+            seen.extend(told(&mut watching).await.unwrap().into_iter().map(|(session, _)| session));
+        }
     }
 }

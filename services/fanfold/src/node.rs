@@ -153,7 +153,7 @@ impl Node {
         let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone(), name });
         let worker = tokio::spawn(worker::work(runs, model, config.runs.worker_slots, phases));
         let router = http::router(Arc::clone(&edge), metrics);
-        let http = tokio::spawn(http::serve(http, router, config.limits.send_buffer_bytes, told(drain.subscribe())));
+        let http = tokio::spawn(http::serve(http, router, config.limits.clone(), told(drain.subscribe())));
         let grpc = tokio::spawn(grpc::serve(Arc::clone(&edge), grpc, told(drain.subscribe())));
         stop.await;
         tracing::info!("draining");

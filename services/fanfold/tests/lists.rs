@@ -17,6 +17,7 @@ use fanfold_wire::{Format, v1};
 use futures::stream::BoxStream;
 use futures::{SinkExt as _, StreamExt as _};
 use jsonwebtoken::{EncodingKey, Header, encode};
+use support::cluster::Cluster;
 use support::{DEADLINE, Node, command, message};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -326,8 +327,11 @@ async fn it_is_told_how_readers_came_back() {
             request = request.header("last-event-id", id);
         }
         let mut events = request.send().await.unwrap().error_for_status().unwrap().bytes_stream().eventsource();
-        let first = events.next().await.unwrap().unwrap();
-        (events, first.id)
+        let mut id = String::new();
+        while id.is_empty() {
+            id = events.next().await.unwrap().unwrap().id;
+        }
+        (events, id)
     };
     let (first, id) = stream(None).await;
     let news: v1::ListReadersReply = serde_json::from_str(&waiting.await.unwrap()).unwrap();
@@ -345,4 +349,19 @@ async fn it_is_told_how_readers_came_back() {
         known.counts.iter().map(|one| (one.how(), one.count)).collect::<Vec<_>>(),
         [(v1::How::Resumed, 1), (v1::How::Fresh, 1)]
     );
+}
+
+/// No list shows what was erased, so the other node finds it elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_another_node_erases_leaves_the_list() {
+    let Some(cluster) = Cluster::make("a list of sessions that another node erases from") else { return };
+    let (here, there) = (cluster.node("0"), cluster.node("0"));
+    for session in ["a", "b"] {
+        open(&there.client(), session, "ann", session).await;
+    }
+    let mut watcher = Watcher::open(&here, Transport::WebSocket, "", v1::Watch::default()).await;
+    watcher.until(|watcher| watcher.titles() == ["a", "b"]).await;
+    there.client().erase("b").await.unwrap();
+    watcher.until(|watcher| watcher.rows["b"].status == "erased").await;
+    assert_eq!((watcher.rows["a"].status.as_str(), watcher.resets), ("open", 1));
 }

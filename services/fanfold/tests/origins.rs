@@ -70,6 +70,29 @@ async fn a_star_lets_all_pages_in_without_cookies() {
     assert_eq!(header(&asked, "access-control-allow-credentials"), "");
 }
 
+/// A name may come to lead to this machine after a browser has loaded its page from elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_node_answers_under_no_name_that_a_stranger_may_own() {
+    let data = tempfile::tempdir().unwrap();
+    let node = node(data.path(), &format!(r#"["{LISTED}"]"#));
+    let port = node.http.rsplit(':').next().unwrap();
+    let rebound = format!("rebound.example:{port}");
+    for (host, expected) in [
+        (rebound.as_str(), StatusCode::FORBIDDEN),
+        (&format!("localhost:{port}"), StatusCode::OK),
+        (&format!("127.0.0.1:{port}"), StatusCode::OK),
+        ("chat.example", StatusCode::OK),
+    ] {
+        for path in ["/v1/sessions", "/v1/stream?list=true"] {
+            let request = from_page(&node, Method::GET, path, &format!("http://{host}")).header("host", host);
+            assert_eq!(request.send().await.unwrap().status(), expected, "{host} {path}");
+            // A page's own requests don't always name it.
+            let request = reqwest::Client::new().get(format!("{}{path}", node.http)).header("host", host);
+            assert_eq!(request.send().await.unwrap().status(), expected, "{host} {path}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_may_be_asked_for_in_a_body() {
     let data = tempfile::tempdir().unwrap();

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use eventsource_stream::Eventsource as _;
 use fanfold_client::{Client, RequestError, Transport};
 use fanfold_fold::View;
 use fanfold_nats::testing::Server;
 use fanfold_wire::v1::command::Action;
 use fanfold_wire::{ErrorCode, v1};
+use futures::StreamExt as _;
 use support::cluster::Cluster;
 use support::cql::CqlServer;
 use support::numbers::{count, number};
@@ -158,7 +160,8 @@ async fn a_store_that_hangs_or_is_gone_stops_the_log_only_when_that_is_full() {
         if gone {
             cql.kill()
         } else {
-            cql.signal("-STOP")
+            cql.signal("-STOP");
+            list_keeps_nobody_waiting(&nodes[0]).await;
         }
         let before = acknowledged;
         let refused = loop {
@@ -191,6 +194,18 @@ async fn a_store_that_hangs_or_is_gone_stops_the_log_only_when_that_is_full() {
         all_have(&clients, &mut readers, &truth).await;
         assert_eq!(events(&clients[1], "s").await, acknowledged, "I9 durable before acked");
     }
+}
+
+/// A list that hangs comes when it comes; what is there is told meanwhile.
+async fn list_keeps_nobody_waiting(node: &Node) {
+    let stream = reqwest::get(format!("{}/v1/stream?sessions=s&list=true", node.http));
+    let mut events = tokio::time::timeout(ANSWER_WITHIN, stream).await.unwrap().unwrap().bytes_stream().eventsource();
+    let mut names = Vec::new();
+    while names.last().is_none_or(|name| name != "error") {
+        let event = tokio::time::timeout(ANSWER_WITHIN, events.next()).await.expect("I5 bounded: an answer in time");
+        names.push(event.unwrap().unwrap().event);
+    }
+    assert!(names.iter().any(|name| name == "caught_up"), "{names:?}");
 }
 
 /// A session that only this client's node has in memory.

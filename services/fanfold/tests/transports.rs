@@ -220,6 +220,76 @@ async fn several_sessions_share_one_event_stream_and_resume_by_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_one_event_stream_are_begun_once_each_and_one_after_the_other() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = [("LIMITS__SESSIONS_PER_CONNECTION_MAX", "3"), ("LIMITS__WRITE_BYTES_MAX", "1000")];
+    let node = Node::start_with(data.path(), &limits);
+    let client = node.client();
+    for session in ["a", "b", "c", "d"] {
+        open(&client, session).await;
+        support::fact(&client, "fact", session, 2000).await;
+    }
+    let url = |sessions: &str| format!("{}/v1/stream?sessions={sessions}", node.http);
+    let got = events(&url("a,b,a,a,b,b"), None, |events| count(events, "caught_up") == 2).await;
+    assert_eq!((count(&got, "subscribed"), count(&got, "snapshot")), (2, 2));
+    // The first one's snapshot fills a write: it was on its way before the second one's was made.
+    let ids: Vec<_> = got.iter().map(|event| event.id.as_str()).filter(|id| !id.is_empty()).collect();
+    assert!(ids[0].contains("a=") && !ids[0].contains("b="), "{ids:?}");
+    let both = *ids.last().unwrap();
+    assert!(both.contains("a=") && both.contains("b="), "{ids:?}");
+    // Who is cut before the second one's turn still has the cursor that it came with.
+    let (_, of_b) = both.split_once(',').unwrap();
+    let again = events(&url("a,b"), Some(&format!("{of_b},d=x")), |events| count(events, "caught_up") == 2).await;
+    let first = again.iter().find(|event| !event.id.is_empty()).unwrap();
+    assert!(first.id.ends_with(of_b), "{first:?}");
+    assert_eq!(count(&again, "snapshot"), 1, "b was resumed");
+    let refused = reqwest::get(url("a,b,c,d")).await.unwrap();
+    assert_eq!(refused.status().as_u16(), 429);
+    assert!(refused.text().await.unwrap().contains("too_many_sessions"));
+}
+
+/// A client that is cut within the snapshot has nothing: what it comes back with must not say otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_of_a_stream_follows_what_it_leads_to() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path(), &["--worker-slots", "0"]);
+    open(&node.client(), "s").await;
+    let url = format!("{}/v1/sessions/s/stream", node.http);
+    let first = events(&url, None, |events| count(events, "snapshot") == 1).await;
+    let ids: Vec<_> = first.iter().map(|event| (event.event.as_str(), event.id.is_empty())).collect();
+    assert_eq!(ids, [("subscribed", true), ("snapshot", false)]);
+    let id = first[1].id.clone();
+    let resumed = events(&url, Some(&id), |events| count(events, "caught_up") == 1).await;
+    assert_eq!((resumed[0].event.as_str(), &resumed[0].id), ("subscribed", &id));
+}
+
+/// Whatever else is to be done for a connection, its pings are sent, its token ends and it is told to go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_never_stops_talking_is_told_things() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start_with(data.path(), &[("LIMITS__PING_INTERVAL_MS", "50")]);
+    let socket = Socket::open(&node, Format::Json, "").await;
+    let (mut sink, mut frames) = socket.socket.split();
+    let mut bytes = Vec::new();
+    Format::Json.encode_client(&In::Unsubscribe(v1::Unsubscribe { session: "s".into() }).into(), &mut bytes);
+    let frame = Message::text(String::from_utf8(bytes).unwrap());
+    let flood = tokio::spawn(async move { while sink.feed(frame.clone()).await.is_ok() {} });
+    let (mut pings, mut answers) = (0, 0);
+    let told = async {
+        while pings < 3 || answers < 10_000 {
+            let Some(Ok(Message::Text(text))) = frames.next().await else { panic!("a frame") };
+            match Format::Json.decode_server(text.as_bytes()).unwrap().frame {
+                Some(Out::Ping(_)) => pings += 1,
+                _ => answers += 1,
+            }
+        }
+    };
+    let told = tokio::time::timeout(DEADLINE, told).await;
+    assert!(told.is_ok(), "{pings} pings among {answers} answers");
+    flood.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_typed_view_gives_tokens_and_one_final_text() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path(), &["--model-pace", "1"]);

@@ -1,8 +1,9 @@
 //! A log in memory whose tail and appends misbehave on purpose, by a seed.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfold_fold::{Epoch, Offset, SessionKey};
@@ -31,6 +32,8 @@ pub struct SimLog {
     pub epoch: Epoch,
     /// Reads fail while this is set.
     pub away: AtomicBool,
+    /// How long each read takes.
+    pub read_ms: AtomicU64,
     /// Whether the guard looks after tails; without it only the chain does.
     pub guarded: AtomicBool,
     faults: Faults,
@@ -40,6 +43,8 @@ pub struct SimLog {
 struct Inner {
     rng: StdRng,
     last: u64,
+    /// What is at or below it was trimmed, whosever it was.
+    trimmed: Offset,
     records: HashMap<SessionKey, Vec<StoredRecord>>,
     tails: HashMap<SessionKey, Vec<TailSender>>,
     held: HashMap<SessionKey, StoredRecord>,
@@ -50,6 +55,7 @@ impl SimLog {
         let inner = Inner {
             rng: StdRng::seed_from_u64(seed),
             last: 0,
+            trimmed: Offset::NONE,
             records: HashMap::new(),
             tails: HashMap::new(),
             held: HashMap::new(),
@@ -57,6 +63,7 @@ impl SimLog {
         Arc::new(Self {
             epoch: Epoch(uuid::Uuid::from_u128(7)),
             away: AtomicBool::new(false),
+            read_ms: AtomicU64::new(0),
             guarded: AtomicBool::new(true),
             faults,
             inner: Mutex::new(inner),
@@ -163,9 +170,16 @@ impl EventLog for SimLog {
     }
 
     async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, _bytes_max: usize) -> Result<Page, ReadError> {
-        tokio::task::yield_now().await;
+        match self.read_ms.load(Ordering::Relaxed) {
+            0 => tokio::task::yield_now().await,
+            ms => tokio::time::sleep(Duration::from_millis(ms)).await,
+        }
         if self.away.load(Ordering::Relaxed) {
             return Err(ReadError::Unavailable("away".into()));
+        }
+        let trimmed = self.inner.lock().unwrap().trimmed;
+        if after < trimmed {
+            return Err(ReadError::Trimmed { first: Offset(trimmed.0 + 1), certain: false });
         }
         let all = self.records(session);
         let from = all.partition_point(|record| record.offset <= after);
@@ -180,7 +194,10 @@ impl EventLog for SimLog {
         }))
     }
 
-    async fn trim(&self, _session: &SessionKey, _upto: Offset) -> Result<(), ReadError> {
+    async fn trim(&self, _session: &SessionKey, upto: Offset) -> Result<(), ReadError> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.trimmed = upto;
+        inner.records.values_mut().for_each(|records| records.retain(|record| record.offset > upto));
         Ok(())
     }
 

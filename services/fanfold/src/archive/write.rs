@@ -119,7 +119,7 @@ impl Writer {
         let settled = tokio::time::timeout(SETTLE_MAX, self.sessions.settle(session, written.last)).await;
         match settled {
             Ok(Ok(())) => {}
-            Ok(Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased)) => {
+            Ok(Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased { .. })) => {
                 return self.carrier.bare_row(session, written).await;
             }
             Ok(Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_)))) => {
@@ -138,7 +138,7 @@ impl Writer {
         match self.sessions.look(session, Offset::NONE, 0).await {
             Ok(_) => Ok(()),
             // An operator looks after it, and with it after its runs.
-            Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased) => Ok(()),
+            Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased { .. }) => Ok(()),
             Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => {
                 Err(Failure::Away(Box::new(error)))
             }
@@ -266,7 +266,7 @@ async fn is_erased(folds: Option<&Sessions>, session: &SessionKey, at: Offset) -
     match sessions.look(session, at, 0).await {
         Ok(looked) => Ok(looked.view.session.status == SessionStatus::Erased),
         // No fold gets that far, and who erases such a session says so straight in the log.
-        Err(HostError::Erased | HostError::Parked | HostError::Missing { .. }) => Ok(true),
+        Err(HostError::Erased { .. } | HostError::Parked | HostError::Missing { .. }) => Ok(true),
         Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => Err(Failure::Away(Box::new(error))),
     }
 }

@@ -71,7 +71,7 @@ impl From<HostError> for Failure {
             HostError::Busy => Self::new(ErrorCode::Busy),
             HostError::Draining => Self::new(ErrorCode::Draining),
             HostError::Parked => Self::new(ErrorCode::SessionParked),
-            HostError::Erased => Self::new(ErrorCode::SessionErased),
+            HostError::Erased { .. } => Self::new(ErrorCode::SessionErased),
             HostError::Unavailable(_) => Self::caused(ErrorCode::Unavailable, &error),
             HostError::Missing { .. } => Self::caused(ErrorCode::HistoryMissing, &error),
         }

@@ -58,7 +58,8 @@ impl Framing {
 /// The cursor that a frame leads to, for `id:`. What was sent, never the head.
 fn cursor(frame: &v1::ServerFrame) -> Option<&str> {
     match frame.frame.as_ref()? {
-        Frame::Subscribed(frame) => Some(&frame.cursor),
+        // The snapshot that follows leads there, and who is cut before it has nothing of it.
+        Frame::Subscribed(frame) => (frame.how() == v1::How::Resumed).then_some(&frame.cursor),
         Frame::Delta(frame) => Some(&frame.cursor),
         Frame::Snapshot(frame) => Some(&frame.cursor),
         Frame::CaughtUp(frame) => Some(&frame.cursor),

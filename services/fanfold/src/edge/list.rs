@@ -6,6 +6,7 @@ use fanfold_fold::{SessionId, SessionKey};
 use fanfold_store::{SessionIndex as _, SessionPage, SessionQuery, SessionRow};
 use fanfold_wire::convert::id;
 use fanfold_wire::v1;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::watch;
 
 use super::{Edge, Failure, limit};
@@ -15,6 +16,9 @@ use crate::listings::{Missed, Watching};
 /// Rows of a page where the caller doesn't say, and at most.
 const ROWS: usize = 50;
 const ROWS_MAX: usize = 500;
+
+/// Rows of single sessions that are asked for at one time.
+const ROWS_AT_ONCE: usize = 32;
 
 impl Edge {
     /// What sessions there are.
@@ -31,22 +35,21 @@ impl Edge {
     async fn page(&self, caller: &Caller, query: &SessionQuery) -> Result<SessionPage, Failure> {
         authorize_some(caller, Action::List)?;
         let Grants::Sessions(granted) = &caller.grants else { return Ok(self.listings.list(query).await?) };
-        let mut rows = Vec::new();
-        for session in granted {
-            let row = self.listings.row(&SessionKey::new(caller.tenant.clone(), session.clone())).await?;
-            rows.extend(row.filter(|row| row.status != ERASED && may_see(caller, row)));
-        }
-        Ok(query.page_of(rows))
+        let keys: Vec<_> = granted.iter().map(|session| SessionKey::new(caller.tenant.clone(), session.clone())).collect();
+        let rows = stream::iter(keys).map(|key| async move { self.listings.row(&key).await }).buffered(ROWS_AT_ONCE);
+        let rows: Vec<_> = rows.try_collect().await?;
+        let seen = rows.into_iter().flatten().filter(|row| row.status != ERASED && may_see(caller, row));
+        Ok(query.page_of(seen.collect()))
     }
 
     /// The list's beginning; what changes from then on is told by [`Watched::next`].
     pub(crate) async fn watch(
-        self: &Arc<Self>,
-        caller: &watch::Receiver<Caller>,
+        self: Arc<Self>,
+        caller: watch::Receiver<Caller>,
         request: v1::Watch,
     ) -> Result<(Watched, v1::Listed), Failure> {
         let watching = self.listings.watch(&caller.borrow().tenant);
-        let watched = Watched { edge: Arc::clone(self), watching, caller: caller.clone(), request };
+        let watched = Watched { edge: self, watching, caller, request };
         let begun = watched.begin().await?;
         Ok((watched, begun))
     }

@@ -27,17 +27,24 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone, Default)]
 pub struct Readers(Arc<Mutex<Table>>);
 
+/// Sessions that somebody waits for who are not among these. One more isn't waited for.
+const EXPECTED_MAX: usize = 4096;
+
 #[derive(Default)]
 struct Table {
     sessions: HashMap<SessionKey, Session>,
     /// The one that nobody came to for the longest time is first.
     by_use: BTreeMap<u64, SessionKey>,
     uses: u64,
+    /// The versions of those that nobody came to yet, for requests that wait.
+    expected: HashMap<SessionKey, watch::Sender<u64>>,
 }
 
 #[derive(Default)]
 struct Session {
     used: u64,
+    /// Which one it is of those that were here under this key: it may be forgotten, and begin anew.
+    begun: u64,
     attached: u32,
     counts: BTreeMap<(v1::How, v1::ResetReason), u64>,
     latest: VecDeque<v1::ReaderArrival>,
@@ -54,10 +61,28 @@ impl Table {
             let oldest = self.by_use.pop_first();
             oldest.and_then(|(_, key)| self.sessions.remove(&key));
         }
-        let session = self.sessions.entry(key.clone()).or_default();
+        let session = self.sessions.entry(key.clone()).or_insert_with(|| {
+            let version = self.expected.remove(key).unwrap_or_default();
+            Session { begun: used, version, ..Session::default() }
+        });
         self.by_use.remove(&std::mem::replace(&mut session.used, used));
         self.by_use.insert(used, key.clone());
         session
+    }
+
+    /// Tells of news, also where nobody has come yet. Nothing of what is asked for takes the place of what is remembered.
+    fn version(&mut self, key: &SessionKey) -> watch::Receiver<u64> {
+        if let Some(session) = self.sessions.get(key) {
+            return session.version.subscribe();
+        }
+        if self.expected.len() >= EXPECTED_MAX {
+            self.expected.retain(|_, version| !version.is_closed());
+        }
+        match self.expected.len() < EXPECTED_MAX || self.expected.contains_key(key) {
+            true => self.expected.entry(key.clone()).or_default().subscribe(),
+            // Its sender is gone, which ends every wait.
+            false => watch::Sender::default().subscribe(),
+        }
     }
 }
 
@@ -65,14 +90,15 @@ impl Table {
 pub(crate) struct Attached {
     readers: Readers,
     session: SessionKey,
+    begun: u64,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
         self.readers.with(|table| {
-            // It may have been forgotten, and begun anew.
-            if let Some(session) = table.sessions.get_mut(&self.session) {
-                session.attached = session.attached.saturating_sub(1);
+            let session = table.sessions.get_mut(&self.session).filter(|session| session.begun == self.begun);
+            if let Some(session) = session {
+                session.attached -= 1;
                 session.version.send_modify(|version| *version += 1);
             }
         });
@@ -87,7 +113,7 @@ impl Readers {
     /// Somebody came. `from`: the offset of their cursor; `offset`: where they go on.
     pub(crate) fn arrive(&self, key: &SessionKey, framing: Framing, how: How, from: Option<Offset>, offset: Offset) -> Attached {
         let (how, reset) = subscriptions::how(how);
-        self.with(|table| {
+        let begun = self.with(|table| {
             let session = table.session(key);
             session.attached += 1;
             *session.counts.entry((how, reset)).or_default() += 1;
@@ -105,8 +131,9 @@ impl Readers {
                 offset: offset.0,
             });
             session.version.send_modify(|version| *version += 1);
+            session.begun
         });
-        Attached { readers: self.clone(), session: key.clone() }
+        Attached { readers: self.clone(), session: key.clone(), begun }
     }
 }
 
@@ -114,33 +141,43 @@ impl Edge {
     /// Who reads a session on this node, and how they came. Waits, if asked to, until somebody comes or leaves.
     pub async fn readers(&self, caller: &Caller, request: &v1::ListReadersRequest) -> Result<v1::ListReadersReply, Failure> {
         let key = self.session(caller, Action::Read, &request.session)?;
-        let mut version = self.readers.with(|table| table.session(&key).version.subscribe());
         let wait = Duration::from_millis(request.wait_ms.into()).min(WAIT_MAX);
-        if !wait.is_zero() && *version.borrow_and_update() == request.known {
-            let _place = self.connection()?;
-            let mut draining = self.draining.clone();
-            tokio::select! {
-                // What is forgotten meanwhile ends the wait as well.
-                _ = version.changed() => {}
-                _ = draining.wait_for(|draining| *draining) => {}
-                () = tokio::time::sleep(wait) => {}
-            }
+        if !wait.is_zero() {
+            self.news(&key, request.known, wait).await?;
         }
+        let node = self.node.clone();
         Ok(self.readers.with(|table| {
-            let session = table.session(&key);
+            let Some(session) = table.sessions.get(&key) else {
+                return v1::ListReadersReply { node, ..v1::ListReadersReply::default() };
+            };
             let count = |(&(how, reset), &count): (&(v1::How, v1::ResetReason), &u64)| v1::ReaderCount {
                 how: how.into(),
                 reset_reason: reset.into(),
                 count,
             };
             v1::ListReadersReply {
-                node: self.node.clone(),
+                node,
                 attached: session.attached,
                 version: *session.version.borrow(),
                 counts: session.counts.iter().map(count).collect(),
                 latest: session.latest.iter().cloned().collect(),
             }
         }))
+    }
+
+    /// Waits until somebody comes or leaves. What is forgotten meanwhile ends the wait as well.
+    async fn news(&self, key: &SessionKey, known: u64, wait: Duration) -> Result<(), Failure> {
+        let mut version = self.readers.with(|table| table.version(key));
+        if *version.borrow_and_update() == known {
+            let _place = self.connection()?;
+            let mut draining = self.draining.clone();
+            tokio::select! {
+                _ = version.changed() => {}
+                _ = draining.wait_for(|draining| *draining) => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -150,11 +187,18 @@ mod tests {
 
     use super::*;
 
+    fn key(number: usize) -> SessionKey {
+        SessionKey::new(TenantId::default(), SessionId::new(&format!("s{number}")).unwrap())
+    }
+
+    fn arrive(readers: &Readers, number: usize) -> Attached {
+        readers.arrive(&key(number), Framing::Sse, How::Fresh, None, Offset(1))
+    }
+
     #[test]
     fn the_longest_unused_session_is_forgotten_first() {
         let readers = Readers::default();
-        let key = |number: usize| SessionKey::new(TenantId::default(), SessionId::new(&format!("s{number}")).unwrap());
-        let arrive = |number| readers.arrive(&key(number), Framing::Sse, How::Fresh, None, Offset(1));
+        let arrive = |number| arrive(&readers, number);
         let first = arrive(0);
         (1..SESSIONS_MAX).for_each(|number| drop(arrive(number)));
         let again = arrive(0);
@@ -170,5 +214,35 @@ mod tests {
             let session = &table.sessions[&key(0)];
             assert_eq!((session.attached, session.latest.len(), session.arrived), (0, ARRIVALS_MAX, 34));
         });
+    }
+
+    #[test]
+    fn who_came_to_a_session_that_was_forgotten_is_not_counted_when_they_leave() {
+        let readers = Readers::default();
+        let before = arrive(&readers, 0);
+        (1..=SESSIONS_MAX).for_each(|number| drop(arrive(&readers, number)));
+        readers.with(|table| assert!(!table.sessions.contains_key(&key(0))));
+        let _again = arrive(&readers, 0);
+        drop(before);
+        readers.with(|table| assert_eq!(table.sessions[&key(0)].attached, 1));
+    }
+
+    #[test]
+    fn who_asks_for_sessions_that_nobody_came_to_makes_nobody_forgotten() {
+        let readers = Readers::default();
+        let _here = arrive(&readers, 0);
+        let mut waiting = readers.with(|table| table.version(&key(1)));
+        let asked: Vec<_> = (1..2 * SESSIONS_MAX).map(|number| readers.with(|table| table.version(&key(number)))).collect();
+        readers.with(|table| {
+            assert_eq!((table.sessions.len(), table.expected.len()), (1, EXPECTED_MAX), "I5 bounded");
+        });
+        assert!(asked.last().unwrap().has_changed().is_err(), "no place to wait is told at once");
+        let _comes = arrive(&readers, 1);
+        assert!(waiting.has_changed().unwrap() && *waiting.borrow_and_update() == 1, "who waited is told");
+        drop(asked);
+        for number in 2 * SESSIONS_MAX..2 * SESSIONS_MAX + 2 {
+            drop(readers.with(|table| table.version(&key(number))));
+        }
+        readers.with(|table| assert!(table.expected.len() <= 2, "who has left makes room"));
     }
 }

@@ -75,7 +75,7 @@ pub(crate) type News = Result<(Watched, v1::Listed), Failure>;
 
 /// A list that this connection watches.
 struct List {
-    /// Waits for its next change.
+    /// Waits for its beginning, then for its next change.
     next: BoxFuture<'static, News>,
     /// Who watches: a new token may see less.
     caller: watch::Sender<Caller>,
@@ -249,9 +249,7 @@ impl Talk {
             (In::Unsubscribe(request), _) => self.unsubscribe(&request.session, out),
             (In::Command(command), caller) => self.command(caller, command),
             (In::Presence(presence), caller) => self.presence(&caller, &presence, out).await,
-            (In::Watch(request), caller) => {
-                self.watch(&caller, request, out).await;
-            }
+            (In::Watch(request), caller) => self.watch(&caller, request),
             (In::Unwatch(_), _) => self.list = None,
             // Dealt with above.
             (In::Hello(_) | In::Refresh(_), _) => {}
@@ -304,12 +302,11 @@ impl Talk {
         self.caller = Some(caller);
     }
 
-    /// Watches the list of sessions, from its beginning on.
-    pub(crate) async fn watch(&mut self, caller: &Caller, request: v1::Watch, out: &mut Vec<u8>) {
+    /// Watches the list of sessions, from its beginning on, which comes when the store has given it.
+    pub(crate) fn watch(&mut self, caller: &Caller, request: v1::Watch) {
         let (sender, receiver) = watch::channel(caller.clone());
-        let begun = self.edge.watch(&receiver, request).await;
-        self.list = Some(List { next: pending().boxed(), caller: sender });
-        self.listed(begun, out);
+        let begun = Arc::clone(&self.edge).watch(receiver, request);
+        self.list = Some(List { next: begun.boxed(), caller: sender });
     }
 
     /// Tells it, and waits for the next change.

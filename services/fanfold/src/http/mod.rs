@@ -5,6 +5,7 @@ mod origin;
 mod page;
 mod problem;
 mod rest;
+mod serve;
 mod sse;
 mod work;
 mod ws;
@@ -17,10 +18,10 @@ use axum::middleware;
 use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+
+pub use serve::serve;
 
 use crate::edge::Edge;
-use crate::socket::tune;
 
 /// The HTTP side of a node.
 pub fn router(edge: Arc<Edge>, metrics: PrometheusHandle) -> Router {
@@ -62,18 +63,6 @@ pub fn router(edge: Arc<Edge>, metrics: PrometheusHandle) -> Router {
 /// Ready until the node drains.
 async fn ready(State(edge): State<Arc<Edge>>) -> (StatusCode, &'static str) {
     if *edge.draining.borrow() { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ready") }
-}
-
-/// Serves connections until `stop`, then lets them end by themselves. `send_buffer_bytes`: what the kernel may hold of each.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    send_buffer_bytes: u32,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    use axum::serve::ListenerExt as _;
-    let listener = listener.tap_io(move |socket| tune(socket, send_buffer_bytes));
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 
 /// The token of a request: from `Authorization`, or from the cookie `fanfold` for browsers' EventSource, which can't set headers.

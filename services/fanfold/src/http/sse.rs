@@ -1,6 +1,6 @@
 //! Server-sent events: one session with its cursor as `id:`, or several with the vector of all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use super::asked::Asked;
 use super::bearer;
 use super::problem::Problem;
 use super::rest::body;
-use crate::edge::{Connection, Edge, Failure, Framing, Talk};
+use crate::auth::Caller;
+use crate::edge::{Connection, Edge, End, Failure, Framing, Talk};
 
 /// What may be asked of a stream, in the query or in the body of a POST: some fields don't fit an address.
 #[derive(Debug, Default, Deserialize)]
@@ -85,9 +86,14 @@ async fn follow_one(edge: Arc<Edge>, session: String, ask: &Ask, headers: &Heade
 }
 
 async fn follow_many(edge: Arc<Edge>, ask: &Ask, headers: &HeaderMap) -> Result<Response, Problem> {
-    let sessions: Vec<String> = ask.sessions.split(',').filter(|session| !session.is_empty()).map(str::to_owned).collect();
+    let mut known = HashSet::new();
+    let named = ask.sessions.split(',').filter(|session| !session.is_empty() && known.insert(*session));
+    let sessions: Vec<String> = named.map(str::to_owned).collect();
     if sessions.is_empty() && !ask.list {
         return Err(bad("sessions"));
+    }
+    if sessions.len() > edge.limits.sessions_per_connection_max {
+        return Err(ErrorCode::TooManySessions.into());
     }
     stream(edge, sessions, Framing::SseMany, ask, headers).await
 }
@@ -109,27 +115,25 @@ async fn stream(
     let permit = edge.connection()?;
     let mut talk = Talk::new(Arc::clone(&edge), framing, Some(caller.clone()), Arc::default());
     let mut first = format!("retry: {}\n\n", retry_ms()).into_bytes();
-    for session in &sessions {
-        let cursor = cursors.get(session).cloned();
-        let request =
-            v1::Subscribe { session: session.clone(), cursor, mode: mode.into(), window: ask.window, replay: ask.replay };
-        match talk.subscribe(&caller, &request, &mut first).await {
-            Ok(()) => {}
-            // One session that can't be read must not keep the others from being read.
-            Err(failure) if framing == Framing::SseMany => {
-                framing.write(&v1::server_frame::Frame::Error(failure.frame(session, "")).into(), &mut first);
-            }
-            Err(failure) => return Err(failure.into()),
-        }
+    let asked = sessions.into_iter().map(|session| {
+        let cursor = cursors.get(&session).cloned();
+        v1::Subscribe { session, cursor, mode: mode.into(), window: ask.window, replay: ask.replay }
+    });
+    let mut asked: VecDeque<_> = asked.collect();
+    // Why a stream of one session can't be is an answer of its own.
+    if framing != Framing::SseMany
+        && let Some(request) = asked.pop_front()
+    {
+        talk.subscribe(&caller, &request, &mut first).await?;
     }
+    talk.become_caller(caller.clone());
     if ask.list && framing == Framing::SseMany {
-        let request = v1::Watch { user: ask.user.clone(), limit: ask.limit };
-        talk.become_caller(caller.clone());
-        talk.watch(&caller, request, &mut first).await;
+        talk.watch(&caller, v1::Watch { user: ask.user.clone(), limit: ask.limit });
     }
     // One buffer waits while another is on its way to the socket: the reader sets the pace.
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(pump(edge, talk, framing, first, sender, permit));
+    let stream = Stream { caller, talk, framing, asked, out: first };
+    tokio::spawn(stream.pump(edge, sender, permit));
     let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver));
     let mut response = Response::new(body);
     let headers = response.headers_mut();
@@ -156,54 +160,80 @@ fn retry_ms() -> u32 {
     500 + u32::from(uuid::Uuid::new_v4().as_bytes()[0]) * 10
 }
 
-async fn pump(
-    edge: Arc<Edge>,
-    mut talk: Talk,
+/// A stream of events, and the sessions that it has not begun to read yet.
+struct Stream {
+    caller: Caller,
+    talk: Talk,
     framing: Framing,
-    first: Vec<u8>,
-    sender: mpsc::Sender<Result<Bytes, Infallible>>,
-    _permit: Connection,
-) {
-    let stall_max = Duration::from_millis(edge.limits.stall_ms_max);
-    let mut out = if framing == Framing::SseMany { with_vector(&talk, &first) } else { first };
-    let mut ended = false;
-    loop {
-        if !out.is_empty() {
-            match tokio::time::timeout(stall_max, sender.send(Ok(Bytes::from(std::mem::take(&mut out))))).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
-                Err(_) => {
-                    metrics::counter!("fanfold_slow_consumers_total").increment(1);
-                    return;
-                }
-            }
-        }
-        // Nothing is left to read: the last frames have said why.
-        if ended || talk.is_idle() {
-            return;
-        }
-        let event = tokio::select! {
-            event = talk.next() => event,
-            () = sender.closed() => return,
-        };
-        if let Err(end) = talk.handle(event, &mut out).await {
-            framing.write(&v1::server_frame::Frame::Error(end.0.frame("", "", 0)).into(), &mut out);
-            ended = true;
-        }
-        if framing == Framing::SseMany && !out.is_empty() {
-            out = with_vector(&talk, &out);
-        }
-    }
+    asked: VecDeque<v1::Subscribe>,
+    out: Vec<u8>,
 }
 
-/// Several sessions share a stream: the id says where each of them is after this block.
-fn with_vector(talk: &Talk, block: &[u8]) -> Vec<u8> {
-    let positions = talk.positions_and_ends();
-    let pairs = positions.iter().map(|position| (position.session.as_str(), position.cursor.as_str()));
-    // The id belongs to the block's last event, so that a client cut within the block has the one before.
-    let last = block[..block.len() - 2].windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2);
-    let mut out = block[..last].to_vec();
-    out.extend_from_slice(format!("id: {}\n", sse::vector_id(pairs)).as_bytes());
-    out.extend_from_slice(&block[last..]);
-    out
+impl Stream {
+    async fn pump(mut self, edge: Arc<Edge>, sender: mpsc::Sender<Result<Bytes, Infallible>>, _permit: Connection) {
+        let stall_max = Duration::from_millis(edge.limits.stall_ms_max);
+        let mut ended = false;
+        loop {
+            // I5 bounded: the next session's snapshot waits until the ones before it are on their way.
+            if !self.out.is_empty() && (self.asked.is_empty() || self.out.len() >= edge.limits.write_bytes_max) {
+                let block = Bytes::from(self.take_block());
+                match tokio::time::timeout(stall_max, sender.send(Ok(block))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return,
+                    Err(_) => {
+                        metrics::counter!("fanfold_slow_consumers_total").increment(1);
+                        return;
+                    }
+                }
+            }
+            // Nothing is left to read: the last frames have said why.
+            if ended || (self.asked.is_empty() && self.talk.is_idle()) {
+                return;
+            }
+            let done = tokio::select! {
+                done = self.go_on() => done,
+                () = sender.closed() => return,
+            };
+            if let Err(End(code)) = done {
+                self.framing.write(&v1::server_frame::Frame::Error(code.frame("", "", 0)).into(), &mut self.out);
+                ended = true;
+            }
+        }
+    }
+
+    /// Begins to read the next session, and once it reads them all, waits for news.
+    async fn go_on(&mut self) -> Result<(), End> {
+        let Some(request) = self.asked.pop_front() else {
+            let event = self.talk.next().await;
+            return self.talk.handle(event, &mut self.out).await;
+        };
+        if let Err(failure) = self.talk.subscribe(&self.caller, &request, &mut self.out).await {
+            // One session that can't be read must not keep the others from being read.
+            let error = failure.frame(&request.session, "");
+            self.framing.write(&v1::server_frame::Frame::Error(error).into(), &mut self.out);
+        }
+        Ok(())
+    }
+
+    /// What is to be sent. Several sessions share a stream: the id says where each of them is after this block.
+    fn take_block(&mut self) -> Vec<u8> {
+        let block = std::mem::take(&mut self.out);
+        if self.framing != Framing::SseMany {
+            return block;
+        }
+        let positions = self.talk.positions_and_ends();
+        let positions = positions.iter().map(|position| (position.session.as_str(), position.cursor.as_str()));
+        // Who is cut before its turn comes still has the cursor that it came with.
+        let asked = self.asked.iter().filter_map(|request| Some((request.session.as_str(), request.cursor.as_deref()?)));
+        let id = sse::vector_id(positions.chain(asked));
+        if id.is_empty() {
+            return block;
+        }
+        // The id belongs to the block's last event, so that a client cut within the block has the one before.
+        let last = block[..block.len() - 2].windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2);
+        let mut out = block[..last].to_vec();
+        out.extend_from_slice(format!("id: {id}\n").as_bytes());
+        out.extend_from_slice(&block[last..]);
+        out
+    }
 }

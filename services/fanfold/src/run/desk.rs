@@ -280,7 +280,7 @@ impl Desk {
     async fn unreadable(&self, key: &Key, lease: &Lease, error: &HostError) -> Result<Looked, QueueError> {
         tracing::warn!(session = %key.0, error = error as &dyn std::error::Error, "a run's session can't be read");
         match error {
-            HostError::Erased => self.keeper.dispose(key, lease.id, None).await,
+            HostError::Erased { .. } => self.keeper.dispose(key, lease.id, None).await,
             HostError::Parked => self.keeper.dispose(key, lease.id, Some("session_parked".into())).await,
             HostError::Missing { .. } => self.keeper.dispose(key, lease.id, Some("history_missing".into())).await,
             HostError::Busy | HostError::Draining | HostError::Unavailable(_) => {

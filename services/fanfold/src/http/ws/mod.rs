@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use fanfold_session::{Inbox, Outlet};
 use fanfold_wire::{ErrorCode, Format, websocket};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
@@ -19,16 +20,17 @@ use tungstenite::handshake::derive_accept_key;
 use self::receive::{ReceiveError, Received, Receiver};
 use self::socket::{SendError, Socket};
 use super::problem::Problem;
+use super::serve::Place;
 use crate::edge::{Connection, Edge, End, Event, Framing, Talk};
 
 /// The upgrade. Who it is comes in the first message, never in the address.
 pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request) -> Result<Response, Problem> {
     let format = offered(request.headers())?;
     let accept = accept_key(request.headers()).ok_or(ErrorCode::BadRequest)?;
-    let permit = edge.connection()?;
+    let permit = (edge.connection()?, request.extensions_mut().remove::<Place>());
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        match upgrade.await.map(hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>) {
+        match upgrade.await.map(Upgraded::downcast::<TokioIo<TcpStream>>) {
             // A task of its own, which has no room for the handshake.
             Ok(Ok(parts)) => {
                 let mut conversation = Conversation::new(edge, parts.io.into_inner(), &parts.read_buf, format, permit);
@@ -76,7 +78,7 @@ struct Conversation {
     out: Vec<u8>,
     format: Format,
     stall_max: Duration,
-    _permit: Connection,
+    _permit: (Connection, Option<Place>),
 }
 
 /// How a conversation ended.
@@ -95,7 +97,7 @@ enum Next {
 }
 
 impl Conversation {
-    fn new(edge: Arc<Edge>, socket: TcpStream, read_already: &[u8], format: Format, permit: Connection) -> Self {
+    fn new(edge: Arc<Edge>, socket: TcpStream, read_already: &[u8], format: Format, permit: (Connection, Option<Place>)) -> Self {
         let socket = Arc::new(Socket::new(socket));
         let receiver = Receiver::new(Arc::clone(&socket), read_already, edge.limits.request_bytes_max);
         let stall_max = Duration::from_millis(edge.limits.stall_ms_max);
@@ -117,8 +119,8 @@ impl Conversation {
     /// Waits for the client or for news. News of the common kind are written for it meanwhile.
     async fn wait(&mut self) -> Next {
         self.talk.inbox().lend();
+        // In no order: a client that always has something to say must not keep its token or the node from ending.
         let next = tokio::select! {
-            biased;
             received = self.receiver.receive(), if self.talk.may_receive() => Next::In(received),
             event = self.talk.next() => Next::Out(event),
         };
