@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fanfold_fold::{Event, Offset, Record, SessionKey, SessionStatus};
 use fanfold_log::{EventLog, ReadError, StoredRecord};
 use fanfold_session::{HostError, Sessions};
-use fanfold_store::{Segment, SessionRow, StoreError};
+use fanfold_store::{ArchiveGap, Segment, SessionRow, StoreError};
 
 use super::config::ArchiveConfig;
 use super::gather::Pile;
@@ -174,12 +174,20 @@ impl Carrier {
             let page = match self.log.read(session, upto, PAGE_RECORDS_MAX, PAGE_BYTES_MAX).await {
                 Ok(page) => page,
                 Err(ReadError::Trimmed { first, certain }) => {
+                    cut.end().await?;
+                    let archived = self.store.last(session).await.map_err(store_failure)?;
+                    if archived > upto {
+                        // Another node was faster.
+                        (cut.previous, upto) = (archived, archived);
+                        continue;
+                    }
                     let before = Offset(first.0.saturating_sub(1));
-                    if certain {
+                    let lost = if certain { Some(before) } else { self.named_between(session, upto, first).await? };
+                    if let Some(lost) = lost {
                         // Nothing but what is archived is trimmed: the archive has lost it. Its readers are told by the gap.
                         tracing::error!(%session, after = upto.0, first = first.0, "records have left the log and aren't in the archive");
                         metrics::counter!("fanfold_archive_gaps_total").increment(1);
-                        cut.previous = before;
+                        cut.previous = lost;
                     }
                     upto = before;
                     continue;
@@ -208,6 +216,13 @@ impl Carrier {
         }
         cut.end().await?;
         Ok(written)
+    }
+
+    /// The last record between two others that the archive names, though it hasn't got it (any more).
+    async fn named_between(&self, session: &SessionKey, after: Offset, first: Offset) -> Result<Option<Offset>, Failure> {
+        let segments = self.store.segments(session, None, usize::MAX).await.map_err(store_failure)?;
+        let ends = segments.iter().flat_map(|name| [name.first, name.last]);
+        Ok(ends.filter(|at| after < *at && *at < first).max())
     }
 
     /// Of a session that can't be folded, or that nobody has opened: that it is there.
@@ -291,6 +306,7 @@ fn erase_failure(error: EraseError) -> Failure {
 fn store_failure(error: StoreError) -> Failure {
     match error {
         StoreError::TooLarge { .. } => Failure::Session(Box::new(error)),
+        StoreError::Unavailable(cause) if cause.is::<ArchiveGap>() => Failure::Session(cause),
         StoreError::Unavailable(_) | StoreError::Overloaded => Failure::Away(Box::new(error)),
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use fanfold_fold::{Offset, SessionKey};
 use fanfold_log::{Inventory as _, JetStreamLog};
-use fanfold_store::{Archive as _, Contents as _, ScyllaStore, SessionIndex as _, StoreError};
+use fanfold_store::{Contents as _, ScyllaStore, SessionIndex as _, StoreError};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
@@ -82,7 +82,7 @@ async fn ensure_known(log: &JetStreamLog, store: &ScyllaStore) -> anyhow::Result
     Ok(())
 }
 
-/// The highest offset that any row, state or segment names.
+/// The highest offset that any row, state or segment names, whether or not the archive still has its records.
 async fn highest(store: &ScyllaStore) -> Result<Offset, StoreError> {
     let (mut highest, mut after) = (Offset::NONE, None::<SessionKey>);
     loop {
@@ -92,7 +92,9 @@ async fn highest(store: &ScyllaStore) -> Result<Offset, StoreError> {
         let each = futures::stream::iter(&page).map(|session| async move {
             let row = store.row(session).await?.map_or(Offset::NONE, |row| row.offset);
             let state = store.snapshots(session, 1).await?.first().map_or(Offset::NONE, |kept| kept.offset);
-            Ok::<_, StoreError>(row.max(state).max(store.last(session).await?))
+            let segments = store.segments(session, None, usize::MAX).await?;
+            let segment = segments.iter().map(|name| name.last).max().unwrap_or_default();
+            Ok::<_, StoreError>(row.max(state).max(segment))
         });
         let found = each.buffer_unordered(AT_ONCE).try_fold(Offset::NONE, |max, offset| async move { Ok(max.max(offset)) });
         highest = highest.max(found.await?);
