@@ -17,6 +17,8 @@ pub struct Notice {
     pub stored_at_ms: u64,
     /// Its size.
     pub bytes: usize,
+    /// It was noticed before, here or elsewhere, or may have been, and was not given back.
+    pub again: bool,
     /// To be given back when it is dealt with.
     pub ticket: Ticket,
 }

@@ -133,10 +133,10 @@ impl JetStreamConsumer {
         let asked = asked.get_mut(shard as usize)?;
         asked.left = asked.left.saturating_sub(1);
         let reply = message.reply?;
-        let (offset, stored_at_ms) = delivered(&reply)?;
+        let Delivered { offset, stored_at_ms, again } = delivered(&reply)?;
         let size = message.headers.as_ref().and_then(|headers| headers.get_last("Nats-Msg-Size"));
         let bytes = size.and_then(|size| size.as_str().parse().ok()).unwrap_or(0);
-        Some(Notice { session, offset, stored_at_ms, bytes, ticket: Ticket(TicketKind::JetStream(reply)) })
+        Some(Notice { session, offset, stored_at_ms, bytes, again, ticket: Ticket(TicketKind::JetStream(reply)) })
     }
 
     async fn tell(&self, tickets: impl Iterator<Item = &Ticket>, word: &'static [u8]) -> Result<(), ReadError> {
@@ -243,9 +243,17 @@ impl Consumer for JetStreamConsumer {
     }
 }
 
-/// Sequence and time of a record, as the subject that acknowledges it says:
+/// What the subject that acknowledges a record says of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Delivered {
+    offset: Offset,
+    stored_at_ms: u64,
+    again: bool,
+}
+
+/// The subject is
 /// `$JS.ACK.stream.consumer.deliveries.sequence.number.time.pending`, newer servers with a domain and an account before the stream.
-fn delivered(reply: &Subject) -> Option<(Offset, u64)> {
+fn delivered(reply: &Subject) -> Option<Delivered> {
     let tokens = reply.split('.').collect::<Vec<_>>();
     let at = match tokens.len() {
         9 => 2,
@@ -253,7 +261,8 @@ fn delivered(reply: &Subject) -> Option<(Offset, u64)> {
         _ => return None,
     };
     let number = |index: usize| tokens.get(index)?.parse::<u64>().ok();
-    Some((Offset(number(at + 3)?), number(at + 5)? / 1_000_000))
+    let (deliveries, offset, stored_at_ns) = (number(at + 2)?, Offset(number(at + 3)?), number(at + 5)?);
+    Some(Delivered { offset, stored_at_ms: stored_at_ns / 1_000_000, again: deliveries > 1 })
 }
 
 fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> ReadError {
@@ -281,12 +290,12 @@ mod tests {
 
     #[test]
     fn positions_are_read_from_both_kinds_of_subjects() {
-        let check = |reply: &str, expected: Option<(u64, u64)>| {
-            let found = delivered(&Subject::from(reply)).map(|(offset, at)| (offset.0, at));
-            assert_eq!(found, expected, "{reply}");
+        let check = |reply: &str, expected: Option<(u64, u64, bool)>| {
+            let expected = expected.map(|(offset, stored_at_ms, again)| Delivered { offset: Offset(offset), stored_at_ms, again });
+            assert_eq!(delivered(&Subject::from(reply)), expected, "{reply}");
         };
-        check("$JS.ACK.f-log-0.f-archive.1.17.9.1773000000123456789.4", Some((17, 1_773_000_000_123)));
-        check("$JS.ACK._.hash.f-log-0.f-archive.1.17.9.1773000000123456789.4.x", Some((17, 1_773_000_000_123)));
+        check("$JS.ACK.f-log-0.f-archive.1.17.9.1773000000123456789.4", Some((17, 1_773_000_000_123, false)));
+        check("$JS.ACK._.hash.f-log-0.f-archive.2.17.9.1773000000123456789.4.x", Some((17, 1_773_000_000_123, true)));
         check("$JS.ACK.f-log-0", None);
     }
 

@@ -18,11 +18,13 @@ pub(crate) struct Pile {
     pub(crate) tickets: Vec<Ticket>,
     bytes: usize,
     /// When its oldest and its newest record were stored, by the log's clock.
-    oldest_ms: u64,
-    newest_ms: u64,
+    pub(crate) oldest_ms: u64,
+    pub(crate) newest_ms: u64,
     /// When its first and its last notice came here.
     since: Instant,
     touched: Instant,
+    /// Something of it may have been written before, by a try that came to no end.
+    pub(crate) again: bool,
     /// Not before this, after it failed.
     retry_at: Option<Instant>,
 }
@@ -44,7 +46,7 @@ impl Gather {
     }
 
     pub(crate) fn add(&mut self, notice: Notice, now: Instant) {
-        let Notice { session, offset, stored_at_ms, bytes, ticket } = notice;
+        let Notice { session, offset, stored_at_ms, bytes, again, ticket } = notice;
         let pile = self.piles.entry(session).or_insert_with_key(|session| Pile {
             session: session.clone(),
             last: offset,
@@ -54,8 +56,10 @@ impl Gather {
             newest_ms: stored_at_ms,
             since: now,
             touched: now,
+            again,
             retry_at: None,
         });
+        pile.again |= again;
         pile.last = pile.last.max(offset);
         pile.tickets.push(ticket);
         pile.bytes += bytes;
@@ -73,6 +77,7 @@ impl Gather {
             pile.bytes += newer.bytes;
             pile.newest_ms = pile.newest_ms.max(newer.newest_ms);
             pile.touched = pile.touched.max(newer.touched);
+            pile.again |= newer.again;
             pile.tickets.extend(newer.tickets);
         }
         self.piles.insert(pile.session.clone(), pile);

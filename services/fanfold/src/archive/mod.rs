@@ -185,11 +185,12 @@ impl Archiver {
         }
     }
 
-    fn judge(&mut self, pile: Pile, result: Result<(), Failure>, done: &mut Vec<Ticket>) {
+    fn judge(&mut self, mut pile: Pile, result: Result<(), Failure>, done: &mut Vec<Ticket>) {
         let failure = match result {
             Ok(()) => return done.extend(pile.tickets),
             Err(failure) => failure,
         };
+        pile.again |= !matches!(failure, Failure::NotTried);
         let retry_at = match &failure {
             Failure::NotTried => None,
             Failure::Early(left) => Some(Instant::now() + *left),

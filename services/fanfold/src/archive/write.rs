@@ -91,11 +91,11 @@ impl Writer {
             return self.settled(self.erasures.left(stage));
         }
         let after = store.last(session).await.map_err(store_failure)?;
-        if after >= pile.last {
-            // It came again, or another node was faster.
-            return Ok(());
-        }
-        let written = self.carrier.segments(session, after, Some(&self.sessions)).await?;
+        let written = match after >= pile.last {
+            // It came again, or another node was faster. Whoever wrote it may have died before what follows.
+            true => Written { last: after, last_at_ms: pile.newest_ms, first_at_ms: pile.oldest_ms, ..Written::default() },
+            false => self.carrier.segments(session, after, Some(&self.sessions)).await?,
+        };
         if let Some((at, erased_at_ms)) = written.erased {
             let stage = self.erasures.remove(session, at, erased_at_ms).await.map_err(erase_failure)?;
             return self.settled(self.erasures.left(stage));
@@ -104,7 +104,7 @@ impl Writer {
             None => self.first_row(session, &written).await,
             // Whoever keeps the row sees to the runs that it tells of.
             Some(row) if row.offset >= written.last && row.open_runs == 0 => Ok(()),
-            Some(_) if written.requested => self.offer_runs(session).await,
+            Some(_) if written.requested || pile.again => self.offer_runs(session).await,
             Some(_) => Ok(()),
         }
     }
@@ -161,8 +161,24 @@ impl Carrier {
         let written = self.segments(session, after, None).await?;
         match row {
             None if written.last > Offset::NONE => self.bare_row(session, &written).await,
+            None if after > Offset::NONE => self.bare_row(session, &self.written_before(session, after).await?).await,
             None | Some(_) => Ok(()),
         }
+    }
+
+    /// What another try has archived of a session, which came to no end.
+    async fn written_before(&self, session: &SessionKey, last: Offset) -> Result<Written, Failure> {
+        let at = async |after, upto| {
+            let found = self.store.records(session, after, upto, 1).await.map_err(store_failure);
+            match found {
+                Ok(found) => Ok(found.first().map_or(0, |(_, at_ms, _)| *at_ms)),
+                // Nobody can say when.
+                Err(Failure::Session(_)) => Ok(0),
+                Err(failure) => Err(failure),
+            }
+        };
+        let (first_at_ms, last_at_ms) = (at(Offset::NONE, last).await?, at(Offset(last.0 - 1), last).await?);
+        Ok(Written { last, last_at_ms, first_at_ms, ..Written::default() })
     }
 
     /// `folds`: who judges a record that says that the session is erased. Where nobody does, it is carried like any other.
