@@ -291,7 +291,8 @@ mod tests {
     #[test]
     fn positions_are_read_from_both_kinds_of_subjects() {
         let check = |reply: &str, expected: Option<(u64, u64, bool)>| {
-            let expected = expected.map(|(offset, stored_at_ms, again)| Delivered { offset: Offset(offset), stored_at_ms, again });
+            let expected =
+                expected.map(|(offset, stored_at_ms, again)| Delivered { offset: Offset(offset), stored_at_ms, again });
             assert_eq!(delivered(&Subject::from(reply)), expected, "{reply}");
         };
         check("$JS.ACK.f-log-0.f-archive.1.17.9.1773000000123456789.4", Some((17, 1_773_000_000_123, false)));

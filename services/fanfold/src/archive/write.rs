@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fanfold_fold::{Event, Offset, Record, SessionKey, SessionStatus};
 use fanfold_log::{EventLog, ReadError, StoredRecord};
 use fanfold_session::{HostError, Sessions};
-use fanfold_store::{ArchiveGap, Segment, SessionRow, StoreError};
+use fanfold_store::{ArchiveGap, Erasure, Segment, SessionRow, StoreError};
 
 use super::config::ArchiveConfig;
 use super::gather::Pile;
@@ -40,14 +40,14 @@ pub(crate) enum Failure {
 
 pub(crate) struct Writer {
     carrier: Carrier,
-    sessions: Sessions,
     erasures: Arc<Erasures>,
 }
 
-/// From a log into an archive, without looking at what it carries.
+/// From a log into an archive, as long as no record has erased the session.
 pub(crate) struct Carrier {
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
+    sessions: Sessions,
     records_max: usize,
     bytes_max: usize,
 }
@@ -62,6 +62,15 @@ struct Written {
     requested: bool,
     /// The record that erased it, and when that was stored: nothing was archived from there on.
     erased: Option<(Offset, u64)>,
+}
+
+/// Where a session is folded, to see whether a record has erased it.
+#[derive(Clone, Copy)]
+enum Folded {
+    /// In memory, as for everybody: one that kills its node is parked.
+    InMemory,
+    /// Beside it, for this question alone: also of a log that nodes refuse.
+    Beside,
 }
 
 /// What matters of a record here.
@@ -79,7 +88,7 @@ impl Writer {
         erasures: Arc<Erasures>,
         config: &ArchiveConfig,
     ) -> Self {
-        Self { carrier: Carrier::new(log, store, config), sessions, erasures }
+        Self { carrier: Carrier::new(log, store, sessions, config), erasures }
     }
 
     /// Archives what the session has that isn't archived, and sees that nothing hangs on the log alone.
@@ -94,7 +103,7 @@ impl Writer {
         let written = match after >= pile.last {
             // It came again, or another node was faster. Whoever wrote it may have died before what follows.
             true => Written { last: after, last_at_ms: pile.newest_ms, first_at_ms: pile.oldest_ms, ..Written::default() },
-            false => self.carrier.segments(session, after, Some(&self.sessions)).await?,
+            false => self.carrier.segments(session, after, Folded::InMemory).await?,
         };
         if let Some((at, erased_at_ms)) = written.erased {
             let stage = self.erasures.remove(session, at, erased_at_ms).await.map_err(erase_failure)?;
@@ -116,7 +125,7 @@ impl Writer {
     /// A session without a row would be taken for new once it has left the log. Its own fold writes the row; bringing it into memory
     /// also offers its runs.
     async fn first_row(&self, session: &SessionKey, written: &Written) -> Result<(), Failure> {
-        let settled = tokio::time::timeout(SETTLE_MAX, self.sessions.settle(session, written.last)).await;
+        let settled = tokio::time::timeout(SETTLE_MAX, self.carrier.sessions.settle(session, written.last)).await;
         match settled {
             Ok(Ok(())) => {}
             Ok(Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased)) => {
@@ -135,7 +144,7 @@ impl Writer {
 
     /// In memory, its open runs are offered to workers; a hint too many costs its taker a look.
     async fn offer_runs(&self, session: &SessionKey) -> Result<(), Failure> {
-        match self.sessions.look(session, Offset::NONE, 0).await {
+        match self.carrier.sessions.look(session, Offset::NONE, 0).await {
             Ok(_) => Ok(()),
             // An operator looks after it, and with it after its runs.
             Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased) => Ok(()),
@@ -147,8 +156,8 @@ impl Writer {
 }
 
 impl Carrier {
-    pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<dyn Store>, config: &ArchiveConfig) -> Self {
-        Self { log, store, records_max: config.segment_records, bytes_max: config.segment_bytes }
+    pub(crate) fn new(log: Arc<dyn EventLog>, store: Arc<dyn Store>, sessions: Sessions, config: &ArchiveConfig) -> Self {
+        Self { log, store, sessions, records_max: config.segment_records, bytes_max: config.segment_bytes }
     }
 
     /// Archives what the session has that isn't archived, for a log that is to let go of all it has.
@@ -158,7 +167,12 @@ impl Carrier {
             return Ok(());
         }
         let after = self.store.last(session).await.map_err(store_failure)?;
-        let written = self.segments(session, after, None).await?;
+        let written = self.segments(session, after, Folded::Beside).await?;
+        if let Some((offset, erased_at_ms)) = written.erased {
+            // On the list of what is to be erased: nodes finish it.
+            let erasure = Erasure { session: session.clone(), offset, erased_at_ms };
+            return self.store.erase(&erasure).await.map_err(store_failure);
+        }
         match row {
             None if written.last > Offset::NONE => self.bare_row(session, &written).await,
             None if after > Offset::NONE => self.bare_row(session, &self.written_before(session, after).await?).await,
@@ -181,8 +195,7 @@ impl Carrier {
         Ok(Written { last, last_at_ms, first_at_ms, ..Written::default() })
     }
 
-    /// `folds`: who judges a record that says that the session is erased. Where nobody does, it is carried like any other.
-    async fn segments(&self, session: &SessionKey, after: Offset, folds: Option<&Sessions>) -> Result<Written, Failure> {
+    async fn segments(&self, session: &SessionKey, after: Offset, folded: Folded) -> Result<Written, Failure> {
         let mut cut = Cut { carrier: self, session, previous: after, records: Vec::new(), bytes: 0 };
         let mut written = Written::default();
         let (mut upto, mut end) = (after, false);
@@ -220,7 +233,7 @@ impl Carrier {
                 (written.last, written.last_at_ms) = (stored.offset, stored.stored_at_ms);
                 match says(&stored.record) {
                     // What was gathered of it is not written any more.
-                    Says::Erased if is_erased(folds, session, stored.offset).await? => {
+                    Says::Erased if self.is_erased(folded, session, stored.offset).await? => {
                         written.erased = Some((stored.offset, stored.stored_at_ms));
                         return Ok(written);
                     }
@@ -232,6 +245,22 @@ impl Carrier {
         }
         cut.end().await?;
         Ok(written)
+    }
+
+    /// Whether a record that says so has erased the session: as with every record, its fold decides.
+    async fn is_erased(&self, folded: Folded, session: &SessionKey, at: Offset) -> Result<bool, Failure> {
+        let looked = match folded {
+            Folded::InMemory => self.sessions.look(session, at, 0).await,
+            Folded::Beside => self.sessions.look_at(session, at, 0).await,
+        };
+        match looked {
+            Ok(looked) => Ok(looked.view.session.status == SessionStatus::Erased),
+            // No fold gets that far, and who erases such a session says so straight in the log.
+            Err(HostError::Erased | HostError::Parked | HostError::Missing { .. }) => Ok(true),
+            Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => {
+                Err(Failure::Away(Box::new(error)))
+            }
+        }
     }
 
     /// The last record between two others that the archive names, though it hasn't got it (any more).
@@ -288,17 +317,6 @@ impl Cut<'_> {
         metrics::counter!("fanfold_archive_records_total").increment(segment.records.len() as u64);
         metrics::counter!("fanfold_archive_bytes_total").increment(bytes as u64);
         Ok(())
-    }
-}
-
-/// Whether a record that says so has erased the session: as with every record, its fold decides.
-async fn is_erased(folds: Option<&Sessions>, session: &SessionKey, at: Offset) -> Result<bool, Failure> {
-    let Some(sessions) = folds else { return Ok(false) };
-    match sessions.look(session, at, 0).await {
-        Ok(looked) => Ok(looked.view.session.status == SessionStatus::Erased),
-        // No fold gets that far, and who erases such a session says so straight in the log.
-        Err(HostError::Erased | HostError::Parked | HostError::Missing { .. }) => Ok(true),
-        Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => Err(Failure::Away(Box::new(error))),
     }
 }
 

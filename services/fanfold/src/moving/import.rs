@@ -353,9 +353,13 @@ impl Importer<'_> {
         Ok(())
     }
 
-    /// From here on it is there, and its runs want workers.
+    /// From here on it is there, and its runs want workers; or it is erased, and nodes remove what is left.
     async fn list(&self, incoming: &Incoming, last: Offset) -> anyhow::Result<()> {
         let Incoming { key, state, active_at_ms, last_at_ms, .. } = incoming;
+        if state.view().session.status == SessionStatus::Erased {
+            let erasure = Erasure { session: key.clone(), offset: last, erased_at_ms: *last_at_ms };
+            return Ok(self.source.store.erase(&erasure).await?);
+        }
         self.source.store.put_row(&row(key, state, last, active_at_ms.unwrap_or(*last_at_ms))).await?;
         if let Some(queue) = &self.queue {
             for run in state.view().open_runs() {
