@@ -157,6 +157,16 @@ impl JetStreamConsumer {
         Ok(self.nats.ask(call, Bytes::new(), None, None).await?)
     }
 
+    async fn lag_of(&self, shard: &Shard) -> Result<Lag, Trouble> {
+        let info = self.info(shard).await?;
+        let stream = self.nats.stream(&shard.stream).await?.ok_or_else(|| Trouble::Gone(shard.stream.clone()))?;
+        let fullness = match stream.config.max_bytes {
+            bytes_max @ 1.. => stream.state.bytes as f64 / bytes_max as f64,
+            _unlimited => 0.0,
+        };
+        Ok(Lag { records: info.num_pending + info.num_ack_pending, fullness })
+    }
+
     /// The first record that was stored at `at_ms` or later. Only such a one keeps what is behind the floor.
     async fn first_since(&self, number: u32, shard: &Shard, at_ms: u64) -> Result<Option<u64>, Trouble> {
         let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000).ok();
@@ -222,24 +232,33 @@ impl Consumer for JetStreamConsumer {
     }
 
     async fn trim(&self, before_ms: u64) -> Result<(), ReadError> {
+        let mut first_error = None;
         for (number, shard) in (0..).zip(self.shards.iter()) {
-            self.trim_shard(number, shard, before_ms).await?;
+            if let Err(error) = self.trim_shard(number, shard, before_ms).await {
+                first_error.get_or_insert(error);
+            }
         }
-        Ok(())
+        first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn lag(&self) -> Result<Lag, ReadError> {
-        let mut lag = Lag::default();
+        let (mut lag, mut answered, mut first_error) = (Lag::default(), 0, None);
         for shard in self.shards.iter() {
-            let info = self.info(shard).await?;
-            lag.records += info.num_pending + info.num_ack_pending;
-            let stream = self.nats.stream(&shard.stream).await.map_err(Trouble::from)?;
-            let stream = stream.ok_or_else(|| Trouble::Gone(shard.stream.clone()))?;
-            if stream.config.max_bytes > 0 {
-                lag.fullness = lag.fullness.max(stream.state.bytes as f64 / stream.config.max_bytes as f64);
+            match self.lag_of(shard).await {
+                Ok(Lag { records, fullness }) => {
+                    answered += 1;
+                    lag = Lag { records: lag.records + records, fullness: lag.fullness.max(fullness) };
+                }
+                Err(error) => {
+                    tracing::warn!(stream = shard.stream, error = &error as &dyn std::error::Error, "a shard isn't counted");
+                    first_error.get_or_insert(error);
+                }
             }
         }
-        Ok(lag)
+        match first_error {
+            Some(error) if answered == 0 => Err(error.into()),
+            Some(_) | None => Ok(lag),
+        }
     }
 }
 

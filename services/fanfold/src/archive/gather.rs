@@ -23,10 +23,19 @@ pub(crate) struct Pile {
     /// When its first and its last notice came here.
     since: Instant,
     touched: Instant,
-    /// Something of it may have been written before, by a try that came to no end.
-    pub(crate) again: bool,
+    /// It was noticed before.
+    again: bool,
+    /// Times that it could not be written.
+    pub(crate) failed: u32,
     /// Not before this, after it failed.
     retry_at: Option<Instant>,
+}
+
+impl Pile {
+    /// Something of it may have been written before, by a try that came to no end.
+    pub(crate) fn was_tried(&self) -> bool {
+        self.again || self.failed > 0
+    }
 }
 
 pub(crate) struct Gather {
@@ -57,6 +66,7 @@ impl Gather {
             since: now,
             touched: now,
             again,
+            failed: 0,
             retry_at: None,
         });
         pile.again |= again;
@@ -69,8 +79,8 @@ impl Gather {
     }
 
     /// What could not be written. What is new since is added to it.
-    pub(crate) fn put_back(&mut self, mut pile: Pile, retry_at: Option<Instant>) {
-        pile.retry_at = retry_at;
+    pub(crate) fn put_back(&mut self, mut pile: Pile, retry_at: Instant) {
+        pile.retry_at = Some(retry_at);
         self.tickets += pile.tickets.len();
         if let Some(newer) = self.piles.remove(&pile.session) {
             pile.last = pile.last.max(newer.last);
@@ -241,7 +251,7 @@ mod tests {
         let failed = table.check(100, &[("a", 1)]).remove(0);
         table.add(&notices[1..], 100);
         let retry_at = table.begin + Duration::from_millis(300);
-        table.gather.put_back(failed, Some(retry_at));
+        table.gather.put_back(failed, retry_at);
         assert_eq!(table.gather.room(), 8);
         table.check(299, &[]);
         let again = table.check(300, &[("a", 2)]);

@@ -113,7 +113,7 @@ impl Writer {
             None => self.first_row(session, &written).await,
             // Whoever keeps the row sees to the runs that it tells of.
             Some(row) if row.offset >= written.last && row.open_runs == 0 => Ok(()),
-            Some(_) if written.requested || pile.again => self.offer_runs(session).await,
+            Some(_) if written.requested || pile.was_tried() => self.offer_runs(session).await,
             Some(_) => Ok(()),
         }
     }
