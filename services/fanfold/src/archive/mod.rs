@@ -12,6 +12,8 @@
 
 mod config;
 mod gather;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;

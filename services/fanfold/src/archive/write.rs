@@ -54,7 +54,7 @@ pub(crate) struct Carrier {
 
 /// What was archived of a session.
 #[derive(Default)]
-struct Written {
+pub(super) struct Written {
     last: Offset,
     last_at_ms: u64,
     first_at_ms: u64,
@@ -66,7 +66,7 @@ struct Written {
 
 /// Where a session is folded, to see whether a record has erased it.
 #[derive(Clone, Copy)]
-enum Folded {
+pub(super) enum Folded {
     /// In memory, as for everybody: one that kills its node is parked.
     InMemory,
     /// Beside it, for this question alone: also of a log that nodes refuse.
@@ -195,7 +195,7 @@ impl Carrier {
         Ok(Written { last, last_at_ms, first_at_ms, ..Written::default() })
     }
 
-    async fn segments(&self, session: &SessionKey, after: Offset, folded: Folded) -> Result<Written, Failure> {
+    pub(super) async fn segments(&self, session: &SessionKey, after: Offset, folded: Folded) -> Result<Written, Failure> {
         let mut cut = Cut { carrier: self, session, previous: after, records: Vec::new(), bytes: 0 };
         let mut written = Written::default();
         let (mut upto, mut end) = (after, false);
