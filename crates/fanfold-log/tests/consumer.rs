@@ -70,7 +70,8 @@ mod jetstream {
         }
         let limits = Limits { subscription_messages_max: 64, request_max: Duration::from_secs(10) };
         let nats = Nats::connect(&options, limits).await.unwrap();
-        nats.api::<serde_json::Value>(&format!("STREAM.DELETE.{}-log-0", config.prefix), &()).await.unwrap();
+        let delete = format!("$JS.API.STREAM.DELETE.{}-log-0", config.prefix);
+        nats.ask::<serde_json::Value>(delete, Bytes::new(), None, None).await.unwrap();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             assert!(consumer.trim(u64::MAX >> 20).await.is_err(), "it is told");
@@ -180,4 +181,19 @@ async fn notices_under_way_are_limited() {
     assert_eq!(consumer.take(10, Duration::ZERO).await.unwrap(), []);
     consumer.done(vec![taken[2].ticket.clone()]).await.unwrap();
     assert_eq!(consumer.take(10, Duration::ZERO).await.unwrap().len(), 1);
+}
+
+/// A new epoch begins above what is there: nothing is told of what lies between.
+#[tokio::test]
+async fn a_new_epoch_leaves_no_lag() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedLog::new_epoch(&config(dir.path()), Offset(5000)).unwrap();
+    let log = open(config(dir.path()));
+    let consumer = log.consumer(100).unwrap();
+    assert_eq!(consumer.take(10, Duration::from_millis(1)).await.unwrap(), []);
+    assert_eq!(consumer.lag().await.unwrap().records, 0);
+    assert!(append(&log, 0, 10).await.unwrap() > Offset(5000));
+    assert_eq!(consumer.lag().await.unwrap().records, 1);
+    done(&consumer, 1).await;
+    assert_eq!(consumer.lag().await.unwrap().records, 0);
 }

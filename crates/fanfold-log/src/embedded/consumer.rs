@@ -110,7 +110,7 @@ fn joined(trim: Option<Result<Result<(), ReadError>, tokio::task::JoinError>>) -
     }
 }
 
-/// Notices after `after`, and up to where that is all.
+/// Notices after `after`, and up to where these are all.
 fn notices(store: &Store, after: Offset, visible: Offset, notices_max: usize) -> Result<(Vec<Notice>, Offset), ReadError> {
     let (mut notices, mut upto) = (Vec::new(), after);
     for group in store.groups(after) {
@@ -129,7 +129,8 @@ fn notices(store: &Store, after: Offset, visible: Offset, notices_max: usize) ->
             upto = offset;
         }
     }
-    Ok((notices, upto))
+    // Also where nothing tells of what lies below, as a new epoch begins above it.
+    Ok((notices, visible))
 }
 
 /// Sessions whose records nobody can name any more are read from where their archive ends when they are next noticed.
