@@ -17,6 +17,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::Mutex as Turn;
 use tokio::time::Instant;
 
+use super::alive::Alive;
 use super::layout::Layout;
 use super::log::JetStreamLog;
 use super::read::Trouble;
@@ -42,6 +43,8 @@ pub struct JetStreamConsumer {
     pulling: Turn<Pulling>,
     /// Up to where each shard was trimmed from here.
     trimmed: Mutex<HashMap<u32, u64>>,
+    /// Only nodes have a consumer.
+    _alive: Alive,
 }
 
 /// One subscription for all shards, and what each of them has been asked for.
@@ -70,7 +73,7 @@ struct Floor {
 }
 
 impl JetStreamLog {
-    /// Makes the durable consumers, or brings them up to date.
+    /// Makes the durable consumers, or brings them up to date. From here on tools hear that a node runs.
     pub async fn consumer(&self) -> Result<JetStreamConsumer, ReadError> {
         let reader = &self.reader;
         let (nats, layout, shards) = (reader.nats.clone(), reader.layout.clone(), Arc::clone(&reader.shards));
@@ -95,7 +98,8 @@ impl JetStreamLog {
         let answers = nats.client().subscribe(format!("{inbox}.*")).await.map_err(unavailable)?;
         let asked = vec![Asked { left: 0, until: Instant::now() }; shards.len()];
         let pulling = Turn::new(Pulling { answers, inbox, asked });
-        Ok(JetStreamConsumer { nats, layout, shards, name, pulling, trimmed: Mutex::default() })
+        let alive = Alive::begin(&nats, &layout);
+        Ok(JetStreamConsumer { nats, layout, shards, name, pulling, trimmed: Mutex::default(), _alive: alive })
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::backup::begin_epoch;
 use super::carry::carry_all;
 use super::source::{Source, ensure_stopped};
+use crate::backend;
 use crate::config::Config;
 
 /// Sessions asked for at a time.
@@ -46,19 +47,31 @@ pub(crate) async fn what_is(config: &Config) -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Carries what the streams have into the archive, and begins above everything that was ever stored.
+/// Carries what the streams have into the archive, and begins above everything that was ever stored. Meanwhile the streams take no appends:
+/// what a node that was overlooked has acknowledged would go with them (I9).
 pub(crate) async fn renew(config: &Config) -> anyhow::Result<Renewed> {
     let (log, store) = open(config).await?;
     ensure_stopped(&log).await?;
     ensure_known(&log, &store).await?;
+    let renewed = renew_closed(config, &log, &store).await;
+    // Not what they were: their configuration says which epoch they have.
+    backend::migrate(config).await.context("the streams take no appends: run `fanfold migrate`")?;
+    renewed
+}
+
+async fn renew_closed(config: &Config, log: &JetStreamLog, store: &ScyllaStore) -> anyhow::Result<Renewed> {
+    for shard in 0..log.shards() {
+        let closed = log.close_shard(shard).await;
+        drop(closed.with_context(|| format!("shard {shard} can't be closed"))?);
+    }
     let source = Source::open_any_epoch(config).await?;
     let carried_sessions = carry_all(&source, &config.archive, |_| true).await?;
-    let mut above = highest(&store).await.context("the store can't be read")?;
+    let mut above = highest(store).await.context("the store can't be read")?;
     for shard in 0..log.shards() {
         // The newest of a shard's epochs is the one that begins highest.
         above = above.max(store.epochs(shard).await?.first().map_or(Offset::NONE, |known| known.first));
     }
-    let epoch = begin_epoch(config, &store, above).await?;
+    let epoch = begin_epoch(config, store, above).await?;
     Ok(Renewed { epoch: epoch.to_string(), first_offset: above.0 + 1, carried_sessions })
 }
 
