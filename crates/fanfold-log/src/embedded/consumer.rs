@@ -105,6 +105,12 @@ impl EmbeddedConsumer {
 fn joined(trim: Option<Result<Result<(), ReadError>, tokio::task::JoinError>>) -> Result<(), ReadError> {
     match trim {
         None => Ok(()),
+        // Records that can't even be named stay where they are. They are in the archive, or given up.
+        Some(Ok(Err(error @ ReadError::Damaged { .. }))) => {
+            metrics::counter!(metric::READS_DAMAGED).increment(1);
+            tracing::error!(error = &error as &dyn std::error::Error, "a session's records can't be let go of");
+            Ok(())
+        }
         Some(Ok(result)) => result,
         Some(Err(panicked)) => Err(ReadError::Unavailable(Box::new(panicked))),
     }

@@ -20,6 +20,9 @@ const PAGE_RECORDS_MAX: usize = 1024;
 /// Bytes read from the log at a time.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
+/// Tries before damaged records are given up.
+const DAMAGED_TRIES: u32 = 3;
+
 /// How long a session may take to keep its row.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 
@@ -103,7 +106,7 @@ impl Writer {
         let written = match after >= pile.last {
             // It came again, or another node was faster. Whoever wrote it may have died before what follows.
             true => Written { last: after, last_at_ms: pile.newest_ms, first_at_ms: pile.oldest_ms, ..Written::default() },
-            false => self.carrier.segments(session, after, Folded::InMemory).await?,
+            false => self.carrier.segments(session, after, Folded::InMemory, pile.failed).await?,
         };
         if let Some((at, erased_at_ms)) = written.erased {
             let stage = self.erasures.remove(session, at, erased_at_ms).await.map_err(erase_failure)?;
@@ -167,7 +170,7 @@ impl Carrier {
             return Ok(());
         }
         let after = self.store.last(session).await.map_err(store_failure)?;
-        let written = self.segments(session, after, Folded::Beside).await?;
+        let written = self.segments(session, after, Folded::Beside, 0).await?;
         if let Some((offset, erased_at_ms)) = written.erased {
             // On the list of what is to be erased: nodes finish it.
             let erasure = Erasure { session: session.clone(), offset, erased_at_ms };
@@ -195,7 +198,14 @@ impl Carrier {
         Ok(Written { last, last_at_ms, first_at_ms, ..Written::default() })
     }
 
-    pub(super) async fn segments(&self, session: &SessionKey, after: Offset, folded: Folded) -> Result<Written, Failure> {
+    /// `tries`: before this one. What is damaged may have been read wrongly, and is given up after some only.
+    pub(super) async fn segments(
+        &self,
+        session: &SessionKey,
+        after: Offset,
+        folded: Folded,
+        tries: u32,
+    ) -> Result<Written, Failure> {
         let mut cut = Cut { carrier: self, session, previous: after, records: Vec::new(), bytes: 0 };
         let mut written = Written::default();
         let (mut upto, mut end) = (after, false);
@@ -221,7 +231,15 @@ impl Carrier {
                     upto = before;
                     continue;
                 }
-                Err(error @ ReadError::Damaged { .. }) => return Err(Failure::Session(Box::new(error))),
+                Err(error @ ReadError::Damaged { .. }) if tries < DAMAGED_TRIES => return Err(Failure::Session(Box::new(error))),
+                Err(ReadError::Damaged { offset }) => {
+                    cut.end().await?;
+                    let behind = self.behind(session, offset).await?;
+                    tracing::error!(%session, after = upto.0, behind = behind.0, "damaged records of the log are given up");
+                    metrics::counter!("fanfold_archive_gaps_total").increment(1);
+                    (cut.previous, upto) = (behind, behind);
+                    continue;
+                }
                 Err(error @ ReadError::Unavailable(_)) => return Err(Failure::Away(Box::new(error))),
             };
             end = page.end;
@@ -261,6 +279,28 @@ impl Carrier {
                 Err(Failure::Away(Box::new(error)))
             }
         }
+    }
+
+    /// From where on a log can be read again that is damaged at `offset`, or from there on: damage may concern all that is stored
+    /// together. At its end there is nothing to read, and nothing damaged.
+    async fn behind(&self, session: &SessionKey, offset: Offset) -> Result<Offset, Failure> {
+        let is_damaged = async |after| match self.log.read(session, after, 1, PAGE_BYTES_MAX).await {
+            Err(ReadError::Damaged { .. }) => Ok(true),
+            Ok(_) | Err(ReadError::Trimmed { .. }) => Ok(false),
+            Err(error @ ReadError::Unavailable(_)) => Err(Failure::Away(Box::new(error))),
+        };
+        // Doubled until it can be read, then halved until nothing that can be read is passed over.
+        let (mut damaged, mut readable, mut step) = (Offset(offset.0.saturating_sub(1)), offset, 1);
+        while is_damaged(readable).await? {
+            damaged = readable;
+            readable = Offset(readable.0.saturating_add(step));
+            step *= 2;
+        }
+        while readable.0 - damaged.0 > 1 {
+            let middle = Offset(damaged.0 + (readable.0 - damaged.0) / 2);
+            if is_damaged(middle).await? { damaged = middle } else { readable = middle }
+        }
+        Ok(readable)
     }
 
     /// The last record between two others that the archive names, though it hasn't got it (any more).
