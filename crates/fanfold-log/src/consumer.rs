@@ -17,6 +17,8 @@ pub struct Notice {
     pub stored_at_ms: u64,
     /// Its size.
     pub bytes: usize,
+    /// It was noticed before, here or elsewhere, or may have been, and was not given back.
+    pub again: bool,
     /// To be given back when it is dealt with.
     pub ticket: Ticket,
 }
@@ -67,9 +69,10 @@ pub trait Consumer: Send + Sync + 'static {
     /// Says that these are still being worked on, so that nobody else gets them.
     async fn working(&self, tickets: &[Ticket]) -> Result<(), ReadError>;
 
-    /// Lets go of records below the floor that were stored before this time.
+    /// Lets go of records below the floor that were stored before this time. A shard that can't be trimmed holds up no other; the error
+    /// is of the first.
     async fn trim(&self, before_ms: u64) -> Result<(), ReadError>;
 
-    /// How far behind it is.
+    /// How far behind it is: the sum of the shards that answer. An error where none does.
     async fn lag(&self) -> Result<Lag, ReadError>;
 }

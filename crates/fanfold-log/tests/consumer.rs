@@ -37,6 +37,7 @@ mod jetstream {
     use fanfold_log::JetStreamLog;
     use fanfold_log::jetstream::migrate;
     use fanfold_nats::testing::Server;
+    use fanfold_nats::{Limits, Nats};
 
     use super::*;
 
@@ -50,6 +51,38 @@ mod jetstream {
     }
 
     fanfold_log::consumer_conformance!(opened);
+
+    #[tokio::test]
+    async fn a_shard_that_does_not_answer_holds_up_no_other() {
+        let Some((options, _server)) = support::server("a shard that is gone") else { return };
+        let config = support::config(options.clone(), 1);
+        migrate(&config, Offset::NONE).await.unwrap();
+        let log = JetStreamLog::open(&config).await.unwrap();
+        let consumer = log.consumer().await.unwrap();
+        let of_shard = |shard| (0..).map(super::session).find(|session| log.shard_of(session) == shard).unwrap();
+        let (gone, stays) = (of_shard(0), of_shard(1));
+        for session in [&gone, &stays] {
+            log.append(session, Bytes::from_static(b"record"), Expect::Any, None).await.unwrap();
+        }
+        for _ in 0..2 {
+            let notices = consumer.take(1, Duration::from_secs(30)).await.unwrap();
+            consumer.done(notices.into_iter().map(|notice| notice.ticket).collect()).await.unwrap();
+        }
+        let limits = Limits { subscription_messages_max: 64, request_max: Duration::from_secs(10) };
+        let nats = Nats::connect(&options, limits).await.unwrap();
+        let delete = format!("$JS.API.STREAM.DELETE.{}-log-0", config.prefix);
+        nats.ask::<serde_json::Value>(delete, Bytes::new(), None, None).await.unwrap();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            assert!(consumer.trim(u64::MAX >> 20).await.is_err(), "it is told");
+            let page = log.read(&stays, Offset::NONE, 1, 1000).await;
+            if matches!(&page, Err(ReadError::Trimmed { .. })) || page.is_ok_and(|page| page.records.is_empty()) {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the other one is trimmed");
+        }
+        assert_eq!(consumer.lag().await.unwrap().records, 0, "of the one that answers");
+    }
 }
 
 fn session(number: usize) -> SessionKey {
@@ -64,6 +97,21 @@ async fn done(consumer: &dyn Consumer, count: usize) {
     let notices = consumer.take(count, Duration::ZERO).await.unwrap();
     assert_eq!(notices.len(), count);
     consumer.done(notices.into_iter().map(|notice| notice.ticket).collect()).await.unwrap();
+}
+
+/// Whoever had it may have died over it.
+#[tokio::test]
+async fn what_was_there_before_is_noticed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for old in 0..2 {
+        let log = open(config(dir.path()));
+        let consumer = log.consumer(100).unwrap();
+        append(&log, 0, 10).await.unwrap();
+        let notices = consumer.take(10, Duration::ZERO).await.unwrap();
+        let again = notices.iter().map(|notice| notice.again).collect::<Vec<_>>();
+        assert_eq!(again, [&vec![true; old][..], &[false]].concat());
+        log.close().await;
+    }
 }
 
 /// Word of commits outlasts journals and tables until it is consumed, and the trim goes on where it was.
@@ -133,4 +181,19 @@ async fn notices_under_way_are_limited() {
     assert_eq!(consumer.take(10, Duration::ZERO).await.unwrap(), []);
     consumer.done(vec![taken[2].ticket.clone()]).await.unwrap();
     assert_eq!(consumer.take(10, Duration::ZERO).await.unwrap().len(), 1);
+}
+
+/// A new epoch begins above what is there: nothing is told of what lies between.
+#[tokio::test]
+async fn a_new_epoch_leaves_no_lag() {
+    let dir = tempfile::tempdir().unwrap();
+    EmbeddedLog::new_epoch(&config(dir.path()), Offset(5000)).unwrap();
+    let log = open(config(dir.path()));
+    let consumer = log.consumer(100).unwrap();
+    assert_eq!(consumer.take(10, Duration::from_millis(1)).await.unwrap(), []);
+    assert_eq!(consumer.lag().await.unwrap().records, 0);
+    assert!(append(&log, 0, 10).await.unwrap() > Offset(5000));
+    assert_eq!(consumer.lag().await.unwrap().records, 1);
+    done(&consumer, 1).await;
+    assert_eq!(consumer.lag().await.unwrap().records, 0);
 }

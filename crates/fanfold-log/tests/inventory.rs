@@ -92,7 +92,11 @@ async fn a_log_on_servers_tells_its_sessions_and_takes_others_in() {
     migrate(&config, Offset::NONE).await.unwrap();
     let log = JetStreamLog::open(&config).await.unwrap();
     sessions_are_named(&log).await;
-    assert!(!log.is_served().await.unwrap(), "no node asks for notices");
+    assert!(!log.is_served().await.unwrap(), "no node runs");
+    let node = log.consumer().await.unwrap();
+    assert!(log.is_served().await.unwrap(), "one runs, though it asks for nothing");
+    drop(node);
+    assert!(!log.is_served().await.unwrap());
     let (own, other) = (session("a", "elsewhere"), session("a", "aa"));
     let shard = log.shard_of(&own);
     let heard = Arc::new(Notify::new());

@@ -128,8 +128,9 @@ pub(crate) fn refuse(message: Msg, error: &HostError) {
         Msg::Produce(produce) => tell(produce.reply, SubmitError::Host(error.clone())),
         Msg::Attach(attach) => tell(attach.reply, SubscribeError::Host(error.clone())),
         Msg::Look(look) => tell(look.reply, error.clone()),
+        Msg::Settle(_, reply) => tell(reply, error.clone()),
         // Their callers see the reply dropped and attach again.
-        Msg::Repair(_) | Msg::WatchRun(_) | Msg::Settle(..) => {}
+        Msg::Repair(_) | Msg::WatchRun(_) => {}
         Msg::Wake
         | Msg::Hydrated(_)
         | Msg::Filled(_)

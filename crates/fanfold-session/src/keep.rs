@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use fanfold_fold::{FOLD_VERSION, Offset, Op, SessionStatus};
 use fanfold_store::{SessionRow, Snapshot};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config::SnapshotPolicy;
+use crate::error::HostError;
 use crate::live::Live;
-use crate::message::Msg;
+use crate::message::{Msg, Reply};
 
 /// Least time between two rows of one session that differ in activity only.
 const ROW_INTERVAL: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub(crate) struct Row {
     failed: bool,
     last_at: Option<Instant>,
     busy: bool,
-    waiting: Vec<(Offset, oneshot::Sender<()>)>,
+    waiting: Vec<(Offset, Reply<(), HostError>)>,
 }
 
 impl Row {
@@ -74,7 +74,7 @@ impl Row {
         }
     }
 
-    pub(crate) fn wait(&mut self, upto: Offset, reply: oneshot::Sender<()>) {
+    pub(crate) fn wait(&mut self, upto: Offset, reply: Reply<(), HostError>) {
         self.waiting.retain(|(_, reply)| !reply.is_closed());
         self.waiting.push((upto, reply));
         self.urgent = true;
@@ -191,7 +191,7 @@ impl Live {
         self.row.urgent = false;
         self.row.changed = false;
         self.row.waiting.drain(..).for_each(|(_, reply)| {
-            let _ = reply.send(());
+            let _ = reply.send(Ok(()));
         });
     }
 
@@ -202,7 +202,7 @@ impl Live {
             self.row.kept = self.row.kept.max(offset);
             let done = self.row.waiting.extract_if(.., |(upto, _)| *upto <= offset);
             done.for_each(|(_, reply)| {
-                let _ = reply.send(());
+                let _ = reply.send(Ok(()));
             });
         } else {
             self.row.urgent = true;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use fanfold_fold::{AttemptId, Cursor, Merger, Offset, Op, Record, Run, RunId, RunStatus, SessionKey, SessionStatus, Verdict};
 use fanfold_log::{StoredRecord, Tail, TailItem};
 use ractor::ActorRef;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::actor::Birth;
@@ -17,7 +16,7 @@ use crate::error::HostError;
 use crate::feed::Ended;
 use crate::hydrate::{Folded, Hydrated, history};
 use crate::keep::{Row, Snapshots};
-use crate::message::{Msg, PendingKey, Receipt, Step, WatchRun};
+use crate::message::{Msg, PendingKey, Receipt, Reply, Step, WatchRun};
 use crate::ring::Ring;
 use crate::waiting::Deferred;
 use crate::write::Writes;
@@ -336,7 +335,7 @@ impl Live {
         self.watches.iter().any(|watch| !watch.reply.is_closed())
     }
 
-    fn on_settle(&mut self, upto: Offset, reply: oneshot::Sender<()>) {
+    fn on_settle(&mut self, upto: Offset, reply: Reply<(), HostError>) {
         self.row.wait(upto, reply);
         self.keep(false);
     }

@@ -85,7 +85,7 @@ pub(crate) enum Msg {
     Look(Look),
     WatchRun(WatchRun),
     /// Answered once the session's row tells of everything up to the offset.
-    Settle(Offset, oneshot::Sender<()>),
+    Settle(Offset, Reply<(), HostError>),
     SnapshotDone(Offset, bool),
     RowDone(Offset, bool),
     /// Time has passed: look for what is overdue.

@@ -244,7 +244,7 @@ impl Sessions {
         let slot = self.slot(key).await?;
         let (reply, answer) = oneshot::channel();
         slot.actor.send_message(Msg::Settle(upto, reply)).map_err(|_| HostError::Busy)?;
-        answer.await.map_err(|_| HostError::Busy)
+        answer.await.unwrap_or(Err(HostError::Busy))
     }
 
     /// Who reads a session on this node at the moment.

@@ -240,7 +240,8 @@ pub trait Archive: Send + Sync + 'static {
         records_max: usize,
     ) -> Result<Vec<(Offset, u64, Bytes)>, StoreError>;
 
-    /// The last offset that any segment of the session ends with; [`Offset::NONE`] if there is none. An archiver goes on from there.
+    /// The last offset that any segment of the session ends with whose records are there; [`Offset::NONE`] if there is none. An archiver
+    /// goes on from there. What it should have found besides, [`Contents::segments`] names.
     async fn last(&self, session: &SessionKey) -> Result<Offset, StoreError>;
 }
 

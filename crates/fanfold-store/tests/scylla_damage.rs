@@ -185,6 +185,34 @@ async fn a_segment_that_is_missing_or_damaged_is_a_gap_unless_another_cut_has_it
     assert!(is_unavailable(bench.records(9).await), "the last one is known by the index");
 }
 
+/// Its writer died between the row of the index and the records; or is at this very moment between them.
+#[tokio::test]
+async fn a_segment_whose_writer_did_not_come_to_its_end_is_in_nobodys_way() {
+    let Some(bench) = Bench::new().await else { return };
+    let partition = format!("epoch = {} AND month = 202603", bench.epoch.0);
+    let half = async |from, upto| {
+        bench.put_records(from, upto).await;
+        bench.run(&format!("DELETE FROM segments WHERE $T AND {partition} AND first_offset = {from}")).await;
+    };
+    half(1, 6).await;
+    assert_eq!(bench.store.last(&bench.session).await.unwrap(), Offset::NONE, "it is to be written again");
+    bench.put_records(1, 4).await;
+    half(5, 9).await;
+    assert_eq!(bench.store.last(&bench.session).await.unwrap(), Offset(4));
+    let page = bench.store.records(&bench.session, Offset(2), Offset(4), 1000).await.unwrap();
+    assert_eq!(page.len(), 2);
+    let nothing = bench.store.records(&bench.session, Offset::NONE, Offset::NONE, 1000).await.unwrap();
+    assert_eq!(nothing, []);
+    half(20, 29).await;
+    // Other sessions' records lie between.
+    let page = bench.store.records(&bench.session, Offset(4), Offset(4), 1000).await.unwrap();
+    assert_eq!(page, []);
+    bench.put_records(5, 12).await;
+    let page = bench.store.records(&bench.session, Offset(12), Offset(15), 1000).await.unwrap();
+    assert_eq!(page, [], "what begins behind what was asked for proves nothing");
+    assert!(is_unavailable(bench.records(12).await), "I2 contiguous: what begins within is missed");
+}
+
 #[tokio::test]
 async fn a_damaged_row_is_never_absent_and_spoils_no_list() {
     let Some(bench) = Bench::new().await else { return };

@@ -110,6 +110,54 @@ async fn the_ladder_is_walked_down_to_the_session_that_is_parked() {
     assert!(!parked[0].reason.is_empty(), "{parked:?}");
 }
 
+/// Waits until a counter of the node has come that far.
+async fn counted(node: &Node, name: &str, least: f64) {
+    let deadline = Instant::now() + DEADLINE;
+    while figure(node, name).await.is_none_or(|figure| figure < least) {
+        assert!(Instant::now() < deadline, "{name} reaches {least}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// The archive's index names the session's only segments, and their records never came, or are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_without_records_stops_no_archiver_and_hides_no_loss() {
+    let what = "an index without records";
+    let Some(cluster) = Cluster::make_with(what, &[("LOG__JETSTREAM__ARCHIVE_ACK_MS_MAX", "2000")]) else { return };
+    let cql = SessionBuilder::new().known_node(told("FANFOLD_TEST_CQL", what).unwrap()).use_keyspace(&cluster.name, false);
+    let cql = cql.build().await.unwrap();
+    let kept = [&EAGER[..], &[("ARCHIVE__KEEP_MS", "3600000")]].concat();
+    let mut node = cluster.node_with(&kept);
+    open(&node.client(), "s").await;
+    say(&node.client(), 0, 30).await;
+    counted(&node, "fanfold_archive_records_total ", 31.0).await;
+    // As after the death of whoever wrote them: the log still has everything.
+    run(&cql, "TRUNCATE segments").await;
+    say(&node.client(), 30, 40).await;
+    counted(&node, "fanfold_archive_records_total ", 31.0 + 41.0).await;
+    let truth = state(&node.client(), "s").await;
+    node.kill();
+    let mut node = cluster.node_with(&EAGER);
+    archived(&node).await;
+    node.kill();
+    for table in ["snapshots", "snapshot_chunks"] {
+        run(&cql, &format!("TRUNCATE {table}")).await;
+    }
+    let mut node = cluster.node_with(&EAGER);
+    assert_eq!(hydrate(&node).await.view.as_ref(), Ok(&truth), "it was all written again");
+    assert_eq!(figure(&node, "fanfold_archive_gaps_total ").await.unwrap_or(0.0), 0.0);
+    // The log has let go of them, and they are gone: I2, what comes doesn't join to what is no more.
+    run(&cql, "TRUNCATE segments").await;
+    say(&node.client(), 40, 45).await;
+    counted(&node, "fanfold_archive_gaps_total ", 1.0).await;
+    counted(&node, "fanfold_archive_records_total ", 5.0).await;
+    node.kill();
+    for table in ["snapshots", "snapshot_chunks"] {
+        run(&cql, &format!("TRUNCATE {table}")).await;
+    }
+    assert_eq!(hydrate(&cluster.node_with(&NEVER)).await.view, Err(ErrorCode::HistoryMissing));
+}
+
 async fn run(cql: &Session, text: &str) {
     cql.query_unpaged(text, ()).await.unwrap();
 }

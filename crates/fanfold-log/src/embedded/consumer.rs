@@ -26,6 +26,8 @@ const TRIM_GROUPS: usize = 256;
 pub struct EmbeddedConsumer {
     log: Arc<EmbeddedLog>,
     under_way_max: usize,
+    /// What is not above it was there before this consumer: another one may have noticed it.
+    began: Offset,
     progress: Mutex<Progress>,
     /// One trims at a time. Commits up to here have been let go of.
     trimmed: Turn<Offset>,
@@ -53,6 +55,7 @@ impl EmbeddedLog {
         Ok(EmbeddedConsumer {
             log: Arc::clone(self),
             under_way_max: under_way_max.max(1),
+            began: self.visible(),
             progress: Mutex::new(Progress { noticed, open: BTreeSet::new(), told: noticed }),
             trimmed: Turn::new(Offset::NONE),
         })
@@ -70,11 +73,12 @@ impl EmbeddedConsumer {
             let progress = self.progress();
             (progress.noticed, self.under_way_max.saturating_sub(progress.open.len()).min(notices_max))
         };
-        let visible = self.log.visible();
+        let (visible, began) = (self.log.visible(), self.began);
         if room == 0 || after >= visible {
             return Ok(Vec::new());
         }
         let (notices, upto) = self.log.blocking(move |store| notices(store, after, visible, room)).await?;
+        let notices = notices.into_iter().map(|notice| Notice { again: notice.offset <= began, ..notice }).collect::<Vec<_>>();
         let mut progress = self.progress();
         progress.noticed = progress.noticed.max(upto);
         progress.open.extend(notices.iter().map(|notice| notice.offset));
@@ -101,12 +105,18 @@ impl EmbeddedConsumer {
 fn joined(trim: Option<Result<Result<(), ReadError>, tokio::task::JoinError>>) -> Result<(), ReadError> {
     match trim {
         None => Ok(()),
+        // Records that can't even be named stay where they are. They are in the archive, or given up.
+        Some(Ok(Err(error @ ReadError::Damaged { .. }))) => {
+            metrics::counter!(metric::READS_DAMAGED).increment(1);
+            tracing::error!(error = &error as &dyn std::error::Error, "a session's records can't be let go of");
+            Ok(())
+        }
         Some(Ok(result)) => result,
         Some(Err(panicked)) => Err(ReadError::Unavailable(Box::new(panicked))),
     }
 }
 
-/// Notices after `after`, and up to where that is all.
+/// Notices after `after`, and up to where these are all.
 fn notices(store: &Store, after: Offset, visible: Offset, notices_max: usize) -> Result<(Vec<Notice>, Offset), ReadError> {
     let (mut notices, mut upto) = (Vec::new(), after);
     for group in store.groups(after) {
@@ -121,11 +131,12 @@ fn notices(store: &Store, after: Offset, visible: Offset, notices_max: usize) ->
             }
             let (session, bytes) = (entry.session.clone(), entry.bytes as usize);
             let ticket = Ticket(TicketKind::Embedded(offset));
-            notices.push(Notice { session, offset, stored_at_ms: group.stored_at_ms, bytes, ticket });
+            notices.push(Notice { session, offset, stored_at_ms: group.stored_at_ms, bytes, again: false, ticket });
             upto = offset;
         }
     }
-    Ok((notices, upto))
+    // Also where nothing tells of what lies below, as a new epoch begins above it.
+    Ok((notices, visible))
 }
 
 /// Sessions whose records nobody can name any more are read from where their archive ends when they are next noticed.

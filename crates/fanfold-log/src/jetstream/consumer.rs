@@ -17,6 +17,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::Mutex as Turn;
 use tokio::time::Instant;
 
+use super::alive::Alive;
 use super::layout::Layout;
 use super::log::JetStreamLog;
 use super::read::Trouble;
@@ -42,6 +43,8 @@ pub struct JetStreamConsumer {
     pulling: Turn<Pulling>,
     /// Up to where each shard was trimmed from here.
     trimmed: Mutex<HashMap<u32, u64>>,
+    /// Only nodes have a consumer.
+    _alive: Alive,
 }
 
 /// One subscription for all shards, and what each of them has been asked for.
@@ -70,7 +73,7 @@ struct Floor {
 }
 
 impl JetStreamLog {
-    /// Makes the durable consumers, or brings them up to date.
+    /// Makes the durable consumers, or brings them up to date. From here on tools hear that a node runs.
     pub async fn consumer(&self) -> Result<JetStreamConsumer, ReadError> {
         let reader = &self.reader;
         let (nats, layout, shards) = (reader.nats.clone(), reader.layout.clone(), Arc::clone(&reader.shards));
@@ -95,7 +98,8 @@ impl JetStreamLog {
         let answers = nats.client().subscribe(format!("{inbox}.*")).await.map_err(unavailable)?;
         let asked = vec![Asked { left: 0, until: Instant::now() }; shards.len()];
         let pulling = Turn::new(Pulling { answers, inbox, asked });
-        Ok(JetStreamConsumer { nats, layout, shards, name, pulling, trimmed: Mutex::default() })
+        let alive = Alive::begin(&nats, &layout);
+        Ok(JetStreamConsumer { nats, layout, shards, name, pulling, trimmed: Mutex::default(), _alive: alive })
     }
 }
 
@@ -133,10 +137,10 @@ impl JetStreamConsumer {
         let asked = asked.get_mut(shard as usize)?;
         asked.left = asked.left.saturating_sub(1);
         let reply = message.reply?;
-        let (offset, stored_at_ms) = delivered(&reply)?;
+        let Delivered { offset, stored_at_ms, again } = delivered(&reply)?;
         let size = message.headers.as_ref().and_then(|headers| headers.get_last("Nats-Msg-Size"));
         let bytes = size.and_then(|size| size.as_str().parse().ok()).unwrap_or(0);
-        Some(Notice { session, offset, stored_at_ms, bytes, ticket: Ticket(TicketKind::JetStream(reply)) })
+        Some(Notice { session, offset, stored_at_ms, bytes, again, ticket: Ticket(TicketKind::JetStream(reply)) })
     }
 
     async fn tell(&self, tickets: impl Iterator<Item = &Ticket>, word: &'static [u8]) -> Result<(), ReadError> {
@@ -155,6 +159,16 @@ impl JetStreamConsumer {
         // Unlike others, this question must have nothing in it.
         let call = format!("$JS.API.CONSUMER.INFO.{}.{}", shard.stream, self.name);
         Ok(self.nats.ask(call, Bytes::new(), None, None).await?)
+    }
+
+    async fn lag_of(&self, shard: &Shard) -> Result<Lag, Trouble> {
+        let info = self.info(shard).await?;
+        let stream = self.nats.stream(&shard.stream).await?.ok_or_else(|| Trouble::Gone(shard.stream.clone()))?;
+        let fullness = match stream.config.max_bytes {
+            bytes_max @ 1.. => stream.state.bytes as f64 / bytes_max as f64,
+            _unlimited => 0.0,
+        };
+        Ok(Lag { records: info.num_pending + info.num_ack_pending, fullness })
     }
 
     /// The first record that was stored at `at_ms` or later. Only such a one keeps what is behind the floor.
@@ -222,30 +236,47 @@ impl Consumer for JetStreamConsumer {
     }
 
     async fn trim(&self, before_ms: u64) -> Result<(), ReadError> {
+        let mut first_error = None;
         for (number, shard) in (0..).zip(self.shards.iter()) {
-            self.trim_shard(number, shard, before_ms).await?;
+            if let Err(error) = self.trim_shard(number, shard, before_ms).await {
+                first_error.get_or_insert(error);
+            }
         }
-        Ok(())
+        first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn lag(&self) -> Result<Lag, ReadError> {
-        let mut lag = Lag::default();
+        let (mut lag, mut answered, mut first_error) = (Lag::default(), 0, None);
         for shard in self.shards.iter() {
-            let info = self.info(shard).await?;
-            lag.records += info.num_pending + info.num_ack_pending;
-            let stream = self.nats.stream(&shard.stream).await.map_err(Trouble::from)?;
-            let stream = stream.ok_or_else(|| Trouble::Gone(shard.stream.clone()))?;
-            if stream.config.max_bytes > 0 {
-                lag.fullness = lag.fullness.max(stream.state.bytes as f64 / stream.config.max_bytes as f64);
+            match self.lag_of(shard).await {
+                Ok(Lag { records, fullness }) => {
+                    answered += 1;
+                    lag = Lag { records: lag.records + records, fullness: lag.fullness.max(fullness) };
+                }
+                Err(error) => {
+                    tracing::warn!(stream = shard.stream, error = &error as &dyn std::error::Error, "a shard isn't counted");
+                    first_error.get_or_insert(error);
+                }
             }
         }
-        Ok(lag)
+        match first_error {
+            Some(error) if answered == 0 => Err(error.into()),
+            Some(_) | None => Ok(lag),
+        }
     }
 }
 
-/// Sequence and time of a record, as the subject that acknowledges it says:
+/// What the subject that acknowledges a record says of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Delivered {
+    offset: Offset,
+    stored_at_ms: u64,
+    again: bool,
+}
+
+/// The subject is
 /// `$JS.ACK.stream.consumer.deliveries.sequence.number.time.pending`, newer servers with a domain and an account before the stream.
-fn delivered(reply: &Subject) -> Option<(Offset, u64)> {
+fn delivered(reply: &Subject) -> Option<Delivered> {
     let tokens = reply.split('.').collect::<Vec<_>>();
     let at = match tokens.len() {
         9 => 2,
@@ -253,7 +284,8 @@ fn delivered(reply: &Subject) -> Option<(Offset, u64)> {
         _ => return None,
     };
     let number = |index: usize| tokens.get(index)?.parse::<u64>().ok();
-    Some((Offset(number(at + 3)?), number(at + 5)? / 1_000_000))
+    let (deliveries, offset, stored_at_ns) = (number(at + 2)?, Offset(number(at + 3)?), number(at + 5)?);
+    Some(Delivered { offset, stored_at_ms: stored_at_ns / 1_000_000, again: deliveries > 1 })
 }
 
 fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> ReadError {
@@ -281,12 +313,13 @@ mod tests {
 
     #[test]
     fn positions_are_read_from_both_kinds_of_subjects() {
-        let check = |reply: &str, expected: Option<(u64, u64)>| {
-            let found = delivered(&Subject::from(reply)).map(|(offset, at)| (offset.0, at));
-            assert_eq!(found, expected, "{reply}");
+        let check = |reply: &str, expected: Option<(u64, u64, bool)>| {
+            let expected =
+                expected.map(|(offset, stored_at_ms, again)| Delivered { offset: Offset(offset), stored_at_ms, again });
+            assert_eq!(delivered(&Subject::from(reply)), expected, "{reply}");
         };
-        check("$JS.ACK.f-log-0.f-archive.1.17.9.1773000000123456789.4", Some((17, 1_773_000_000_123)));
-        check("$JS.ACK._.hash.f-log-0.f-archive.1.17.9.1773000000123456789.4.x", Some((17, 1_773_000_000_123)));
+        check("$JS.ACK.f-log-0.f-archive.1.17.9.1773000000123456789.4", Some((17, 1_773_000_000_123, false)));
+        check("$JS.ACK._.hash.f-log-0.f-archive.2.17.9.1773000000123456789.4.x", Some((17, 1_773_000_000_123, true)));
         check("$JS.ACK.f-log-0", None);
     }
 

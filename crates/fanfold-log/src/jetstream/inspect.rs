@@ -475,7 +475,7 @@ fn needs(layout: &Layout, inbox_prefix: &str) -> Needs {
     // What destroys is tried on a stream that isn't there.
     let destroys = ["STREAM.MSG.DELETE", "STREAM.PURGE"].map(|call| format!("{call}.{}-log-doctor", layout.prefix()));
     let publish = calls.into_iter().chain(destroys).map(|call| format!("$JS.API.{call}"));
-    let more = [format!("$JS.ACK.{stream}.{consumer}.1.0.0.0.0"), records.replace('>', &nobody)];
+    let more = [format!("$JS.ACK.{stream}.{consumer}.1.0.0.0.0"), records.replace('>', &nobody), layout.alive()];
     Needs {
         publish: publish.chain(more).collect(),
         subscribe: vec![live.replace('>', &nobody), format!("{inbox_prefix}.{}", Uuid::new_v4().simple())],

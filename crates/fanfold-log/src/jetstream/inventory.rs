@@ -9,6 +9,7 @@ use fanfold_nats::RequestError;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::alive;
 use super::log::JetStreamLog;
 use super::migrate::raise;
 use super::read::Trouble;
@@ -55,7 +56,8 @@ impl JetStreamLog {
         self.reader.layout.shard(session)
     }
 
-    /// Whether any node asks for notices at the moment: then nodes are running.
+    /// Whether nodes are running: they say so, or ask for notices at the moment, as those of releases before do. Takes some seconds where
+    /// none is.
     pub async fn is_served(&self) -> Result<bool, ReadError> {
         let name = self.reader.layout.consumer();
         for shard in self.reader.shards.iter() {
@@ -68,7 +70,7 @@ impl JetStreamLog {
                 Err(error) => return Err(Trouble::from(error).into()),
             }
         }
-        Ok(false)
+        alive::is_heard(&self.reader.nats, &self.reader.layout).await
     }
 
     /// Has the shard take no appends: producers wait, and try again. What was acknowledged before is there when this returns.

@@ -60,6 +60,11 @@ impl Layout {
         format!("{}.live.{}.{}.{}", self.prefix, self.shard(session), session.tenant, session.session)
     }
 
+    /// Where nodes say that they run.
+    pub(crate) fn alive(&self) -> String {
+        format!("{}.alive", self.prefix)
+    }
+
     /// All subjects of a shard, and all of its live subjects.
     pub(crate) fn subjects(&self, shard: u32) -> (String, String) {
         (format!("{}.log.{shard}.>", self.prefix), format!("{}.live.{shard}.>", self.prefix))

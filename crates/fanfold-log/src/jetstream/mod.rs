@@ -30,6 +30,7 @@
 //! | a lost connection | reads are `Unavailable`, tails have gaps | it is restored |
 //! | a stream that issues offsets a second time | `Closed`, reads `Unavailable`, for that shard | an operator, by [`new_epoch`] |
 
+mod alive;
 mod append;
 mod config;
 mod consumer;

@@ -68,6 +68,7 @@ impl Disk {
                 None => {
                     tracing::error!(%session, last = last.0, "damaged segment skipped");
                     damaged("segment");
+                    page.lost(last);
                 }
             }
         }

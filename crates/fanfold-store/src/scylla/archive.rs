@@ -23,6 +23,10 @@ pub(crate) const CUT_BYTES: usize = 768 << 10;
 /// Bytes of one cell. Only a single record above [`CUT_BYTES`] can come near it.
 const CELL_BYTES_MAX: usize = 1_000_000;
 
+/// Rows of the index, from its end on, that are looked at for one whose records are there. Each one whose records aren't is a writer that
+/// died, or a store that has lost what it kept: so many are the latter.
+const LAST_LOOKED_AT_MAX: usize = 100;
+
 /// Cells on their way at one time.
 const CELLS_AT_ONCE: usize = 8;
 
@@ -106,9 +110,10 @@ impl ScyllaStore {
         for (entry, segment) in wave.into_iter().zip(segments) {
             match segment {
                 Some(segment) => page.add(segment),
-                None if page.has_use_for(entry.last) => {
+                None if page.has_use_for(entry.last) && page.asks_for(entry.first) => {
                     tracing::error!(%session, last = entry.last.0, "missing or damaged segment skipped");
                     damaged("segment");
+                    page.lost(entry.last);
                 }
                 None => {}
             }
@@ -129,8 +134,8 @@ impl ScyllaStore {
     async fn last_of_epoch(&self, call: Call<'_>, session: &SessionKey, epoch: Epoch) -> Result<Offset, StoreError> {
         let (tenant, id) = (session.tenant.as_str(), session.session.as_str());
         let rows: Vec<(CqlVarint, CqlVarint, i64, Uuid)> =
-            call.rows(&self.statements.last_segments, (tenant, id, epoch.0)).await?;
-        let some = !rows.is_empty();
+            call.rows(&self.statements.last_segments, (tenant, id, epoch.0, LAST_LOOKED_AT_MAX as i32)).await?;
+        let all = rows.len() < LAST_LOOKED_AT_MAX;
         for (last, first, month, digest) in rows {
             let values = (tenant, id, epoch.0, month, &first, &last, digest);
             let there: Option<(Uuid,)> = call.row(&self.statements.segment_is_there, values).await?;
@@ -138,7 +143,7 @@ impl ScyllaStore {
                 return Ok(offset(&last).unwrap_or_default());
             }
         }
-        if some { Err(unavailable(ArchiveGap { after: Offset::NONE })) } else { Ok(Offset::NONE) }
+        if all { Ok(Offset::NONE) } else { Err(unavailable(ArchiveGap { after: Offset::NONE })) }
     }
 
     /// The epochs that the session has segments of. None once it is erased.

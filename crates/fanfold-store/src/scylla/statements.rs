@@ -79,7 +79,7 @@ statements! {
         WHERE tenant = ? AND session = ? AND epoch = ? AND last_offset > ?";
     next_segment_epoch: "SELECT erased, epoch FROM segment_index WHERE tenant = ? AND session = ? AND epoch > ? LIMIT 1";
     last_segments: "SELECT last_offset, first_offset, month, digest FROM segment_index WHERE tenant = ? AND session = ? AND epoch = ? \
-        ORDER BY epoch DESC, last_offset DESC LIMIT 100";
+        ORDER BY epoch DESC, last_offset DESC LIMIT ?";
     segment_is_there: "SELECT digest FROM segments \
         WHERE tenant = ? AND session = ? AND epoch = ? AND month = ? AND first_offset = ? AND last_offset = ? AND digest = ?";
     all_segment_keys: "SELECT epoch, last_offset, first_offset, month, digest FROM segment_index WHERE tenant = ? AND session = ?";

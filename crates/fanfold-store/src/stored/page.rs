@@ -48,15 +48,27 @@ impl<'a> Page<'a> {
         if self.is_full() { 0 } else { self.range.records_max - self.records.len() }
     }
 
-    /// There is a segment up to `last`. Says whether it has anything that the page hasn't.
-    pub(crate) fn has_use_for(&mut self, last: Offset) -> bool {
-        self.known = self.known.max(last);
+    /// Whether a segment up to `last` has anything that the page hasn't.
+    pub(crate) fn has_use_for(&self, last: Offset) -> bool {
         last > self.upto
+    }
+
+    /// Whether a segment from `first` on has anything that was asked for. One that hasn't and isn't there proves nothing: its writer
+    /// may not have come to an end yet, and the log still has its records.
+    #[cfg(feature = "scylla")]
+    pub(crate) fn asks_for(&self, first: Offset) -> bool {
+        first <= self.range.upto
+    }
+
+    /// There is a segment up to `last`, and it can't be read.
+    pub(crate) fn lost(&mut self, last: Offset) {
+        self.known = self.known.max(last);
     }
 
     /// Takes what comes next from a segment, if it joins.
     pub(crate) fn add(&mut self, segment: Unpacked) {
         let upto = self.upto;
+        self.known = self.known.max(segment.records.last().map_or(Offset::NONE, |(last, ..)| *last));
         if segment.previous > upto {
             return;
         }

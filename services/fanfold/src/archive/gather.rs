@@ -18,13 +18,24 @@ pub(crate) struct Pile {
     pub(crate) tickets: Vec<Ticket>,
     bytes: usize,
     /// When its oldest and its newest record were stored, by the log's clock.
-    oldest_ms: u64,
-    newest_ms: u64,
+    pub(crate) oldest_ms: u64,
+    pub(crate) newest_ms: u64,
     /// When its first and its last notice came here.
     since: Instant,
     touched: Instant,
+    /// It was noticed before.
+    again: bool,
+    /// Times that it could not be written.
+    pub(crate) failed: u32,
     /// Not before this, after it failed.
     retry_at: Option<Instant>,
+}
+
+impl Pile {
+    /// Something of it may have been written before, by a try that came to no end.
+    pub(crate) fn was_tried(&self) -> bool {
+        self.again || self.failed > 0
+    }
 }
 
 pub(crate) struct Gather {
@@ -44,7 +55,7 @@ impl Gather {
     }
 
     pub(crate) fn add(&mut self, notice: Notice, now: Instant) {
-        let Notice { session, offset, stored_at_ms, bytes, ticket } = notice;
+        let Notice { session, offset, stored_at_ms, bytes, again, ticket } = notice;
         let pile = self.piles.entry(session).or_insert_with_key(|session| Pile {
             session: session.clone(),
             last: offset,
@@ -54,8 +65,11 @@ impl Gather {
             newest_ms: stored_at_ms,
             since: now,
             touched: now,
+            again,
+            failed: 0,
             retry_at: None,
         });
+        pile.again |= again;
         pile.last = pile.last.max(offset);
         pile.tickets.push(ticket);
         pile.bytes += bytes;
@@ -65,14 +79,15 @@ impl Gather {
     }
 
     /// What could not be written. What is new since is added to it.
-    pub(crate) fn put_back(&mut self, mut pile: Pile, retry_at: Option<Instant>) {
-        pile.retry_at = retry_at;
+    pub(crate) fn put_back(&mut self, mut pile: Pile, retry_at: Instant) {
+        pile.retry_at = Some(retry_at);
         self.tickets += pile.tickets.len();
         if let Some(newer) = self.piles.remove(&pile.session) {
             pile.last = pile.last.max(newer.last);
             pile.bytes += newer.bytes;
             pile.newest_ms = pile.newest_ms.max(newer.newest_ms);
             pile.touched = pile.touched.max(newer.touched);
+            pile.again |= newer.again;
             pile.tickets.extend(newer.tickets);
         }
         self.piles.insert(pile.session.clone(), pile);
@@ -236,7 +251,7 @@ mod tests {
         let failed = table.check(100, &[("a", 1)]).remove(0);
         table.add(&notices[1..], 100);
         let retry_at = table.begin + Duration::from_millis(300);
-        table.gather.put_back(failed, Some(retry_at));
+        table.gather.put_back(failed, retry_at);
         assert_eq!(table.gather.room(), 8);
         table.check(299, &[]);
         let again = table.check(300, &[("a", 2)]);

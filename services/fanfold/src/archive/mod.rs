@@ -12,10 +12,12 @@
 
 mod config;
 mod gather;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanfold_log::{Consumer, EventLog, Ticket};
@@ -53,7 +55,11 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two signs of life for what is gathered. Nodes that are silent for longer lose it to others.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// After a failure, before anything is tried again; doubled with each, up to the other.
+/// Sessions that fail in one round before the others aren't tried, which would fail the same way, each after its time. Fewer have
+/// troubles of their own.
+const FAILURES_MAX: usize = 3;
+
+/// After a failure, before the session, or where many fail, anything is tried again; doubled with each, up to the other.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(200);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(15);
 
@@ -146,22 +152,21 @@ impl Archiver {
         }
     }
 
-    /// Writes what is due, until something fails that concerns all sessions.
+    /// Writes what is due, until so much fails that it concerns all sessions.
     async fn write(&mut self) {
         let due = self.gather.due(Instant::now(), clock::now_ms(), ROUND_SESSIONS_MAX);
         if due.is_empty() {
             return;
         }
         let writer = &self.writer;
-        let stop = &AtomicBool::new(false);
+        let failed = &AtomicUsize::new(0);
         let written = futures::stream::iter(due).map(|pile| async move {
-            // The others would fail the same way, each after its time.
-            let result = match stop.load(Ordering::Relaxed) {
+            let result = match failed.load(Ordering::Relaxed) >= FAILURES_MAX {
                 true => Err(Failure::NotTried),
                 false => writer.write(&pile).await,
             };
             if matches!(result, Err(Failure::Away(_))) {
-                stop.store(true, Ordering::Relaxed);
+                failed.fetch_add(1, Ordering::Relaxed);
             }
             (pile, result)
         });
@@ -170,7 +175,7 @@ impl Archiver {
         for (pile, result) in written {
             self.judge(pile, result, &mut done);
         }
-        if !stop.load(Ordering::Relaxed) {
+        if failed.load(Ordering::Relaxed) < FAILURES_MAX {
             self.retry_after = RETRY_AFTER_MIN;
         } else {
             self.paused_until = Some(Instant::now() + self.retry_after);
@@ -185,26 +190,28 @@ impl Archiver {
         }
     }
 
-    fn judge(&mut self, pile: Pile, result: Result<(), Failure>, done: &mut Vec<Ticket>) {
+    fn judge(&mut self, mut pile: Pile, result: Result<(), Failure>, done: &mut Vec<Ticket>) {
         let failure = match result {
             Ok(()) => return done.extend(pile.tickets),
             Err(failure) => failure,
         };
-        let retry_at = match &failure {
-            Failure::NotTried => None,
-            Failure::Early(left) => Some(Instant::now() + *left),
+        let retry_after = match &failure {
+            Failure::NotTried => Duration::ZERO,
+            Failure::Early(left) => *left,
             Failure::Away(error) => {
                 tracing::warn!(session = %pile.session, error = &**error as &dyn std::error::Error, "not archived yet");
                 metrics::counter!("fanfold_archive_failed_total").increment(1);
-                None
+                pile.failed += 1;
+                (RETRY_AFTER_MIN * (1 << pile.failed.min(10))).min(RETRY_AFTER_MAX)
             }
             Failure::Session(error) => {
                 tracing::error!(session = %pile.session, error = &**error as &dyn std::error::Error, "session can't be archived");
                 metrics::counter!("fanfold_archive_failed_total").increment(1);
-                Some(Instant::now() + RETRY_AFTER_MAX)
+                pile.failed += 1;
+                RETRY_AFTER_MAX
             }
         };
-        self.gather.put_back(pile, retry_at);
+        self.gather.put_back(pile, Instant::now() + retry_after);
     }
 
     async fn trim(&mut self) {

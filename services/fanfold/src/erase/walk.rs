@@ -19,27 +19,36 @@ const AT_ONCE: usize = 4;
 const WALK_INTERVAL_MIN: Duration = Duration::from_millis(50);
 const WALK_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
+/// Walks after a compaction that failed, before the next one: it writes everything there is.
+const WALKS_AFTER_FAILURE: u32 = 10;
+
 impl Erasures {
     /// Finishes what is due, until the node drains.
     pub async fn walk(self: Arc<Self>, mut draining: watch::Receiver<bool>) {
         let interval = (self.config.settle() / 2).clamp(WALK_INTERVAL_MIN, WALK_INTERVAL_MAX);
-        let mut compacted_at = None;
+        let mut rest_until = Instant::now();
         while !*draining.borrow_and_update() {
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
                 // A sender that is gone means the same.
                 changed = draining.changed() => if changed.is_err() { return },
             }
-            if let Err(error) = self.walk_once(&mut compacted_at).await {
-                failed(&error);
+            match self.walk_once(&mut rest_until).await {
+                Ok(()) => {}
+                Err(error @ EraseError::Compaction(_)) => {
+                    rest_until = Instant::now() + interval * WALKS_AFTER_FAILURE;
+                    failed(&error);
+                }
+                Err(error) => failed(&error),
             }
         }
     }
 
-    async fn walk_once(&self, compacted_at: &mut Option<Instant>) -> Result<(), EraseError> {
+    /// `rest_until`: when files may be compacted again.
+    async fn walk_once(&self, rest_until: &mut Instant) -> Result<(), EraseError> {
         let due = self.due().await?;
         // Files are compacted for many erasures together; until then these aren't done.
-        let rested = compacted_at.is_none_or(|at: Instant| at.elapsed() >= self.config.compact());
+        let rested = Instant::now() >= *rest_until;
         if due.is_empty() || (self.compaction.is_some() && !rested) {
             return Ok(());
         }
@@ -49,8 +58,9 @@ impl Erasures {
         });
         let removed: Vec<_> = removed.buffer_unordered(AT_ONCE).collect().await;
         if let Some(compaction) = &self.compaction {
-            *compacted_at = Some(Instant::now());
+            let began = Instant::now();
             compaction.run().await.map_err(EraseError::Compaction)?;
+            *rest_until = began + self.config.compact();
         }
         for (erasure, removed) in removed {
             let done = match removed {

@@ -18,7 +18,7 @@ pub(crate) async fn carry_all(
     config: &ArchiveConfig,
     concerned: impl Fn(&SessionKey) -> bool,
 ) -> anyhow::Result<usize> {
-    let carrier = Carrier::new(Arc::clone(&source.log), Arc::clone(&source.store), config);
+    let carrier = Carrier::new(Arc::clone(&source.log), Arc::clone(&source.store), source.sessions.clone(), config);
     let mut sessions = source.inventory.sessions().await.context("the log can't be read")?;
     sessions.retain(concerned);
     let carried = futures::stream::iter(&sessions).map(|session| {
@@ -29,7 +29,7 @@ pub(crate) async fn carry_all(
                 Err(Failure::Away(error) | Failure::Session(error)) => {
                     Err(anyhow::Error::from_boxed(error).context(format!("session {session} can't be archived")))
                 }
-                Err(Failure::NotTried | Failure::Early(_)) => unreachable!("each is tried, and none judged"),
+                Err(Failure::NotTried | Failure::Early(_)) => unreachable!("each is tried, and none waits"),
             }
         }
     });

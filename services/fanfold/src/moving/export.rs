@@ -7,7 +7,7 @@ use fanfold_fold::{FOLD_VERSION, Offset, Record, SessionKey, SessionStatus, Stat
 use fanfold_log::{EventLog, Inventory, ReadError};
 use fanfold_runs::{QueueError, RunQueue};
 use fanfold_session::{HostError, Sessions, StoredRecord};
-use fanfold_store::{NoteKind, StoreError};
+use fanfold_store::{NoteKind, SessionRow, StoreError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -24,6 +24,9 @@ const RECORDS_PAGE: usize = 1024;
 
 /// Why a session is left out that nobody misses.
 pub(crate) const ERASED: &str = "it was erased";
+
+/// Why one is left out that an operator looks after.
+const UNREADABLE: &str = "its row can't be read";
 
 /// Between two tries to read a session that has no place at the moment.
 const AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
@@ -95,6 +98,24 @@ struct File<'a, W> {
     out: &'a mut W,
     encoder: Encoder,
     summary: Summary,
+}
+
+/// What the list of sessions has of one.
+enum Row {
+    /// It, if there is one.
+    Of(Option<SessionRow>),
+    /// That it was erased.
+    Erased(SessionRow),
+    /// Something that can't be read.
+    Unreadable,
+}
+
+/// What was read of a session.
+enum Read {
+    /// All of it, and the state it leads to.
+    Whole(Tail, State),
+    /// Not all of it, for this reason.
+    Not(String),
 }
 
 impl<W: AsyncWrite + Unpin> File<'_, W> {
@@ -180,17 +201,58 @@ impl Exporter {
         session: &SessionKey,
         is_backup: bool,
     ) -> Result<(), ExportError> {
-        let row = self.store.row(session).await?;
-        if let Some(row) = row.as_ref().filter(|row| row.status == "erased") {
-            return match is_backup {
-                true => file.erased(session, row.offset, row.active_at_ms).await,
-                false => file.leave_out(session, ERASED).await,
-            };
-        }
+        let row = match self.row(session).await? {
+            Row::Of(row) => row,
+            Row::Erased(row) if is_backup => return file.erased(session, row.offset, row.active_at_ms).await,
+            Row::Erased(_) => return file.leave_out(session, ERASED).await,
+            Row::Unreadable => return file.leave_out(session, UNREADABLE).await,
+        };
         let (tenant, id) = names(session);
         let epoch = self.log.epoch(session);
         let head = Head { tenant, session: id, epoch, active_at_ms: row.map(|row| row.active_at_ms) };
         file.put(Block::Session(head)).await?;
+        let read = self.records(file, session).await?;
+        // Asked after the records were read: nothing of an erased session is removed before its row says so.
+        let erased = match (self.row(session).await?, read) {
+            (Row::Erased(row), _) => (row.offset, row.active_at_ms),
+            (Row::Unreadable, _) => return file.leave_out(session, UNREADABLE).await,
+            (Row::Of(_), Read::Not(why)) => return file.leave_out(session, &why).await,
+            // The log says so, and the store is about to.
+            (Row::Of(_), Read::Whole(tail, state)) if state.view().session.status == SessionStatus::Erased => {
+                (tail.last, clock::now_ms())
+            }
+            (Row::Of(_), Read::Whole(mut tail, state)) => {
+                tail.state = Sha256::digest(state.encode()).to_vec();
+                file.summary.sessions += 1;
+                file.summary.records += tail.records;
+                file.summary.last = file.summary.last.max(tail.last.0);
+                return file.put(Block::SessionEnd(tail)).await;
+            }
+        };
+        file.leave_out(session, ERASED).await?;
+        if is_backup { file.erased(session, erased.0, erased.1).await } else { Ok(()) }
+    }
+
+    /// The session's row. One that can't be read costs only its session, a store that answers for no other the whole file.
+    async fn row(&self, session: &SessionKey) -> Result<Row, ExportError> {
+        let mut tries = 0;
+        loop {
+            match self.store.row(session).await {
+                Ok(Some(row)) if row.status == "erased" => return Ok(Row::Erased(row)),
+                Ok(row) => return Ok(Row::Of(row)),
+                Err(_) if tries < TRIES => tries += 1,
+                Err(error) => {
+                    self.store.sessions(None, 1).await?;
+                    tracing::error!(%session, error = &error as &dyn std::error::Error, "session left out");
+                    return Ok(Row::Unreadable);
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Writes all records of a session.
+    async fn records<W: AsyncWrite + Unpin>(&self, file: &mut File<'_, W>, session: &SessionKey) -> Result<Read, ExportError> {
         let mut tail = Tail { records: 0, last: Offset::NONE, state: Vec::new() };
         let mut state = State::default();
         let mut end = false;
@@ -198,8 +260,9 @@ impl Exporter {
             let page = match self.page(session, tail.last).await {
                 Ok(page) => page,
                 Err(HostError::Missing { after }) => {
-                    return file.leave_out(session, &format!("part of its history is missing after {after}")).await;
+                    return Ok(Read::Not(format!("part of its history is missing after {after}")));
                 }
+                Err(HostError::Erased { .. }) => return Ok(Read::Not(ERASED.to_owned())),
                 Err(source) => return Err(ExportError::Session { session: session.clone(), source }),
             };
             end = page.1;
@@ -215,20 +278,7 @@ impl Exporter {
                 file.put(Block::Records(records)).await?;
             }
         }
-        if tail.records == 0 {
-            return file.leave_out(session, "it does not exist").await;
-        }
-        if state.view().session.status == SessionStatus::Erased {
-            // The log says so, and the store is about to.
-            file.leave_out(session, ERASED).await?;
-            let erased_at_ms = clock::now_ms();
-            return if is_backup { file.erased(session, tail.last, erased_at_ms).await } else { Ok(()) };
-        }
-        tail.state = Sha256::digest(state.encode()).to_vec();
-        file.summary.sessions += 1;
-        file.summary.records += tail.records;
-        file.summary.last = file.summary.last.max(tail.last.0);
-        file.put(Block::SessionEnd(tail)).await
+        Ok(if tail.records == 0 { Read::Not("it does not exist".to_owned()) } else { Read::Whole(tail, state) })
     }
 
     /// A log or store that is away for a moment doesn't cost the whole file.

@@ -1,6 +1,6 @@
 //! Into a log and a store, out of a file.
 //!
-//! A session's records go into the archive, under the epoch they were issued in, and its row comes last: until then it isn't there for anybody.
+//! A session's records go into the archive, under the epoch that its log had where it was exported, and its row comes last: until then it isn't there for anybody.
 //! So what is cut short begins again, and what is there already is compared and left as it is.
 
 use std::collections::VecDeque;
@@ -231,11 +231,13 @@ impl Importer<'_> {
             let name = graves::name(&(session, run));
             return Ok(self.source.store.put_note(NoteKind::DeadLetter, &name, letter.reason.clone().into()).await?);
         };
-        queue.offer(&Hint::new(session, run)).await?;
-        if let Some(lease) = queue.take("restore", Duration::from_secs(60), HANDED_OUT).await? {
-            queue.bury(lease.id, &letter.reason).await?;
-        }
-        Ok(())
+        let hint = Hint::new(session, run);
+        queue.offer(&hint).await?;
+        let lease = queue.take("restore", Duration::from_secs(60), HANDED_OUT).await?;
+        let lease = lease.context("the run queue does not hand out what was put into it")?;
+        let (offered, found) = ((&hint.session, &hint.run), (&lease.hint.session, &lease.hint.run));
+        anyhow::ensure!(offered == found, "the run queue is not empty: it has run {} of session {}", found.1, found.0);
+        Ok(queue.bury(lease.id, &letter.reason).await?)
     }
 
     async fn begin(&self, head: Head, checked: &Checked) -> anyhow::Result<Incoming> {
@@ -353,9 +355,13 @@ impl Importer<'_> {
         Ok(())
     }
 
-    /// From here on it is there, and its runs want workers.
+    /// From here on it is there, and its runs want workers; or it is erased, and nodes remove what is left.
     async fn list(&self, incoming: &Incoming, last: Offset) -> anyhow::Result<()> {
         let Incoming { key, state, active_at_ms, last_at_ms, .. } = incoming;
+        if state.view().session.status == SessionStatus::Erased {
+            let erasure = Erasure { session: key.clone(), offset: last, erased_at_ms: *last_at_ms };
+            return Ok(self.source.store.erase(&erasure).await?);
+        }
         self.source.store.put_row(&row(key, state, last, active_at_ms.unwrap_or(*last_at_ms))).await?;
         if let Some(queue) = &self.queue {
             for run in state.view().open_runs() {

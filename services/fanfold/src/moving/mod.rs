@@ -13,6 +13,8 @@ mod import;
 mod renew;
 mod room;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use backup::{create, restore, write_manifest};
 pub(crate) use check::{Checked, verify_file};

@@ -3,13 +3,14 @@
 use anyhow::Context as _;
 use fanfold_fold::{Offset, SessionKey};
 use fanfold_log::{Inventory as _, JetStreamLog};
-use fanfold_store::{Archive as _, Contents as _, ScyllaStore, SessionIndex as _, StoreError};
+use fanfold_store::{Contents as _, ScyllaStore, SessionIndex as _, StoreError};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
 use super::backup::begin_epoch;
 use super::carry::carry_all;
 use super::source::{Source, ensure_stopped};
+use crate::backend;
 use crate::config::Config;
 
 /// Sessions asked for at a time.
@@ -46,19 +47,31 @@ pub(crate) async fn what_is(config: &Config) -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Carries what the streams have into the archive, and begins above everything that was ever stored.
+/// Carries what the streams have into the archive, and begins above everything that was ever stored. Meanwhile the streams take no appends:
+/// what a node that was overlooked has acknowledged would go with them (I9).
 pub(crate) async fn renew(config: &Config) -> anyhow::Result<Renewed> {
     let (log, store) = open(config).await?;
     ensure_stopped(&log).await?;
     ensure_known(&log, &store).await?;
+    let renewed = renew_closed(config, &log, &store).await;
+    // Not what they were: their configuration says which epoch they have.
+    backend::migrate(config).await.context("the streams take no appends: run `fanfold migrate`")?;
+    renewed
+}
+
+async fn renew_closed(config: &Config, log: &JetStreamLog, store: &ScyllaStore) -> anyhow::Result<Renewed> {
+    for shard in 0..log.shards() {
+        let closed = log.close_shard(shard).await;
+        drop(closed.with_context(|| format!("shard {shard} can't be closed"))?);
+    }
     let source = Source::open_any_epoch(config).await?;
     let carried_sessions = carry_all(&source, &config.archive, |_| true).await?;
-    let mut above = highest(&store).await.context("the store can't be read")?;
+    let mut above = highest(store).await.context("the store can't be read")?;
     for shard in 0..log.shards() {
         // The newest of a shard's epochs is the one that begins highest.
         above = above.max(store.epochs(shard).await?.first().map_or(Offset::NONE, |known| known.first));
     }
-    let epoch = begin_epoch(config, &store, above).await?;
+    let epoch = begin_epoch(config, store, above).await?;
     Ok(Renewed { epoch: epoch.to_string(), first_offset: above.0 + 1, carried_sessions })
 }
 
@@ -82,7 +95,7 @@ async fn ensure_known(log: &JetStreamLog, store: &ScyllaStore) -> anyhow::Result
     Ok(())
 }
 
-/// The highest offset that any row, state or segment names.
+/// The highest offset that any row, state or segment names, whether or not the archive still has its records.
 async fn highest(store: &ScyllaStore) -> Result<Offset, StoreError> {
     let (mut highest, mut after) = (Offset::NONE, None::<SessionKey>);
     loop {
@@ -92,7 +105,9 @@ async fn highest(store: &ScyllaStore) -> Result<Offset, StoreError> {
         let each = futures::stream::iter(&page).map(|session| async move {
             let row = store.row(session).await?.map_or(Offset::NONE, |row| row.offset);
             let state = store.snapshots(session, 1).await?.first().map_or(Offset::NONE, |kept| kept.offset);
-            Ok::<_, StoreError>(row.max(state).max(store.last(session).await?))
+            let segments = store.segments(session, None, usize::MAX).await?;
+            let segment = segments.iter().map(|name| name.last).max().unwrap_or_default();
+            Ok::<_, StoreError>(row.max(state).max(segment))
         });
         let found = each.buffer_unordered(AT_ONCE).try_fold(Offset::NONE, |max, offset| async move { Ok(max.max(offset)) });
         highest = highest.max(found.await?);
