@@ -226,7 +226,8 @@ async fn events(client: &Client, session: &str) -> usize {
     let (mut records, mut after) = (0, 0);
     loop {
         let request = v1::ListEventsRequest { session: session.into(), after, limit: 1000, ..v1::ListEventsRequest::default() };
-        let page = client.events(request).await.unwrap();
+        // The store that came back may not be as quick as it was.
+        let page = recovers("history", async || answer(client.events(request.clone())).await).await;
         records += page.records.len();
         after = page.records.last().map_or(after, |record| record.offset);
         if page.end {
