@@ -13,6 +13,7 @@ use fanfold_nats::testing::{LIMITS, Server};
 use fanfold_wire::v1;
 use rand::RngCore as _;
 use scylla::client::session_builder::SessionBuilder;
+use support::archive::{archived, figure, until_zero};
 use support::erased::{check, erase, files_with, is_told, new_marker, read, write};
 use support::{DEADLINE, Node, fact, not_run, open, state, told};
 use tokio::time::Instant;
@@ -110,11 +111,6 @@ impl Cluster {
     }
 }
 
-async fn figure(node: &Node, name: &str) -> Option<f64> {
-    let page = reqwest::get(format!("{}/metrics", node.http)).await.unwrap().text().await.unwrap();
-    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-}
-
 /// Until all of the nodes together say so.
 async fn until_figure(nodes: &[&Node], name: &str, reached: impl Fn(f64) -> bool) {
     let deadline = Instant::now() + DEADLINE;
@@ -156,9 +152,7 @@ async fn an_erased_session_is_in_no_file_of_any_server() {
     write(&a.client(), "s", &marker, 60).await;
     write(&b.client(), "t", &new_marker(), 60).await;
     let stays = state(&a.client(), "t").await;
-    for node in [&a, &b] {
-        until_figure(&[node], "fanfold_archive_lag_records ", |lag| lag == 0.0).await;
-    }
+    until_zero(&a, &["fanfold_archive_lag_records "]).await;
     assert!(!files_with(cluster.nats.folder(), &marker).is_empty() && !files_with(&data, &marker).is_empty());
     // By a reader of each node, and both have it in memory.
     let (mut here, mut there) = (read(&a, "s").await, read(&b, "s").await);
@@ -184,8 +178,7 @@ async fn an_erased_session_is_in_no_file_of_any_server() {
     drop(b);
     let c = cluster.node(&[("FANFOLD_ARCHIVE__KEEP_MS", "0")]);
     check(&c, "s", &cursor).await;
-    until_figure(&[&c], "fanfold_archive_lag_records ", |lag| lag == 0.0).await;
-    until_figure(&[&c], "fanfold_archive_log_fullness ", |fullness| fullness == 0.0).await;
+    archived(&c).await;
     check(&c, "s", &cursor).await;
     assert_eq!(state(&c.client(), "t").await, stays, "others are left alone");
     until_none(cluster.nats.folder(), &marker).await;

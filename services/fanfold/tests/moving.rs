@@ -19,6 +19,7 @@ use fanfold_wire::v1;
 use fanfold_wire::v1::{How, ResetReason};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use support::archive::until_zero;
 use support::place::{Place, stderr};
 use support::wire::{Held, Wire};
 use support::{Node, all_ended, fact, follow, open, seed, send, state, until};
@@ -375,6 +376,14 @@ async fn give_up(node: &Node) {
     }
 }
 
+async fn until_written(acked: &Acked, count: usize) {
+    let deadline = tokio::time::Instant::now() + support::DEADLINE;
+    while acked.lock().unwrap().len() < count {
+        assert!(tokio::time::Instant::now() < deadline, "{count} records are written");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Under load a backup is taken, more is written, everything is lost, and the backup is put back into `fresh`.
 async fn drill(place: Place, fresh: impl FnOnce(Place) -> Place) {
     let node = place.node(0, &EAGER);
@@ -389,9 +398,7 @@ async fn drill(place: Place, fresh: impl FnOnce(Place) -> Place) {
         writers.push(write(&node, session.to_owned(), &acked, &stop));
     }
     let (_, early) = read(&node, "s0", None).await;
-    while acked.lock().unwrap().len() < 50 {
-        tokio::task::yield_now().await;
-    }
+    until_written(&acked, 50).await;
     // What is acknowledged from here on may be in the backup, what was before must be.
     let before = acked.lock().unwrap().clone();
     let folder = place.aside("backup");
@@ -403,9 +410,7 @@ async fn drill(place: Place, fresh: impl FnOnce(Place) -> Place) {
     let (place, folder, _) = backup.await.unwrap();
     let after = acked.lock().unwrap().len();
     assert!(after > before.len(), "it was written while the backup was taken");
-    while acked.lock().unwrap().len() < after + 20 {
-        tokio::task::yield_now().await;
-    }
+    until_written(&acked, after + 20).await;
     stop.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await.unwrap();
@@ -495,19 +500,6 @@ const NEVER: [(&str, &str); 4] = [
     ("SESSION__SNAPSHOT_INTERVAL_MS", "1"),
 ];
 
-/// Waits until the archive has everything.
-async fn archived(node: &Node) {
-    let deadline = tokio::time::Instant::now() + support::DEADLINE;
-    loop {
-        let page = reqwest::get(format!("{}/metrics", node.http)).await.unwrap().text().await.unwrap();
-        if page.lines().any(|line| line == "fanfold_archive_lag_records 0") {
-            return;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "everything is archived");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// Has the server delete a stream, as a loss of its disk would.
 fn lose_stream(stream: &str) {
     let url = std::env::var("FANFOLD_TEST_NATS").unwrap();
@@ -525,7 +517,7 @@ async fn servers_that_lost_their_streams_go_on_with_what_the_archive_has() {
     place.migrate();
     let mut node = place.node(1, &EAGER);
     live(&node, "s").await;
-    archived(&node).await;
+    until_zero(&node, &["fanfold_archive_lag_records "]).await;
     let kept = (asked(&node, &["state", "s", "--json"]), asked(&node, &["events", "s", "--json"]));
     let (_, early) = read(&node, "s", None).await;
     let refused = place.tool(&["epoch", "new", "--yes"]);

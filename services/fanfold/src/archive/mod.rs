@@ -225,6 +225,7 @@ impl Archiver {
         let oldest = self.gather.oldest_ms().map_or(0, |oldest| clock::now_ms().saturating_sub(oldest));
         metrics::gauge!("fanfold_archive_lag_seconds").set(oldest as f64 / 1000.0);
         metrics::gauge!("fanfold_archive_log_fullness").set(lag.fullness);
+        metrics::counter!("fanfold_archive_looks_total").increment(1);
         let keep_ms = if lag.fullness >= FULL { 0 } else { self.config.keep_ms };
         let before_ms = (clock::now_ms() + 1).saturating_sub(keep_ms);
         if let Err(error) = self.consumer.trim(before_ms).await {

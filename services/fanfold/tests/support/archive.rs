@@ -35,13 +35,24 @@ pub async fn figure(node: &Node, name: &str) -> Option<f64> {
 
 /// Waits until nothing is left in the log.
 pub async fn archived(node: &Node) {
-    let deadline = Instant::now() + DEADLINE;
+    until_zero(node, &["fanfold_archive_lag_records ", "fanfold_archive_log_fullness "]).await;
+}
+
+/// Waits until these figures of the archiver are 0, by a look that it began after this moment: older ones tell of earlier records.
+pub async fn until_zero(node: &Node, names: &[&str]) {
+    const LOOKS: &str = "fanfold_archive_looks_total ";
+    let (deadline, begun) = (Instant::now() + DEADLINE, figure(node, LOOKS).await.unwrap_or(0.0));
     loop {
-        let figures = [figure(node, "fanfold_archive_lag_records ").await, figure(node, "fanfold_archive_log_fullness ").await];
-        if figures == [Some(0.0), Some(0.0)] {
+        // The first look from now on may have begun before.
+        let is_new = figure(node, LOOKS).await.is_some_and(|looks| looks >= begun + 2.0);
+        let mut figures = Vec::new();
+        for name in names {
+            figures.push(figure(node, name).await);
+        }
+        if is_new && figures.iter().all(|figure| *figure == Some(0.0)) {
             return;
         }
-        assert!(Instant::now() < deadline, "everything is archived and leaves the log: {figures:?}");
+        assert!(Instant::now() < deadline, "{names:?} come to nothing: {figures:?}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
