@@ -138,8 +138,7 @@ impl Job for LocalJob {
     }
 
     async fn beat(&self) {
-        // A lease that has ended changes nothing: the log says whether the attempt counts.
-        let _ = self.desk.extend(&self.taken.lease);
+        self.desk.beats(&self.taken.lease.session, &self.taken.lease.run, &self.attempt);
     }
 
     async fn give_back(&self) {

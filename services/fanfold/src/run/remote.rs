@@ -78,6 +78,7 @@ struct RemoteJob {
 enum Ask {
     Start(String, bool, oneshot::Sender<Result<String, Started>>),
     Say(Vec<Said>, oneshot::Sender<Option<String>>),
+    Beat,
 }
 
 impl RemoteJob {
@@ -160,10 +161,8 @@ impl Job for RemoteJob {
     }
 
     async fn beat(&self) {
-        // A lease that has ended changes nothing: the log says whether the attempt counts.
-        if let Err(error) = self.client.extend_lease(self.lease.clone()).await {
-            tracing::debug!(%error, "the lease was not extended");
-        }
+        // Where the attempt is written, and not where the lease was given: that node may have gone, or be another one.
+        let _ = self.asks.send(Ask::Beat).await;
     }
 
     async fn give_back(&self) {
@@ -219,6 +218,11 @@ impl Pen {
                         break;
                     }
                 }
+                Some(Ask::Beat) => {
+                    if !self.beat().await {
+                        break;
+                    }
+                }
                 None => return,
             }
         }
@@ -257,6 +261,15 @@ impl Pen {
     fn lost(&mut self, error: &AppendError) -> bool {
         self.append = None;
         is_passing(error)
+    }
+
+    /// Says nothing, which says that the worker lives. False when the attempt is over or the node stays away.
+    async fn beat(&mut self) -> bool {
+        let Some(append) = &mut self.append else { return true };
+        match append.say(Vec::new()).await {
+            Ok(end) => end.is_none(),
+            Err(error) => self.lost(&error) && self.connect().await == Started::Yes,
+        }
     }
 
     /// Appends until the log has it. False when it doesn't count or the node stays away.
