@@ -105,7 +105,8 @@ impl Calls {
         Ok(Answers { inbox, subscriber })
     }
 
-    /// The next hint of a bucket, if one is to be had now. One that comes too late for its question answers the next one.
+    /// The next hint of a bucket, if one is to be had now. An answer that comes too late for its question goes nowhere, so that it isn't
+    /// taken for that of the next one; what it brought the servers deliver again.
     pub(crate) async fn pull(&self, bucket: u32, answers: &mut Answers) -> Result<Option<Delivery>, RequestError> {
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.layout.stream(), Layout::consumer(bucket));
         let question = self.nats.client().publish_with_reply(subject, answers.inbox.clone(), PULL.into());
@@ -113,7 +114,11 @@ impl Calls {
             question.await.map_err(|error| RequestError::Connection(error.into()))?;
             answers.subscriber.next().await.ok_or_else(|| RequestError::Connection("the subscription for hints ended".into()))
         };
-        let message = tokio::time::timeout(PULL_MAX, pulled).await.map_err(|_| RequestError::Timeout)??;
+        let Ok(message) = tokio::time::timeout(PULL_MAX, pulled).await else {
+            *answers = self.answers().await.map_err(|error| RequestError::Connection(error.into()))?;
+            return Err(RequestError::Timeout);
+        };
+        let message = message?;
         match message.status.map(|status| status.as_u16()) {
             None => {}
             // No messages; or the leader changes, which looks the same for a moment.
