@@ -383,9 +383,41 @@ async fn a_run_that_failed_for_good_is_a_dead_letter_until_it_is_tried_again() {
     let mut writing = client.append(start(&taken, "w")).await.unwrap();
     writing.say(completed()).await.unwrap();
     assert_eq!(writing.finish().await.unwrap(), AppendEnd::Done);
+    assert_eq!(take(&client, NOTHING_MS).await, None, "the failed one waits for nobody");
     assert_eq!(cli(&node, &["dead-letters"]), "");
     let view = state(&client, "s").await;
     assert_eq!(view.runs.iter().map(|run| run.status).collect::<Vec<_>>(), [RunStatus::Failed, RunStatus::Completed]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_dead_letter_goes_for_a_new_one_also_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Node::start_with(data.path(), &[("RUNS__QUEUE__LETTERS_MAX", "2")]);
+    let client = node.client();
+    for session in ["c", "b", "a"] {
+        open(&client, session).await;
+        send(&client, "one", session).await;
+        let taken = take(&client, 30_000).await.unwrap();
+        let mut writing = client.append(start(&taken, "w")).await.unwrap();
+        writing.say(failed("no_such_luck", false)).await.unwrap();
+        assert_eq!(writing.finish().await.unwrap(), AppendEnd::Done);
+        // Buried before the next one.
+        let buried = async {
+            while !cli(&node, &["dead-letters"]).contains(&format!("{session}\t")) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(support::DEADLINE, buried).await.expect("it becomes a dead letter");
+    }
+    let sessions = |node: &Node| {
+        let lines = cli(node, &["dead-letters"]);
+        lines.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(sessions(&node), ["a", "b"]);
+    node.kill();
+    // With room for more: the other one is not even noted.
+    node = Node::start_with(data.path(), &[]);
+    assert_eq!(sessions(&node), ["a", "b"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

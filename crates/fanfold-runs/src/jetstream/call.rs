@@ -207,9 +207,11 @@ impl Calls {
         self.nats.ask::<Done>(subject, payload(&Stored::from(letter))?, None, None).await.map(drop)
     }
 
-    pub(crate) async fn unbury(&self, session: &SessionKey, run: &RunId) -> Result<(), RequestError> {
+    /// Removes the letter of a run, or all of a session.
+    pub(crate) async fn unbury(&self, session: &SessionKey, run: Option<&RunId>) -> Result<(), RequestError> {
         let call = format!("STREAM.PURGE.{}", self.layout.dead_stream());
-        self.nats.api::<Value>(&call, &json!({ "filter": self.layout.dead(session, run) })).await.map(drop)
+        let filter = run.map_or_else(|| self.layout.dead_of(session), |run| self.layout.dead(session, run));
+        self.nats.api::<Value>(&call, &json!({ "filter": filter })).await.map(drop)
     }
 
     /// How many hints and how many buried runs there are.

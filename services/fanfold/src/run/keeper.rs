@@ -122,22 +122,21 @@ impl Keeper {
 
     /// The terminal event is in the log: the hint goes, or is kept for an operator.
     async fn end(&self, key: &Key, lease: Option<LeaseId>, failed: Option<String>) -> Result<(), Cause> {
-        let failed = match failed {
-            Some(code) if self.graves.note(key, &code).await.map_err(cause)? => Some(code),
-            Some(_) | None => None,
-        };
-        let (session, run) = key;
-        let mut gone = false;
-        if let Some(lease) = lease {
-            let told = match &failed {
-                Some(code) => self.queue.bury(lease, code).await,
-                None => self.queue.done(lease).await,
-            };
-            gone = told.is_ok();
-            unless_lost(told, || ())?;
+        if let Some(code) = &failed {
+            self.graves.note(key, code).await;
         }
-        if !gone {
-            self.queue.withdraw(session, run, failed.as_deref()).await.map_err(cause)?;
+        let told = match (lease, &failed) {
+            (Some(lease), Some(code)) => self.queue.bury(lease, code).await,
+            (Some(lease), None) => self.queue.done(lease).await.map(|()| None),
+            (None, _) => Err(LeaseError::Lost),
+        };
+        let forgotten = match told {
+            Ok(forgotten) => forgotten,
+            Err(LeaseError::Lost) => self.queue.withdraw(&key.0, &key.1, failed.as_deref()).await.map_err(cause)?,
+            Err(LeaseError::Unavailable(source)) => return Err(source),
+        };
+        if let Some(forgotten) = forgotten {
+            self.graves.let_go(&forgotten).await;
         }
         Ok(())
     }
