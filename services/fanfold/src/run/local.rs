@@ -74,6 +74,10 @@ impl Job for LocalJob {
         &self.taken.run
     }
 
+    fn attempt(&self) -> &AttemptId {
+        &self.attempt
+    }
+
     async fn look(&self) -> anyhow::Result<View> {
         // What was said here is folded here before it is acknowledged.
         Ok(self.sessions.look(&self.taken.lease.session, Offset::NONE, usize::MAX).await?.view)

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fanfold_client::{Append, AppendEnd, AppendError, Backoff, Client};
-use fanfold_fold::{Custom, Run, Said, SessionId, View};
+use fanfold_fold::{AttemptId, Custom, Run, Said, SessionId, View};
 use fanfold_wire::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -44,10 +44,11 @@ impl RemoteRuns {
     async fn job(&self, taken: v1::TakeRunReply, lease: v1::Lease) -> anyhow::Result<RemoteJob> {
         let run = Run::try_from(taken.run.unwrap_or_default())?;
         let lease_lasts = Duration::from_millis(taken.lease_ms.into());
+        let attempt = clock::new_attempt();
         let start = v1::AppendStart {
             session: lease.session.clone(),
             run: lease.run.clone(),
-            attempt: clock::new_attempt().to_string(),
+            attempt: attempt.to_string(),
             worker: self.name.clone(),
             model: None,
             resume: false,
@@ -58,7 +59,7 @@ impl RemoteRuns {
         tokio::spawn(pen.write(asked, over));
         let cursor = Mutex::new(taken.cursor);
         let session = lease.session.parse()?;
-        Ok(RemoteJob { client: self.client.clone(), session, lease, lease_lasts, run, cursor, asks, over: is_over })
+        Ok(RemoteJob { client: self.client.clone(), session, lease, lease_lasts, run, attempt, cursor, asks, over: is_over })
     }
 }
 
@@ -68,6 +69,7 @@ struct RemoteJob {
     lease: v1::Lease,
     lease_lasts: Duration,
     run: Run,
+    attempt: AttemptId,
     /// Up to where the node has what this attempt has said.
     cursor: Mutex<String>,
     asks: mpsc::Sender<Ask>,
@@ -103,6 +105,10 @@ impl Job for RemoteJob {
 
     fn run(&self) -> &Run {
         &self.run
+    }
+
+    fn attempt(&self) -> &AttemptId {
+        &self.attempt
     }
 
     async fn look(&self) -> anyhow::Result<View> {
