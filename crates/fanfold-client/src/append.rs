@@ -89,7 +89,7 @@ impl Append {
         &self.acked.cursor
     }
 
-    /// Sends what the model says next. Acknowledgements are taken in [`Self::finish`] and in here.
+    /// Sends what the model says next; nothing is a sign of life. Acknowledgements are taken in [`Self::finish`] and in here.
     /// Returns the end, if the attempt is over.
     pub async fn say(&mut self, said: Vec<v1::Said>) -> Result<Option<AppendEnd>, AppendError> {
         let seq = self.next_seq;

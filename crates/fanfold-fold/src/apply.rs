@@ -197,7 +197,7 @@ impl State {
     fn reset_message(&mut self, at: usize, resume: bool, ops: &mut Vec<Op>) -> usize {
         let message = self.view.messages.at_mut(at);
         let kept = kept_parts(&message.parts, resume);
-        if message.parts.len() == kept {
+        if message.parts[kept..].iter().all(|part| matches!(part, Part::Steering(_))) {
             return kept;
         }
         let parts = std::mem::take(&mut message.parts);

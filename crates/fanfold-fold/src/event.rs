@@ -138,7 +138,7 @@ pub struct Output {
     /// The producer's sequence number of the first of `said`, from 1; the others follow one by one.
     /// The fold skips what is at or below the attempt's last number: a repetition is harmless.
     pub seq: u64,
-    /// What was said, in order.
+    /// What was said, in order. Nothing is a sign of life: the number only tells it from another one, and the fold does nothing with it.
     pub said: Vec<Said>,
 }
 

@@ -59,6 +59,6 @@ pub use embedded::{EmbeddedRunQueue, EmbeddedRunQueueConfig};
 pub use jetstream::{JetStreamRunQueue, JetStreamRunQueueConfig};
 pub use metric::describe_metrics;
 pub use port::{
-    Clock, DeadLetter, Depth, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, Place, QueueError, REASON_BYTES_MAX,
-    RunQueue,
+    Clock, DeadLetter, Depth, Forgotten, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, Place, QueueError,
+    REASON_BYTES_MAX, RunQueue,
 };

@@ -141,6 +141,9 @@ pub enum QueueError {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A buried run that went for a newer one.
+pub type Forgotten = (SessionKey, RunId);
+
 /// A reason as it is kept, cut between characters.
 pub(crate) fn shortened(reason: &str) -> String {
     reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
@@ -166,6 +169,7 @@ impl<F: Fn() -> u64 + Send + Sync + 'static> Clock for F {
 /// offer → waiting in its session's order → take → leased ─┼─ done → gone
 ///           ▲                                             │
 ///           └───────── redrive ───────── buried ◄── bury ─┘
+///                                           └─ forget → gone
 /// ```
 ///
 /// # Contract
@@ -193,14 +197,14 @@ pub trait RunQueue: Send + Sync + 'static {
     /// Not by this worker, or not now: the hint can be had after `delay`, at its place in its session's order.
     async fn give_back(&self, id: LeaseId, delay: Duration) -> Result<(), LeaseError>;
 
-    /// The fold has given the run up, or nobody can carry it out: operators see it, and the session's next run is free to go.
-    async fn bury(&self, id: LeaseId, reason: &str) -> Result<(), LeaseError>;
+    /// The fold has given the run up, or nobody can carry it out: operators see it, and the session's next run is free to go. Where one is
+    /// forgotten for it, and the queue knows which, it says so.
+    async fn bury(&self, id: LeaseId, reason: &str) -> Result<Option<Forgotten>, LeaseError>;
 
     /// The run has ended while nobody had its hint, such as by a cancel: the hint goes or, where a reason is given, is buried.
-    /// One that is leased stays with its worker, and one that a queue can't find in its midst is left to whoever takes it next.
-    async fn withdraw(&self, _session: &SessionKey, _run: &RunId, _reason: Option<&str>) -> Result<(), QueueError> {
-        Ok(())
-    }
+    /// One that is leased stays with its worker, and one that a queue can't find in its midst is left to whoever takes it next. What is
+    /// said of one that is forgotten is as for [`Self::bury`].
+    async fn withdraw(&self, session: &SessionKey, run: &RunId, reason: Option<&str>) -> Result<Option<Forgotten>, QueueError>;
 
     /// How many hints there are.
     async fn depth(&self) -> Result<Depth, QueueError>;
@@ -211,6 +215,12 @@ pub trait RunQueue: Send + Sync + 'static {
     /// A page of the buried ones, by session and run, from after the given one on.
     async fn dead_letters(&self, after: Option<(&SessionKey, &RunId)>, letters_max: usize)
     -> Result<Vec<DeadLetter>, QueueError>;
+
+    /// One buried run, if it is buried.
+    async fn dead_letter(&self, session: &SessionKey, run: &RunId) -> Result<Option<DeadLetter>, QueueError>;
+
+    /// Buried runs of a session are buried no more, nor tried again: one of them, or all.
+    async fn forget(&self, session: &SessionKey, run: Option<&RunId>) -> Result<(), QueueError>;
 
     /// Has a buried run tried again, behind its session's other runs, as if it had just been offered. Says whether it was buried. In a
     /// full queue it stays buried: `Unavailable`, for the reason of an offer.

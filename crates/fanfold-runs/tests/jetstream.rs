@@ -90,6 +90,24 @@ async fn nodes_share_the_queue() {
 
 /// Hints outlive the server that leads them, and each is done once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_too_late_is_not_taken_for_the_next_ones() {
+    let Some(server) = Server::start("a queue whose server hangs", "") else { return };
+    let queue = queue(&JetStreamRunQueueConfig { buckets: 1, ..config(server.options(), 1) }).await;
+    assert_eq!(queue.take("w", LEASE, Duration::ZERO).await.unwrap(), None);
+    server.signal("-STOP");
+    // The question is given up, and answered all the same when the server goes on.
+    assert!(queue.take("w", LEASE, Duration::ZERO).await.is_err());
+    server.signal("-CONT");
+    until(|| async { queue.depth().await.ok() }).await;
+    for run in ["r1", "r2", "r3"] {
+        until(|| async { queue.offer(&hint("s", run)).await.ok() }).await;
+        let lease = queue.take("w", LEASE, Duration::ZERO).await.unwrap().expect("found by the first look");
+        assert_eq!(lease.hint, hint("s", run));
+        queue.done(lease.id).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_takes_no_hint_with_it() {
     let Some(mut cluster) = Cluster::start("a queue on three NATS servers").await else { return };
     let config = JetStreamRunQueueConfig { buckets: 3, ack_wait_ms: 20_000, ..config(cluster.options(), 3) };

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct SessionConfig {
     /// Sessions in memory. Another one is answered `busy` until an idle one has been let go.
     pub sessions_max: usize,
-    /// Estimated bytes of all sessions in memory. Above it, those without readers are let go, least recently used first.
+    /// Estimated bytes of all sessions in memory. Above it, those without readers and open runs are let go, least
+    /// recently used first.
     pub bytes_max: u64,
     /// Hydrations at a time. Others wait their turn.
     pub hydrations_max: usize,

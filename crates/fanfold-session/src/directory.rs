@@ -77,9 +77,10 @@ impl Directory {
         self.lock().values().filter(|slot| !slot.retired).cloned().collect()
     }
 
-    /// The sessions that somebody reads or waits for.
+    /// The sessions that somebody reads or waits for, and those whose runs are open.
     pub(crate) fn in_use(&self) -> Vec<(SessionKey, Slot)> {
-        let in_use = |slot: &Slot| !slot.retired && (slot.feed.readers() > 0 || slot.feed.waiting.load(Ordering::Relaxed) > 0);
+        let wanted = |feed: &Feed| feed.readers() > 0 || feed.waiting.load(Ordering::Relaxed) > 0;
+        let in_use = |slot: &Slot| !slot.retired && (wanted(&slot.feed) || slot.feed.has_runs.load(Ordering::Relaxed));
         self.lock().iter().filter(|(_, slot)| in_use(slot)).map(|(key, slot)| (key.clone(), slot.clone())).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! What a session's actor shares with its readers: encoded deltas, the head, who is present.
 //! Readers take from it at their own pace; nothing is queued per reader.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fanfold_fold::{Offset, SessionKey};
@@ -38,6 +38,8 @@ pub(crate) struct Feed {
     pub(crate) bytes: AtomicU64,
     /// Requests that wait in the actor.
     pub(crate) waiting: AtomicUsize,
+    /// Whether a run of the session is open.
+    pub(crate) has_runs: AtomicBool,
     /// Milliseconds after `born` of the last use.
     used_ms: AtomicU64,
     born: Instant,
@@ -91,6 +93,7 @@ impl Feed {
             neighbour: OnceLock::new(),
             bytes: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            has_runs: AtomicBool::new(false),
             used_ms: AtomicU64::new(0),
             born: Instant::now(),
         }

@@ -75,6 +75,7 @@ impl Live {
             live.birth.node.ports.observer.run_changed(&live.birth.key, run);
             live.open_runs.insert(run.id.clone(), run.clone());
         }
+        live.tell_needs();
         live.weigh();
         live
     }
@@ -118,7 +119,13 @@ impl Live {
             // It was hydrated once; nobody asks twice.
             Msg::Hydrated(_) => {}
         }
+        self.tell_needs();
+    }
+
+    /// Why it is still needed here, where it can be seen without asking.
+    fn tell_needs(&self) {
         self.birth.feed.waiting.store(self.deferred.len() + self.writes.waiting(), Ordering::Relaxed);
+        self.birth.feed.has_runs.store(!self.open_runs.is_empty(), Ordering::Relaxed);
     }
 
     fn on_wake(&mut self) {
@@ -178,8 +185,9 @@ impl Live {
                 self.tell_watches(&run.id);
             }
         }
+        // Also one that says nothing, or what is known: it is a sign of life.
         if record.command.is_none()
-            && verdict == Verdict::Applied
+            && !matches!(verdict, Verdict::Refused(_))
             && let Some(run) = self.folded.state.current_run()
         {
             self.birth.node.ports.observer.worked(&self.birth.key, run);
@@ -384,10 +392,10 @@ impl Live {
         }
     }
 
+    /// While a run is open the session stays: whoever sees to it that the run ends is told of it from here, and of nothing elsewhere.
     fn on_passivate(&mut self) {
-        let feed = &self.birth.feed;
-        let busy = feed.readers() > 0 || self.is_working() || self.writes.waiting() > 0 || !self.deferred.is_empty();
-        if busy {
+        let asked = self.birth.feed.readers() > 0 || self.writes.waiting() > 0 || !self.deferred.is_empty();
+        if asked || self.is_working() || !self.open_runs.is_empty() {
             return;
         }
         self.leave();

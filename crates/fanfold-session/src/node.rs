@@ -16,7 +16,7 @@ pub trait Observer: Send + Sync + 'static {
     /// A run is new or has changed; also said of each open run when its session comes into memory.
     fn run_changed(&self, session: &SessionKey, run: &Run);
 
-    /// The run's current attempt has said something.
+    /// The run's current attempt has said something, or in the log that its worker lives.
     fn worked(&self, session: &SessionKey, run: &RunId);
 }
 

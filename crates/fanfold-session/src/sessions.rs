@@ -247,6 +247,11 @@ impl Sessions {
         answer.await.unwrap_or(Err(HostError::Busy))
     }
 
+    /// Whether a session is in this node's memory: its observer knows what has become of its runs.
+    pub fn hosts(&self, key: &SessionKey) -> bool {
+        self.inner.directory.get(key).is_some()
+    }
+
     /// Who reads a session on this node at the moment.
     pub fn readers(&self, key: &SessionKey) -> usize {
         self.inner.directory.get(key).map_or(0, |slot| slot.feed.readers())
@@ -390,7 +395,7 @@ fn sweep_once(inner: &Inner) {
     metrics::gauge!("fanfold_session_hosted").set(slots.len() as f64);
     metrics::gauge!("fanfold_session_bytes").set(bytes as f64);
     let mut count = slots.len();
-    slots.retain(|slot| slot.feed.readers() == 0);
+    slots.retain(|slot| slot.feed.readers() == 0 && !slot.feed.has_runs.load(Ordering::Relaxed));
     // Read once each: what is used meanwhile must not change the order under the sort, which panics at that.
     slots.sort_by_cached_key(|slot| slot.feed.used_at());
     for slot in slots {

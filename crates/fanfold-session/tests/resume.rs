@@ -48,6 +48,11 @@ async fn submit(node: &Sessions, key: &SessionKey, command: fanfold_fold::Comman
     }
 }
 
+async fn completed(node: &Sessions, key: &SessionKey, seq: u64) {
+    let completed = fanfold_fold::Completed { reason: fanfold_fold::FinishReason::Stop, steered: None };
+    produce(node, key, Output { said: vec![completed.into()], ..text(1, seq, "") }).await;
+}
+
 async fn writes(node: Sessions, key: SessionKey, texts: usize) {
     submit(&node, &key, open()).await;
     submit(&node, &key, ask(1)).await;
@@ -244,6 +249,7 @@ async fn a_replay_shows_the_past_step_by_step() {
 #[tokio::test(start_paused = true)]
 async fn idle_sessions_leave_memory_and_come_back() {
     let (world, node, key) = written().await;
+    completed(&node, &key, 21).await;
     assert_eq!(node.stats().sessions, 1);
     tokio::time::sleep(Duration::from_secs(70)).await;
     assert_eq!(node.stats().sessions, 0, "let go after idle time");
@@ -252,9 +258,29 @@ async fn idle_sessions_leave_memory_and_come_back() {
     assert_eq!((&looked.view, looked.offset), (truth.view(), last));
 }
 
+/// Whoever sees to it that runs end is told of them only while the session is there.
+#[tokio::test(start_paused = true)]
+async fn an_open_run_keeps_its_session_in_memory_and_others_out_of_nobodys_way() {
+    let (world, node, key) = written().await;
+    let small = SessionConfig { bytes_max: 1, ..SessionConfig::default() };
+    let crowded = world.node(small).await;
+    for (node, others) in [(&node, 0), (&crowded, 3)] {
+        node.look(&key, Offset::NONE, 0).await.unwrap();
+        for n in 0..others {
+            node.look(&support::key(&format!("other{n}")), Offset::NONE, 0).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(if others > 0 { 5 } else { 300 })).await;
+        assert_eq!((node.hosts(&key), node.stats().sessions), (true, 1), "it alone, also where there is no room");
+    }
+    completed(&node, &key, 21).await;
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!((node.stats().sessions, crowded.stats().sessions), (0, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reader_keeps_its_session_in_memory() {
     let (world, node, key) = written().await;
+    completed(&node, &key, 21).await;
     let mut reader = Reader::new(&world);
     reader.connect(&node, &key, Mode::Deltas).await;
     tokio::time::sleep(Duration::from_secs(300)).await;
@@ -285,7 +311,7 @@ async fn who_leaves_before_the_answer_comes_keeps_nothing_in_memory() {
 async fn a_store_that_is_away_stops_nothing_that_is_in_memory() {
     let (world, node, key) = written().await;
     world.store.away.store(true, std::sync::atomic::Ordering::Relaxed);
-    produce(&node, &key, text(1, 21, "still")).await;
+    completed(&node, &key, 21).await;
     let error = node.look(&support::key("other"), Offset::NONE, 1).await.unwrap_err();
     assert!(matches!(error, HostError::Unavailable(_)), "never empty: {error:?}");
     // It leaves memory all the same: the log has everything.

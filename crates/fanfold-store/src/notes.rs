@@ -27,6 +27,9 @@ pub trait Notes: Send + Sync + 'static {
     /// Lets a note go. Durable on return; there may have been none.
     async fn remove_note(&self, kind: NoteKind, key: &str) -> Result<(), StoreError>;
 
+    /// One note, if there is one and it isn't damaged.
+    async fn note(&self, kind: NoteKind, key: &str) -> Result<Option<Bytes>, StoreError>;
+
     /// A page of notes by key, from after the given one on. One that is damaged is passed over and counted.
     async fn notes(&self, kind: NoteKind, after: Option<&str>, notes_max: usize) -> Result<Vec<(String, Bytes)>, StoreError>;
 }

@@ -12,7 +12,7 @@ use fanfold_store::{
 };
 
 use crate::clock;
-use crate::config::{Config, LogBackend};
+use crate::config::{Config, LogBackend, QueueConfig};
 use crate::presence::NatsNeighbours;
 
 /// All the ports of one store.
@@ -72,7 +72,9 @@ fn embedded(config: &Config) -> anyhow::Result<Backend> {
     let store = Arc::new(EmbeddedStore::open(data.join("store")).context("the store does not open")?);
     let compaction = Some(Compaction { log: Arc::clone(&log), store: Arc::clone(&store) });
     // Empty: every session that comes into memory offers its open runs.
-    let queue = EmbeddedRunQueue::new(EmbeddedRunQueueConfig::default(), Arc::new(clock::now_ms));
+    let QueueConfig { hints_max, letters_max, .. } = config.runs.queue;
+    let queue = EmbeddedRunQueueConfig { hints_max, letters_max, ..EmbeddedRunQueueConfig::default() };
+    let queue = EmbeddedRunQueue::new(queue, Arc::new(clock::now_ms));
     Ok(Backend {
         log: log.clone(),
         inventory: log,

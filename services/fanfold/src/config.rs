@@ -266,7 +266,7 @@ impl Default for HookConfig {
     }
 }
 
-/// `[runs.queue]`: the queue that nodes share.
+/// `[runs.queue]`: the queue of runs. What one node alone has in memory obeys `hints_max` and `letters_max`, the others are for one that nodes share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueConfig {

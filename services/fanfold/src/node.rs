@@ -75,7 +75,7 @@ impl Node {
         graves.restore().await.context("dead letters can't be read")?;
         let budget = Budget::open(config.node.name.clone(), config.runs.limits.clone(), store.clone());
         let budget = Arc::new(budget.await.context("used tokens can't be read")?);
-        let (hooks, teller) = hook::open(&config.hooks, store.clone())?.unzip();
+        let (hooks, teller) = hook::open(&config.hooks, &config.node.name, store.clone())?.unzip();
         let keeper = Keeper::new(Arc::clone(&queue), Arc::clone(&graves), Arc::clone(&budget), hooks.clone(), patience(&config));
         let listings = Listings::new(store.clone(), !queue_is_new);
         let ports = Ports {

@@ -294,3 +294,81 @@ async fn a_node_without_its_streams_or_with_half_of_a_backend_does_not_start() {
         assert!(said.contains(why), "{key}={value}: {said}");
     }
 }
+
+/// Takes the next run at a node, and begins to write it.
+async fn begin(client: &Client) -> (v1::Lease, fanfold_client::Append) {
+    let lease = client.take_run(v1::TakeRunRequest { wait_ms: 60_000 }).await.unwrap().lease.unwrap();
+    let (session, run) = (lease.session.clone(), lease.run.clone());
+    (lease, client.append(v1::AppendStart { session, run, ..v1::AppendStart::default() }).await.unwrap())
+}
+
+fn words(text: &str) -> Vec<v1::Said> {
+    vec![said(v1::said::Said::Text(v1::Text { text: text.into() }))]
+}
+
+async fn complete(mut writing: fanfold_client::Append) {
+    let reason = Some(v1::FinishReason { kind: v1::FinishKind::Stop.into(), other: String::new() });
+    writing.say(vec![said(v1::said::Said::Completed(v1::Completed { reason, steered: None }))]).await.unwrap();
+    assert_eq!(writing.finish().await.unwrap(), fanfold_client::AppendEnd::Done);
+}
+
+/// Longer than silence is borne.
+const LONG: std::time::Duration = std::time::Duration::from_secs(6);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_reader_has_left_takes_no_attempt_for_lost_that_goes_on_elsewhere() {
+    let Some(cluster) = Cluster::make_with("a reader that hops away from a run", &[("SESSION__IDLE_MS", "500")]) else { return };
+    let (left, writes) = (cluster.node("0"), cluster.node("0"));
+    let client = writes.client();
+    open(&client, "s").await;
+    send(&client, "one", "s").await;
+    let (_, mut writing) = begin(&client).await;
+    writing.say(words("begun")).await.unwrap();
+    // Who reads it once, and hops on.
+    assert_eq!(state(&left.client(), "s").await.runs[0].status, RunStatus::Running);
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < LONG {
+        assert_eq!(writing.say_all(words(".")).await.unwrap(), fanfold_client::AppendEnd::Done, "it still counts");
+        // So slowly that the other node could keep the state, and let the session go.
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    }
+    complete(writing).await;
+    let run = state(&client, "s").await.runs[0].clone();
+    assert_eq!((run.status, run.attempts, run.error), (RunStatus::Completed, 1, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_knows_that_a_silent_worker_lives() {
+    let Some(cluster) = Cluster::make("a worker that has nothing to say") else { return };
+    let nodes = [cluster.node("0"), cluster.node("0")];
+    let client = nodes[1].client();
+    open(&client, "s").await;
+    let mut readers = nodes.each_ref().map(|node| follow(&node.client(), "s", Transport::WebSocket));
+    send(&client, "one", "s").await;
+    let (lease, mut writing) = begin(&client).await;
+    writing.say(words("Let me think.")).await.unwrap();
+    for reader in &mut readers {
+        until(reader, |view| !view.runs.is_empty() && !text(&last(view).1).is_empty()).await;
+    }
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < LONG {
+        client.extend_lease(lease.clone()).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    // Or without a lease, where it is written: at any node.
+    let start =
+        v1::AppendStart { session: "s".into(), run: lease.run, attempt: writing.attempt().into(), ..v1::AppendStart::default() };
+    drop(writing);
+    let mut writing = nodes[0].client().append(start).await.unwrap();
+    let started = tokio::time::Instant::now();
+    while started.elapsed() < LONG {
+        assert_eq!(writing.say(Vec::new()).await.unwrap(), None);
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    complete(writing).await;
+    for reader in &mut readers {
+        until(reader, |view| all_ended(view, 1)).await;
+        let run = &reader.view().runs[0];
+        assert_eq!((run.status, run.attempts), (RunStatus::Completed, 1));
+    }
+}

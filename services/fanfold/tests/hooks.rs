@@ -154,6 +154,34 @@ async fn a_node_that_died_tells_when_it_is_back() {
     assert_eq!(told, runs);
 }
 
+/// Both nodes have the session in memory, so both see each end.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_nodes_one_tells() {
+    let mut application = Application::start(0).await;
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), SECRET).unwrap();
+    let hooks = [("HOOKS__URL", &*application.url), ("HOOKS__SECRET", secret.path().to_str().unwrap())];
+    let Some(cluster) = support::cluster::Cluster::make_with("hooks of two nodes", &hooks) else { return };
+    let work = [("RUNS__WORKER_SLOTS", "1"), ("RUNS__MODEL_PACE_MS", "0")];
+    let nodes = ["first", "second"].map(|name| cluster.node_with(&[work[0], work[1], ("NODE__NAME", name)]));
+    let client = nodes[0].client();
+    open(&client, "s").await;
+    let mut readers = nodes.each_ref().map(|node| follow(&node.client(), "s", Transport::WebSocket));
+    let mut asked = Vec::new();
+    for n in 1..=10 {
+        // Requested of either.
+        asked.push(send(&nodes[n % 2].client(), &format!("send{n}"), "s").await.run);
+        for reader in &mut readers {
+            until(reader, |view| all_ended(view, n)).await;
+        }
+    }
+    let mut told = Vec::new();
+    while !asked.iter().all(|run| told.contains(run)) {
+        told.push(application.next().await["run"]["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(told.len(), asked.len(), "each once: {told:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_watches_needs_no_telling() {
     let data = tempfile::tempdir().unwrap();

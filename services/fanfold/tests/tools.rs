@@ -282,10 +282,13 @@ async fn two_approvals_are_waited_for_each_on_its_own() {
     let both = Reply::says(vec![Say::call("a", "pay", r#"{"n":1}"#), Say::call("b", "pay", r#"{"n":2}"#)]);
     let mut stage = Stage::set(ALL[0], vec![both, done()], vec![approved("pay", &server.url())], "").await;
     stage.until(waits).await;
+    let until_ms = async |stage: &Stage| state(&stage.client, "s").await.runs[0].waiting.clone().unwrap().until_ms;
+    let first = until_ms(&stage).await;
     assert_eq!(stage.decide("b", true, "").await.refusal, "");
     // What may be run is not held up by what may not yet.
     stage.until(|view| waits(view) && call(view, "b").is_some_and(|call| call.status == ToolStatus::Done)).await;
     assert!(awaits(&state(&stage.client, "s").await, "a"));
+    assert_eq!(until_ms(&stage).await, first, "and gives it no more time");
     assert_eq!(stage.decide("a", false, "no").await.refusal, "");
     let view = stage.end().await;
     assert_eq!((view.runs[0].attempts, server.requests().len(), stage.model.requests().len()), (1, 1, 2));

@@ -223,6 +223,34 @@ async fn our_own_worker_hears_of_cancels_and_bears_a_node_that_restarts() {
     assert_eq!(text(&last(&view).1), words.concat(), "nothing lost, nothing twice");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_thinks_for_long_bears_a_node_that_restarts() {
+    let data = tempfile::tempdir().unwrap();
+    let node = |http: &str, grpc: &str| {
+        let mut dev = Command::new(env!("CARGO_BIN_EXE_fanfold"));
+        dev.args(["dev", "--http", http, "--grpc", grpc, "--worker-slots", "0", "--data"]).arg(data.path());
+        // Between two words the worker is silent for longer than that.
+        dev.env("FANFOLD_RUNS__SILENCE_MS_MAX", "1000");
+        Node::spawn(dev)
+    };
+    let first = node("127.0.0.1:0", "127.0.0.1:0");
+    let [http, grpc] = [&first.http, &first.grpc].map(|url| url.trim_start_matches("http://").to_owned());
+    let words = ["Let me think. ", "So. ", "It is 42."].map(str::to_owned);
+    let file = recording(data.path(), "thoughts", &words);
+    let _worker = Worker::start(&first, "w", &["--model-recording", file.to_str().unwrap(), "--model-pace", "4000"]);
+    let client = first.client();
+    open(&client, "s").await;
+    let mut reader = follow(&client, "s", Transport::WebSocket);
+    send(&client, "one", "s").await;
+    until(&mut reader, |view| view.runs.first().is_some_and(|_| !text(&last(view).1).is_empty())).await;
+    drop(first);
+    let second = node(&http, &grpc);
+    until(&mut reader, |view| all_ended(view, 1)).await;
+    let view = state(&second.client(), "s").await;
+    assert_eq!((view.runs[0].status, view.runs[0].attempts), (RunStatus::Completed, 1), "the same attempt goes on");
+    assert_eq!(text(&last(&view).1), words.concat());
+}
+
 /// Posts JSON, and reads the answer as JSON.
 async fn post(node: &Node, path: &str, body: serde_json::Value) -> (u16, serde_json::Value) {
     let answer = reqwest::Client::new().post(format!("{}{path}", node.http)).body(body.to_string()).send().await.unwrap();
@@ -355,9 +383,41 @@ async fn a_run_that_failed_for_good_is_a_dead_letter_until_it_is_tried_again() {
     let mut writing = client.append(start(&taken, "w")).await.unwrap();
     writing.say(completed()).await.unwrap();
     assert_eq!(writing.finish().await.unwrap(), AppendEnd::Done);
+    assert_eq!(take(&client, NOTHING_MS).await, None, "the failed one waits for nobody");
     assert_eq!(cli(&node, &["dead-letters"]), "");
     let view = state(&client, "s").await;
     assert_eq!(view.runs.iter().map(|run| run.status).collect::<Vec<_>>(), [RunStatus::Failed, RunStatus::Completed]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_dead_letter_goes_for_a_new_one_also_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Node::start_with(data.path(), &[("RUNS__QUEUE__LETTERS_MAX", "2")]);
+    let client = node.client();
+    for session in ["c", "b", "a"] {
+        open(&client, session).await;
+        send(&client, "one", session).await;
+        let taken = take(&client, 30_000).await.unwrap();
+        let mut writing = client.append(start(&taken, "w")).await.unwrap();
+        writing.say(failed("no_such_luck", false)).await.unwrap();
+        assert_eq!(writing.finish().await.unwrap(), AppendEnd::Done);
+        // Buried before the next one.
+        let buried = async {
+            while !cli(&node, &["dead-letters"]).contains(&format!("{session}\t")) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(support::DEADLINE, buried).await.expect("it becomes a dead letter");
+    }
+    let sessions = |node: &Node| {
+        let lines = cli(node, &["dead-letters"]);
+        lines.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(sessions(&node), ["a", "b"]);
+    node.kill();
+    // With room for more: the other one is not even noted.
+    node = Node::start_with(data.path(), &[]);
+    assert_eq!(sessions(&node), ["a", "b"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

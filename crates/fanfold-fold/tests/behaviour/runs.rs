@@ -133,6 +133,22 @@ fn a_run_that_waits_for_a_person_has_no_worker_and_is_taken_up_again() {
     );
 }
 
+/// Whoever reads along has it all already.
+#[test]
+fn an_attempt_that_drops_nothing_has_nothing_sent_again() {
+    let resets = |script: &str| {
+        let mut state = State::default();
+        let deltas: Vec<_> = lines(script).map(|line| state.apply(&record(line)).1).collect();
+        deltas.last().unwrap().ops.iter().any(|op| matches!(op, Op::MessageReset { .. }))
+    };
+    let step = format!("{STARTED}out t1 1 text:a call?:c ready:c step wait:c\n");
+    for more in ["", "steer r1 psst\n", "steer r1 psst\nsteer r1 hush\n"] {
+        assert!(!resets(&format!("{step}{more}allow a1 c\nresume r1 t2")), "{more:?}");
+        assert!(resets(&format!("{step}{more}allow a1 c\nstart r1 t2")), "{more:?}");
+    }
+    assert!(!resets(&format!("{STARTED}steer r1 psst\nlost r1 t1\nstart r1 t2")));
+}
+
 #[test]
 fn an_attempt_waits_only_for_calls_that_nobody_has_decided() {
     for wait in ["wait:", "wait:z", "wait:c,z"] {

@@ -42,6 +42,28 @@ pub async fn buried_runs_have_a_limit(queue: Arc<dyn RunQueue>) {
     offer(&*queue, &hints[0]).await;
 }
 
+/// One of a session's, or all of them and of no other.
+pub async fn what_is_forgotten_is_neither_buried_nor_tried_again(queue: Arc<dyn RunQueue>) {
+    let hints = [("s", "r1"), ("s", "r2"), ("s", "r3"), ("s-", "r1")].map(|(session, run)| hint("t", session, run));
+    for hint in &hints {
+        offer(&*queue, hint).await;
+        let lease = take(&*queue, LONG).await;
+        assert_eq!(queue.bury(lease.id, "why").await.unwrap(), None, "there is room");
+    }
+    let [first, .., other] = &hints;
+    queue.forget(&first.session, Some(&first.run)).await.unwrap();
+    let buried = async || queue.dead_letters(None, 9).await.unwrap().into_iter().map(|letter| letter.hint).collect::<Vec<_>>();
+    assert_eq!(buried().await, hints[1..]);
+    assert_eq!(queue.dead_letter(&first.session, &first.run).await.unwrap(), None);
+    let letter = queue.dead_letter(&other.session, &other.run).await.unwrap().unwrap();
+    assert_eq!((&letter.hint, &*letter.reason), (other, "why"));
+    assert!(!queue.redrive(&first.session, &first.run).await.unwrap(), "it is not buried any more");
+    queue.forget(&first.session, None).await.unwrap();
+    queue.forget(&first.session, None).await.unwrap();
+    assert_eq!(buried().await, [other.clone()]);
+    nothing(&*queue).await;
+}
+
 /// As if it were new, behind the others.
 pub async fn a_redriven_run_is_tried_again(queue: Arc<dyn RunQueue>) {
     let buried = hint("t", "s", "r1");

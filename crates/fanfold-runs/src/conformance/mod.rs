@@ -63,6 +63,7 @@ macro_rules! conformance {
             a_buried_run_is_kept_for_operators,
             buried_runs_have_a_limit,
             a_redriven_run_is_tried_again,
+            what_is_forgotten_is_neither_buried_nor_tried_again,
             lists_are_in_pages,
         );
     };

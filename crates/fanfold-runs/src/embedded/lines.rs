@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use fanfold_fold::{RunId, SessionKey, TenantId};
 
-use crate::port::{DeadLetter, Depth, Hint, Lease, LeaseId, Listed, Offered, Place};
+use crate::port::{DeadLetter, Depth, Forgotten, Hint, Lease, LeaseId, Listed, Offered, Place};
 
 /// All hints there are.
 #[derive(Debug)]
@@ -181,42 +181,52 @@ impl Lines {
         Ok(())
     }
 
-    pub(crate) fn bury(&mut self, id: LeaseId, reason: String, now_ms: u64) -> Result<(), Lost> {
-        let Waiting { hint, deliveries } = self.remove(id, now_ms)?;
+    /// Returns which one is forgotten for it.
+    pub(crate) fn bury(&mut self, id: LeaseId, reason: String, now_ms: u64) -> Result<Option<Forgotten>, Lost> {
+        let buried = self.remove(id, now_ms)?;
+        Ok(self.keep_letter(buried, reason, now_ms))
+    }
+
+    /// I5: of more letters than there may be, the one buried first goes.
+    fn keep_letter(&mut self, Waiting { hint, deliveries }: Waiting, reason: String, now_ms: u64) -> Option<Forgotten> {
         let key = (hint.session.clone(), hint.run.clone());
         self.dead.insert(key, DeadLetter { hint, reason, deliveries, buried_at_ms: now_ms });
-        self.forget_first();
-        Ok(())
-    }
-
-    /// I5: of more letters than there may be, the one buried first.
-    fn forget_first(&mut self) {
-        if self.dead.len() > self.letters_max {
-            let first = self.dead.iter().min_by_key(|(_, letter)| letter.buried_at_ms).map(|(key, _)| key.clone());
-            first.and_then(|key| self.dead.remove(&key));
+        if self.dead.len() <= self.letters_max {
+            return None;
         }
+        let first = self.dead.iter().min_by_key(|(_, letter)| letter.buried_at_ms).map(|(key, _)| key.clone())?;
+        self.dead.remove(&first).map(|_| first)
     }
 
-    /// Takes out a hint that nobody has, or buries it. Says whether it was there.
-    pub(crate) fn withdraw(&mut self, session: &SessionKey, run: &RunId, reason: Option<String>, now_ms: u64) -> bool {
-        let Some(line) = self.lines.get_mut(session) else { return false };
-        let Some(at) = line.waiting.iter().position(|waiting| waiting.hint.run == *run) else { return false };
+    pub(crate) fn dead_letter(&self, session: &SessionKey, run: &RunId) -> Option<&DeadLetter> {
+        self.dead.get(&(session.clone(), run.clone()))
+    }
+
+    pub(crate) fn forget(&mut self, session: &SessionKey, run: Option<&RunId>) {
+        self.dead.retain(|(of, buried), _| of != session || run.is_some_and(|run| run != buried));
+    }
+
+    /// Takes out a hint that nobody has, or buries it. `None` if it wasn't there, else which one is forgotten for it.
+    pub(crate) fn withdraw(
+        &mut self,
+        session: &SessionKey,
+        run: &RunId,
+        reason: Option<String>,
+        now_ms: u64,
+    ) -> Option<Option<Forgotten>> {
+        let line = self.lines.get_mut(session)?;
+        let at = line.waiting.iter().position(|waiting| waiting.hint.run == *run)?;
         if at == 0 && matches!(line.head, Head::Leased { .. }) {
-            return false;
+            return None;
         }
-        let Some(Waiting { hint, deliveries }) = line.waiting.remove(at) else { return false };
+        let withdrawn = line.waiting.remove(at)?;
         line.runs.remove(run);
         self.open -= 1;
         if at == 0 {
             self.unsettle(session);
             self.settle(session.clone(), None, now_ms);
         }
-        if let Some(reason) = reason {
-            let key = (session.clone(), run.clone());
-            self.dead.insert(key, DeadLetter { hint, reason, deliveries, buried_at_ms: now_ms });
-            self.forget_first();
-        }
-        true
+        Some(reason.and_then(|reason| self.keep_letter(withdrawn, reason, now_ms)))
     }
 
     /// The line's first hint is gone: it is neither to be had nor due.

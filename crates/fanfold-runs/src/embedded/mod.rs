@@ -15,7 +15,8 @@ use lines::{Full, Lines, Lost};
 
 use crate::metric;
 use crate::port::{
-    Clock, DeadLetter, Depth, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, QueueError, RunQueue, shortened,
+    Clock, DeadLetter, Depth, Forgotten, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, QueueError, RunQueue,
+    shortened,
 };
 
 /// What bounds an embedded queue.
@@ -139,18 +140,18 @@ impl RunQueue for EmbeddedRunQueue {
         Ok(self.change(|lines, now_ms| lines.give_back(id, after(now_ms, delay), now_ms))?)
     }
 
-    async fn bury(&self, id: LeaseId, reason: &str) -> Result<(), LeaseError> {
-        self.change(|lines, now_ms| lines.bury(id, shortened(reason), now_ms))?;
+    async fn bury(&self, id: LeaseId, reason: &str) -> Result<Option<Forgotten>, LeaseError> {
+        let forgotten = self.change(|lines, now_ms| lines.bury(id, shortened(reason), now_ms))?;
         metrics::counter!(metric::BURIED).increment(1);
-        Ok(())
+        Ok(forgotten)
     }
 
-    async fn withdraw(&self, session: &SessionKey, run: &RunId, reason: Option<&str>) -> Result<(), QueueError> {
+    async fn withdraw(&self, session: &SessionKey, run: &RunId, reason: Option<&str>) -> Result<Option<Forgotten>, QueueError> {
         let withdrawn = self.change(|lines, now_ms| lines.withdraw(session, run, reason.map(shortened), now_ms));
-        if withdrawn && reason.is_some() {
+        if withdrawn.is_some() && reason.is_some() {
             metrics::counter!(metric::BURIED).increment(1);
         }
-        Ok(())
+        Ok(withdrawn.flatten())
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
@@ -167,6 +168,15 @@ impl RunQueue for EmbeddedRunQueue {
         letters_max: usize,
     ) -> Result<Vec<DeadLetter>, QueueError> {
         Ok(self.with(|lines, _| lines.dead_letters(after, letters_max)))
+    }
+
+    async fn dead_letter(&self, session: &SessionKey, run: &RunId) -> Result<Option<DeadLetter>, QueueError> {
+        Ok(self.with(|lines, _| lines.dead_letter(session, run).cloned()))
+    }
+
+    async fn forget(&self, session: &SessionKey, run: Option<&RunId>) -> Result<(), QueueError> {
+        self.with(|lines, _| lines.forget(session, run));
+        Ok(())
     }
 
     async fn redrive(&self, session: &SessionKey, run: &RunId) -> Result<bool, QueueError> {

@@ -21,6 +21,7 @@ enum Step {
     Bury { nth: usize },
     Redrive { session: u8, run: u8 },
     Withdraw { session: u8, run: u8, bury: bool },
+    Forget { session: u8, run: Option<u8> },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -34,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..9usize).prop_map(|nth| Step::Bury { nth }),
         1 => (0..4u8, 0..5u8).prop_map(|(session, run)| Step::Redrive { session, run }),
         1 => (0..4u8, 0..5u8, any::<bool>()).prop_map(|(session, run, bury)| Step::Withdraw { session, run, bury }),
+        1 => (0..4u8, proptest::option::of(0..5u8)).prop_map(|(session, run)| Step::Forget { session, run }),
     ]
 }
 
@@ -133,13 +135,18 @@ impl Model {
                 let leased = self.live().any(|lease| lease.hint.session == key && lease.hint.run == run);
                 let line = self.order.entry(key.clone()).or_default();
                 let there = line.contains(&run) && !leased;
-                assert_eq!(lines.withdraw(&key, &run, bury.then(|| "why".into()), now_ms), there);
+                assert_eq!(lines.withdraw(&key, &run, bury.then(|| "why".into()), now_ms).is_some(), there);
                 if there {
                     line.retain(|waiting| *waiting != run);
                     if bury {
                         self.dead.insert((key, run));
                     }
                 }
+            }
+            Step::Forget { session: number, run: id } => {
+                let (key, id) = (session(number), id.map(run));
+                lines.forget(&key, id.as_ref());
+                self.dead.retain(|(of, run)| *of != key || id.as_ref().is_some_and(|id| id != run));
             }
             Step::Redrive { session: number, run: id } => {
                 let (key, run) = (session(number), run(id));

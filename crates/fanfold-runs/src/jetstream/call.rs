@@ -105,7 +105,8 @@ impl Calls {
         Ok(Answers { inbox, subscriber })
     }
 
-    /// The next hint of a bucket, if one is to be had now. One that comes too late for its question answers the next one.
+    /// The next hint of a bucket, if one is to be had now. An answer that comes too late for its question goes nowhere, so that it isn't
+    /// taken for that of the next one; what it brought the servers deliver again.
     pub(crate) async fn pull(&self, bucket: u32, answers: &mut Answers) -> Result<Option<Delivery>, RequestError> {
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.layout.stream(), Layout::consumer(bucket));
         let question = self.nats.client().publish_with_reply(subject, answers.inbox.clone(), PULL.into());
@@ -113,7 +114,11 @@ impl Calls {
             question.await.map_err(|error| RequestError::Connection(error.into()))?;
             answers.subscriber.next().await.ok_or_else(|| RequestError::Connection("the subscription for hints ended".into()))
         };
-        let message = tokio::time::timeout(PULL_MAX, pulled).await.map_err(|_| RequestError::Timeout)??;
+        let Ok(message) = tokio::time::timeout(PULL_MAX, pulled).await else {
+            *answers = self.answers().await.map_err(|error| RequestError::Connection(error.into()))?;
+            return Err(RequestError::Timeout);
+        };
+        let message = message?;
         match message.status.map(|status| status.as_u16()) {
             None => {}
             // No messages; or the leader changes, which looks the same for a moment.
@@ -202,9 +207,11 @@ impl Calls {
         self.nats.ask::<Done>(subject, payload(&Stored::from(letter))?, None, None).await.map(drop)
     }
 
-    pub(crate) async fn unbury(&self, session: &SessionKey, run: &RunId) -> Result<(), RequestError> {
+    /// Removes the letter of a run, or all of a session.
+    pub(crate) async fn unbury(&self, session: &SessionKey, run: Option<&RunId>) -> Result<(), RequestError> {
         let call = format!("STREAM.PURGE.{}", self.layout.dead_stream());
-        self.nats.api::<Value>(&call, &json!({ "filter": self.layout.dead(session, run) })).await.map(drop)
+        let filter = run.map_or_else(|| self.layout.dead_of(session), |run| self.layout.dead(session, run));
+        self.nats.api::<Value>(&call, &json!({ "filter": filter })).await.map(drop)
     }
 
     /// How many hints and how many buried runs there are.

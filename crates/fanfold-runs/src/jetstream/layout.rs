@@ -94,6 +94,11 @@ impl Layout {
         format!("{}.dead.{}.{}.{run}", self.prefix, session.tenant, session.session)
     }
 
+    /// All buried runs of a session.
+    pub(crate) fn dead_of(&self, session: &SessionKey) -> String {
+        format!("{}.dead.{}.{}.*", self.prefix, session.tenant, session.session)
+    }
+
     /// What nodes tell each other when a session's first run may be another one than before.
     pub(crate) fn notice(&self, session: &SessionKey) -> String {
         format!("{}.runs-notice.{}.{}", self.prefix, session.tenant, session.session)

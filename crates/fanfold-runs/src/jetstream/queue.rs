@@ -17,8 +17,8 @@ use super::layout::{Layout, LayoutError};
 use super::migrate::{IdentityError, identify};
 use crate::metric;
 use crate::port::{
-    Clock, DeadLetter, Depth, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, Place, QueueError, RunQueue,
-    shortened,
+    Clock, DeadLetter, Depth, Forgotten, Hint, Lease, LeaseError, LeaseId, Listed, OfferError, Offered, Place, QueueError,
+    RunQueue, shortened,
 };
 
 /// How long a question waits, and how many answers or notices wait for being read.
@@ -170,18 +170,19 @@ impl RunQueue for JetStreamRunQueue {
         Ok(())
     }
 
-    async fn bury(&self, id: LeaseId, reason: &str) -> Result<(), LeaseError> {
+    /// What goes for it the servers know.
+    async fn bury(&self, id: LeaseId, reason: &str) -> Result<Option<Forgotten>, LeaseError> {
         let delivery = self.leased(id)?;
         // First the letter: between the two the run is both, and will be buried again.
         self.calls().bury(&self.letter(&delivery, reason)).await.map_err(|error| LeaseError::Unavailable(Box::new(error)))?;
         self.remove(id, &delivery).await?;
         metrics::counter!(metric::BURIED).increment(1);
-        Ok(())
+        Ok(None)
     }
 
     /// What this node holds back it can take out. The rest is with other nodes, or will be found out by whoever takes it.
-    async fn withdraw(&self, session: &SessionKey, run: &RunId, reason: Option<&str>) -> Result<(), QueueError> {
-        let Some(delivery) = self.shared.hands().held_back_run(session, run) else { return Ok(()) };
+    async fn withdraw(&self, session: &SessionKey, run: &RunId, reason: Option<&str>) -> Result<Option<Forgotten>, QueueError> {
+        let Some(delivery) = self.shared.hands().held_back_run(session, run) else { return Ok(None) };
         if let Some(reason) = reason {
             self.calls().bury(&self.letter(&delivery, reason)).await.map_err(unavailable)?;
             metrics::counter!(metric::BURIED).increment(1);
@@ -189,7 +190,7 @@ impl RunQueue for JetStreamRunQueue {
         self.calls().remove(&delivery).await.map_err(unavailable)?;
         self.shared.hands().let_go(&delivery);
         self.announce(session).await;
-        Ok(())
+        Ok(None)
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
@@ -221,6 +222,14 @@ impl RunQueue for JetStreamRunQueue {
         Ok(behind.take(letters_max).map(|(_, letter)| letter).collect())
     }
 
+    async fn dead_letter(&self, session: &SessionKey, run: &RunId) -> Result<Option<DeadLetter>, QueueError> {
+        self.calls().buried(session, run).await.map_err(unavailable)
+    }
+
+    async fn forget(&self, session: &SessionKey, run: Option<&RunId>) -> Result<(), QueueError> {
+        self.calls().unbury(session, run).await.map_err(unavailable)
+    }
+
     async fn redrive(&self, session: &SessionKey, run: &RunId) -> Result<bool, QueueError> {
         let Some(letter) = self.calls().buried(session, run).await.map_err(unavailable)? else { return Ok(false) };
         let hint = Hint { not_before_ms: None, ..letter.hint };
@@ -229,7 +238,7 @@ impl RunQueue for JetStreamRunQueue {
             Published::Stored | Published::Known => {}
             Published::Full => return Err(QueueError::Unavailable(Box::new(OfferError::Full { limit: self.hints_max }))),
         }
-        self.calls().unbury(session, run).await.map_err(unavailable)?;
+        self.calls().unbury(session, Some(run)).await.map_err(unavailable)?;
         self.announce(session).await;
         Ok(true)
     }

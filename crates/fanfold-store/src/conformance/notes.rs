@@ -17,6 +17,10 @@ pub async fn notes_are_kept_in_pages_of_their_kind(store: &dyn Store) {
     store.put_note(NoteKind::DeadLetter, &key("bb"), "another kind".into()).await.unwrap();
     store.remove_note(NoteKind::Hook, &key("a")).await.unwrap();
     store.remove_note(NoteKind::Hook, &key("never")).await.unwrap();
+    assert_eq!(store.note(NoteKind::Hook, &key("b")).await.unwrap(), Some(Bytes::from("second")));
+    for (kind, end) in [(NoteKind::Hook, "a"), (NoteKind::Hook, "bb"), (NoteKind::DeadLetter, "b")] {
+        assert_eq!(store.note(kind, &key(end)).await.unwrap(), None, "{end}");
+    }
     let first = store.notes(NoteKind::Hook, Some(&key("")), 1).await.unwrap();
     assert_eq!(first, [(key("b"), Bytes::from("second"))]);
     let rest = store.notes(NoteKind::Hook, Some(&key("b")), 1).await.unwrap();

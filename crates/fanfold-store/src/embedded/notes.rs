@@ -25,6 +25,15 @@ fn note_key(kind: NoteKind, key: &str) -> Vec<u8> {
 }
 
 impl Disk {
+    fn note(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let Some(value) = self.parking.get(key).map_err(unavailable)? else { return Ok(None) };
+        if open(key, &value).is_none() {
+            damaged("note");
+            return Ok(None);
+        }
+        Ok(Some(Bytes::from_owner(value).slice(HEADER_BYTES..)))
+    }
+
     fn notes(&self, kind: NoteKind, after: Option<&str>, notes_max: usize) -> Result<Vec<(String, Bytes)>, StoreError> {
         let begin = after.map_or(vec![prefix(kind)], |after| [&*note_key(kind, after), &[0]].concat());
         let end = [prefix(kind) + 1];
@@ -61,6 +70,11 @@ impl Notes for EmbeddedStore {
     async fn remove_note(&self, kind: NoteKind, key: &str) -> Result<(), StoreError> {
         let key = note_key(kind, key);
         self.writer.write(0, Durable::Synced, move |disk: &Disk| disk.parking.remove(key).map_err(unavailable)).await
+    }
+
+    async fn note(&self, kind: NoteKind, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let key = note_key(kind, key);
+        self.call(move |disk| disk.note(&key)).await
     }
 
     async fn notes(&self, kind: NoteKind, after: Option<&str>, notes_max: usize) -> Result<Vec<(String, Bytes)>, StoreError> {

@@ -31,6 +31,17 @@ impl Notes for ScyllaStore {
         self.cql.call().execute(&self.statements.drop_note, (partition(kind), key)).await
     }
 
+    async fn note(&self, kind: NoteKind, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let row: Option<(Option<Bytes>,)> = self.cql.call().row(&self.statements.note, (partition(kind), key)).await?;
+        let Some((content,)) = row else { return Ok(None) };
+        let content = content.unwrap_or_default();
+        if open(key.as_bytes(), &content).is_none() {
+            damaged("note");
+            return Ok(None);
+        }
+        Ok(Some(content.slice(HEADER_BYTES..)))
+    }
+
     async fn notes(&self, kind: NoteKind, after: Option<&str>, notes_max: usize) -> Result<Vec<(String, Bytes)>, StoreError> {
         // No key is empty.
         let values = (partition(kind), after.unwrap_or_default());

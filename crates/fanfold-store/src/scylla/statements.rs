@@ -64,6 +64,7 @@ statements! {
     hide_snapshots: "INSERT INTO snapshots (tenant, session, erased) VALUES (?, ?, true)";
     drop_snapshots: "DELETE FROM snapshots WHERE tenant = ? AND session = ? AND at_offset >= 0";
     put_note: "INSERT INTO notes (kind, note, content) VALUES (?, ?, ?)";
+    note: "SELECT content FROM notes WHERE kind = ? AND note = ?";
     drop_note: "DELETE FROM notes WHERE kind = ? AND note = ?";
     notes: "SELECT note, content FROM notes WHERE kind = ? AND note > ?";
 

@@ -70,7 +70,7 @@ impl Attempt {
 
     /// The worker is alive, though it has nothing to say.
     pub(crate) fn alive(&self) {
-        self.edge.desk.alive(&self.session, &self.run);
+        self.edge.desk.beats(&self.session, &self.run, &self.attempt);
     }
 
     /// Appends, and answers when the log has it.

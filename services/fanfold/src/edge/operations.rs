@@ -64,13 +64,19 @@ impl Edge {
     /// Has it tried again.
     pub async fn redrive(&self, caller: &Caller, asked: &v1::RunRef) -> Result<v1::RedriveReply, Failure> {
         let (letter, run) = self.letter(caller, asked).await?;
-        let next = match run.filter(|run| run.status.is_final()) {
-            Some(ended) => self.request_again(caller, &letter.hint.session, &ended).await?,
+        let key = (letter.hint.session, letter.hint.run);
+        match run.filter(|run| run.status.is_final()) {
+            Some(ended) => {
+                let run = self.request_again(caller, &key.0, &ended).await?;
+                self.graves.forget(&key).await?;
+                Ok(v1::RedriveReply { run })
+            }
             // Its session could not be read. The run is still open.
-            None => letter.hint.run.to_string(),
-        };
-        self.graves.open(&(letter.hint.session, letter.hint.run)).await?;
-        Ok(v1::RedriveReply { run: next })
+            None => {
+                self.graves.open(&key).await?;
+                Ok(v1::RedriveReply { run: key.1.to_string() })
+            }
+        }
     }
 
     async fn letter(&self, caller: &Caller, asked: &v1::RunRef) -> Result<(DeadLetter, Option<Run>), Failure> {

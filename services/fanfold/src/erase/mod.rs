@@ -122,7 +122,7 @@ impl Erasures {
         }
         self.log.erase(session, erasure.offset).await?;
         self.store.unpark(session).await?;
-        self.graves.forget(session).await?;
+        self.graves.forget_session(session).await?;
         Ok(Stage::Removed { done_after_ms: self.done_after_ms(erasure) })
     }
 

@@ -67,6 +67,7 @@ async fn follow(
                 return;
             }
             request = requests.message(), if !ended && appends.len() < REPLIES_MAX => match request {
+                Ok(Some(v1::AppendRequest { request: Some(Request::Output(output)) })) if output.said.is_empty() => attempt.alive(),
                 Ok(Some(v1::AppendRequest { request: Some(Request::Output(output)) })) => {
                     let attempt = Arc::clone(attempt);
                     appends.push_back(Box::pin(async move { attempt.say(output).await }));

@@ -46,6 +46,8 @@ struct Kept {
     phase: Phase,
     /// The last sign of life of a running attempt; when it began to wait, of a queued run.
     since: Instant,
+    /// The last one that the log has, so that every node knows of it.
+    logged: Instant,
     held: Option<Held>,
     offered_at: Instant,
     /// Tokens that it was known to have cost.
@@ -128,10 +130,15 @@ impl Book {
         };
         let Some(kept) = self.runs.get_mut(&key) else { return self.begin(key, run, phase, now) };
         if kept.phase == phase {
+            // Its attempt has said so, or the session is back in memory: what was said while it was not there isn't known.
+            if let Phase::Running(_) = phase {
+                kept.heard_in_log(now);
+            }
             return;
         }
         kept.phase = phase;
         kept.since = now;
+        kept.logged = now;
         if kept.phase == Phase::Queued {
             // Its attempt failed, was lost or put down: on to the next worker.
             match kept.held.take() {
@@ -150,10 +157,11 @@ impl Book {
             self.tell(News::Offer(Hint::new(key.0.clone(), key.1.clone())));
         }
         *self.open.entry(key.0.tenant.clone()).or_default() += 1;
-        self.runs.insert(key, Kept { phase, since: now, held: None, offered_at: now, cost: cost(run) });
+        self.runs.insert(key, Kept { phase, since: now, logged: now, held: None, offered_at: now, cost: cost(run) });
     }
 
-    fn ended(&mut self, key: Key, failed: Option<String>) {
+    /// The run has ended, with this code where it failed; or its session is erased.
+    pub(crate) fn ended(&mut self, key: Key, failed: Option<String>) {
         let Some(kept) = self.runs.remove(&key) else { return };
         if let Some(open) = self.open.get_mut(&key.0.tenant) {
             *open -= 1;
@@ -164,13 +172,41 @@ impl Book {
         self.tell(News::End(key, kept.held.map(|held| held.lease), failed));
     }
 
-    /// The current attempt has said something.
+    /// The log has something of the current attempt.
     pub(crate) fn worked(&mut self, session: &SessionKey, run: &RunId, now: Instant) {
-        let Some(kept) = self.runs.get_mut(&(session.clone(), run.clone())) else { return };
-        kept.since = now;
-        if let Some(held) = &mut kept.held {
-            held.alive = now;
+        if let Some(kept) = self.runs.get_mut(&(session.clone(), run.clone())) {
+            kept.heard_in_log(now);
         }
+    }
+
+    /// Whoever writes this attempt is alive, though there is nothing to say.
+    pub(crate) fn beats(&mut self, key: &Key, attempt: &AttemptId, now: Instant) {
+        if let Some(kept) = self.runs.get_mut(key).filter(|kept| kept.phase == Phase::Running(attempt.clone())) {
+            kept.heard(now);
+        }
+    }
+
+    /// Attempts whose workers live, and of which the log has had nothing for a third of the silence that is borne. Other nodes that have
+    /// the session hear only what it says.
+    pub(crate) fn unheard(&mut self, now: Instant) -> Vec<(SessionKey, AttemptId)> {
+        let wait = self.patience.silence_max / 3;
+        let mut unheard = Vec::new();
+        for ((session, _), kept) in &mut self.runs {
+            if let Phase::Running(attempt) = &kept.phase
+                && kept.since > kept.logged
+                && now.duration_since(kept.logged) >= wait
+            {
+                unheard.push((session.clone(), attempt.clone()));
+                // If this comes to nothing, the next third is time enough.
+                kept.logged = now;
+            }
+        }
+        unheard
+    }
+
+    /// The runs of a session that are kept here.
+    pub(crate) fn kept_of(&self, session: &SessionKey) -> Vec<Key> {
+        self.runs.keys().filter(|(of, _)| of == session).cloned().collect()
     }
 
     /// A worker gets the run's hint, or the node itself for a run that waits for a person. False if the run isn't known here as one that
@@ -192,11 +228,9 @@ impl Book {
     /// The worker that holds the lease is alive. False if the lease has ended.
     pub(crate) fn alive(&mut self, key: &Key, lease: LeaseId, now: Instant) -> bool {
         let Some(kept) = self.held(key, lease) else { return false };
-        if kept.phase != Phase::Queued {
-            kept.since = now;
-        }
-        if let Some(held) = &mut kept.held {
-            held.alive = now;
+        match kept.phase {
+            Phase::Running(_) | Phase::Waiting(..) => kept.heard(now),
+            Phase::Queued => kept.lives(now),
         }
         true
     }
@@ -254,6 +288,23 @@ impl Book {
 }
 
 impl Kept {
+    fn heard_in_log(&mut self, now: Instant) {
+        self.logged = now;
+        self.heard(now);
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.since = now;
+        self.lives(now);
+    }
+
+    /// Whoever has its hint.
+    fn lives(&mut self, now: Instant) {
+        if let Some(held) = &mut self.held {
+            held.alive = now;
+        }
+    }
+
     /// Signs of life are told to the queue, and a hint that nobody took in the time of a lease is offered again: it may be lost.
     fn news(&mut self, key: &Key, patience: &Patience, now: Instant) -> Option<News> {
         match &mut self.held {
@@ -380,6 +431,39 @@ mod tests {
         let end = now + PATIENCE.silence_max * 2;
         assert!(matches!(book.overdue(end, 0).as_slice(), [(_, Action::LoseAttempt(_))]));
         assert!(!book.alive(&key("r1"), LEASE, end), "the lease has ended with it");
+    }
+
+    #[tokio::test]
+    async fn a_sign_of_life_goes_into_the_log_when_that_has_heard_nothing_for_a_third_of_the_patience() {
+        let (mut book, now, third) = (Book::new(PATIENCE), Instant::now(), PATIENCE.silence_max / 3);
+        let attempt = AttemptId::new("a").unwrap();
+        book.changed(&session(), &run("r1", RunStatus::Running), now);
+        assert_eq!(book.unheard(now + third), [], "nothing was heard here either");
+        book.beats(&key("r1"), &AttemptId::new("b").unwrap(), now + third);
+        assert_eq!(book.unheard(now + third), [], "of another attempt");
+        book.beats(&key("r1"), &attempt, now + third / 2);
+        assert_eq!(book.unheard(now + third / 2), [], "the log has something that is newer than that");
+        assert_eq!(book.unheard(now + third), [(session(), attempt.clone())]);
+        assert_eq!(book.unheard(now + third), [], "once");
+        book.beats(&key("r1"), &attempt, now + third * 3 / 2);
+        book.worked(&session(), &key("r1").1, now + third * 5 / 3);
+        assert_eq!(book.unheard(now + third * 2), [], "it has spoken since");
+        assert!(book.overdue(now + third * 4, 0).is_empty(), "and lives for as long after that");
+        assert_eq!(book.overdue(now + third * 5, 0).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_is_not_taken_for_lost_by_what_was_known_before_its_session_left_memory() {
+        let (mut book, now) = (Book::new(PATIENCE), Instant::now());
+        book.changed(&session(), &run("r1", RunStatus::Running), now);
+        let later = now + PATIENCE.silence_max;
+        assert_eq!(book.overdue(later, 0).len(), 1);
+        // The session comes back into memory and tells of its open runs.
+        book.changed(&session(), &run("r1", RunStatus::Running), later);
+        assert!(book.overdue(later, 0).is_empty());
+        assert_eq!(book.kept_of(&session()), [key("r1")]);
+        book.ended(key("r1"), None);
+        assert_eq!((book.kept_of(&session()), book.open_of(&TenantId::default())), (vec![], 0));
     }
 
     #[tokio::test]

@@ -80,8 +80,8 @@ impl Bridge {
         loop {
             // Also what people have added meanwhile.
             let Ok(view) = job.look().await else { return say(job, vec![unreadable()]).await };
-            // Ended, put down, or erased.
-            let progress = Progress::of(&view, job.run()).ok_or(Over)?;
+            // Ended, put down, another attempt's, or erased.
+            let progress = Progress::of(&view, job.run(), job.attempt()).ok_or(Over)?;
             let spent = spent.get_or_insert_with(|| Spent::before(&view, job.run()));
             let step = progress.steps + 1;
             if step > self.steps_max {
@@ -92,7 +92,7 @@ impl Bridge {
                 continue;
             }
             if !progress.awaited.is_empty() {
-                say(job, vec![self.waiting(progress.awaited)]).await?;
+                say(job, vec![self.waiting(progress.awaited, job.run())]).await?;
                 continue;
             }
             let budget = self.router.context_tokens_max(model).unwrap_or(CONTEXT_TOKENS);
@@ -136,9 +136,12 @@ impl Bridge {
         Failed { code: "too_many_steps".into(), message, retryable: false }.into()
     }
 
-    fn waiting(&self, calls: Vec<String>) -> Said {
+    /// Calls that waited already when the run was taken wait until the same time: a decision about another one gives them no more.
+    fn waiting(&self, calls: Vec<String>, taken: &Run) -> Said {
+        let before = taken.waiting.as_ref().filter(|before| calls.iter().all(|call| before.calls.contains(call)));
         let approval_ms = u64::try_from(self.approval_max.as_millis()).unwrap_or(u64::MAX);
-        Waiting { calls, until_ms: clock::now_ms().saturating_add(approval_ms) }.into()
+        let until_ms = before.map_or_else(|| clock::now_ms().saturating_add(approval_ms), |before| before.until_ms);
+        Waiting { calls, until_ms }.into()
     }
 
     /// Says what the model says up to its end, which is kept back. What comes while an append is under way goes into the next.

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fanfold_fold::{Cursor, Offset, Run, RunId, RunStatus, SessionKey, TenantId, View};
+use fanfold_fold::{AttemptId, Cursor, Offset, Run, RunId, RunStatus, SessionKey, TenantId, View};
 use fanfold_runs::{Hint, Lease, LeaseId, QueueError, RunQueue};
-use fanfold_session::{HostError, Observer as _, Sessions};
+use fanfold_session::{HostError, Sessions};
 use tokio::sync::{Notify, oneshot};
 
 use super::book::{Key, failure};
@@ -164,9 +164,9 @@ impl Desk {
         if self.keeper.alive(&lease.key(), lease.id) { Ok(()) } else { Err(LeaseLost) }
     }
 
-    /// Whoever writes the run's current attempt is alive.
-    pub fn alive(&self, session: &SessionKey, run: &RunId) {
-        self.keeper.worked(session, run);
+    /// Whoever writes this attempt is alive, with or without a lease of this node.
+    pub fn beats(&self, session: &SessionKey, run: &RunId, attempt: &AttemptId) {
+        self.keeper.beats(&(session.clone(), run.clone()), attempt);
     }
 
     /// The worker has not started the run and won't, or not now.

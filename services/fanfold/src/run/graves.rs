@@ -10,12 +10,10 @@ use fanfold_runs::{DeadLetter, Hint, QueueError, RunQueue};
 use fanfold_store::{NoteKind, Notes};
 
 use super::book::Key;
+use crate::erase::EraseError;
 
 /// Letters read at a time.
 const PAGE: usize = 500;
-
-/// Dead letters that are kept. A run that fails beyond it is in the log, and in no list.
-const DEAD_LETTERS_MAX: usize = 10_000;
 
 /// See the module.
 pub struct Graves {
@@ -41,72 +39,85 @@ impl Graves {
                 let Some((session, run)) = key(&name) else { continue };
                 self.queue.offer(&Hint::new(session, run)).await?;
                 if let Some(lease) = self.queue.take("restore", Duration::from_secs(60), Duration::ZERO).await? {
-                    self.queue.bury(lease.id, &String::from_utf8_lossy(&reason)).await?;
+                    if let Some(forgotten) = self.queue.bury(lease.id, &String::from_utf8_lossy(&reason)).await? {
+                        self.let_go(&forgotten).await;
+                    }
                 }
             }
         }
     }
 
-    /// Whether one more is kept; if so it is noted, before it is buried.
-    pub(crate) async fn note(&self, key: &Key, reason: &str) -> Result<bool, QueueError> {
-        if self.queue.depth().await?.dead >= DEAD_LETTERS_MAX {
-            metrics::counter!("fanfold_runs_dead_letters_dropped_total").increment(1);
-            return Ok(false);
-        }
-        let note = Bytes::from(reason.to_owned());
-        let Some(notes) = &self.notes else { return Ok(true) };
-        if let Err(error) = notes.put_note(NoteKind::DeadLetter, &name(key), note).await {
+    /// Before it is buried.
+    pub(crate) async fn note(&self, key: &Key, reason: &str) {
+        let Some(notes) = &self.notes else { return };
+        if let Err(error) = notes.put_note(NoteKind::DeadLetter, &name(key), Bytes::from(reason.to_owned())).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "a dead letter won't outlive the process");
         }
-        Ok(true)
+    }
+
+    /// It went for a newer one.
+    pub(crate) async fn let_go(&self, key: &Key) {
+        metrics::counter!("fanfold_runs_dead_letters_dropped_total").increment(1);
+        self.remove_note(&name(key)).await;
+    }
+
+    async fn remove_note(&self, name: &str) {
+        let Some(notes) = &self.notes else { return };
+        if let Err(error) = notes.remove_note(NoteKind::DeadLetter, name).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a dead letter comes back after the next restart");
+        }
     }
 
     /// A page of a tenant's letters, from after the given one on, and whether there may be more.
     pub async fn list(
         &self,
         tenant: &TenantId,
-        mut after: Option<Key>,
+        after: Option<Key>,
         letters_max: usize,
     ) -> Result<(Vec<DeadLetter>, bool), QueueError> {
-        let mut letters = Vec::new();
-        loop {
-            let from = after.as_ref().map(|(session, run)| (session, run));
-            let page = self.queue.dead_letters(from, PAGE).await?;
-            let end = page.len() < PAGE;
-            after = page.last().map(|letter| (letter.hint.session.clone(), letter.hint.run.clone()));
-            letters.extend(page.into_iter().filter(|letter| letter.hint.session.tenant == *tenant));
-            if end || letters.len() > letters_max {
-                let more = letters.len() > letters_max;
-                letters.truncate(letters_max);
-                return Ok((letters, more));
-            }
-        }
-    }
-
-    /// Of an erased session none is kept: they are hints again, which whoever takes them drops.
-    pub async fn forget(&self, session: &SessionKey) -> Result<(), QueueError> {
-        let (letters, _) = self.list(&session.tenant, None, DEAD_LETTERS_MAX).await?;
-        for letter in letters.into_iter().filter(|letter| letter.hint.session == *session) {
-            self.open(&(letter.hint.session, letter.hint.run)).await?;
-        }
-        Ok(())
+        // All at once: where the queue is shared, each question reads them all.
+        let all = self.queue.dead_letters(after.as_ref().map(|(session, run)| (session, run)), usize::MAX).await?;
+        let mut letters: Vec<_> = all.into_iter().filter(|letter| letter.hint.session.tenant == *tenant).collect();
+        let more = letters.len() > letters_max;
+        letters.truncate(letters_max);
+        Ok((letters, more))
     }
 
     /// One letter.
     pub async fn get(&self, (session, run): &Key) -> Result<Option<DeadLetter>, QueueError> {
-        let (letters, _) = self.list(&session.tenant, None, DEAD_LETTERS_MAX).await?;
-        Ok(letters.into_iter().find(|letter| letter.hint.session == *session && letter.hint.run == *run))
+        self.queue.dead_letter(session, run).await
     }
 
-    /// Its run is to be tried again, or another has been asked for: it is a letter no more.
+    /// Its run is to be tried again: it is a letter no more.
     pub async fn open(&self, key: &Key) -> Result<(), QueueError> {
-        // Where the run has ended, whoever takes the hint drops it.
         self.queue.redrive(&key.0, &key.1).await?;
-        let Some(notes) = &self.notes else { return Ok(()) };
-        if let Err(error) = notes.remove_note(NoteKind::DeadLetter, &name(key)).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a dead letter comes back after the next restart");
-        }
+        self.remove_note(&name(key)).await;
         Ok(())
+    }
+
+    /// Its run has ended, and another has been asked for: it is a letter no more.
+    pub async fn forget(&self, key: &Key) -> Result<(), QueueError> {
+        self.queue.forget(&key.0, Some(&key.1)).await?;
+        self.remove_note(&name(key)).await;
+        Ok(())
+    }
+
+    /// Of an erased session none is kept.
+    pub async fn forget_session(&self, session: &SessionKey) -> Result<(), EraseError> {
+        self.queue.forget(session, None).await?;
+        let Some(notes) = &self.notes else { return Ok(()) };
+        // A session's names stand together.
+        let of_session = format!("{}/{}/", session.tenant, session.session);
+        let mut after = of_session.clone();
+        loop {
+            let page = notes.notes(NoteKind::DeadLetter, Some(&after), PAGE).await?;
+            let names: Vec<_> = page.into_iter().map(|(name, _)| name).take_while(|name| name.starts_with(&of_session)).collect();
+            let Some(last) = names.last() else { return Ok(()) };
+            after.clone_from(last);
+            for name in &names {
+                notes.remove_note(NoteKind::DeadLetter, name).await?;
+            }
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! Before a run is requested it is noted, durably; the note goes when the application has answered. So whatever happens in between, the
 //! next start finds the note, asks the log how the run ended, and tells it.
+//!
+//! Of the nodes that share the notes one tells: the note names it, and until when the others leave it to that one. It saves work and
+//! guards nothing (I4): two that tell of one run do no harm.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -17,6 +20,7 @@ use fanfold_wire::v1;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use hmac::{Hmac, Mac as _};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::book::Key;
@@ -41,6 +45,9 @@ const RETRY_AFTER_MAX_MS: u64 = 300_000;
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 const PAGE: usize = 500;
 
+/// For how long a node's note is its own after it was last written. Longer than that node waits between two tries, unless it is asked to.
+const OTHERS_AFTER_MS: u64 = 600_000;
+
 /// Messages that are looked at to find a run that has just ended. It is nearly always the newest.
 const WINDOW: usize = 64;
 
@@ -50,6 +57,7 @@ const SECRET_BYTES_MIN: usize = 32;
 /// Where ends of runs are noted and told. Cheap to clone.
 #[derive(Clone)]
 pub struct Hooks {
+    node: String,
     notes: Arc<dyn Notes>,
     ended: mpsc::Sender<Key>,
 }
@@ -57,7 +65,7 @@ pub struct Hooks {
 impl Hooks {
     /// Before the run is requested: its end will be told.
     pub(crate) async fn expect(&self, key: &Key) -> Result<(), StoreError> {
-        self.notes.put_note(NoteKind::Hook, &name(key), Bytes::new()).await
+        Note::of(&self.node, clock::now_ms()).put(&*self.notes, key).await
     }
 
     /// The run has ended, or may never have been requested.
@@ -69,15 +77,64 @@ impl Hooks {
 
 /// Tells of ends.
 pub struct Teller {
+    post: Post,
+    ended: mpsc::Receiver<Key>,
+}
+
+/// With what it tells.
+struct Post {
+    node: String,
     http: reqwest::Client,
     config: HookConfig,
     secret: Vec<u8>,
     notes: Arc<dyn Notes>,
-    ended: mpsc::Receiver<Key>,
+}
+
+/// Who is to tell of a run's end.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Note {
+    node: String,
+    /// Until when the others leave it to that node, in milliseconds since 1970.
+    until_ms: u64,
+}
+
+/// Whose a note is for a node that has found it.
+#[derive(Debug, PartialEq)]
+enum Whose {
+    Mine,
+    /// It has been for so long that whoever wrote it is gone.
+    Nobodys,
+    Anothers,
+}
+
+impl Note {
+    fn of(node: &str, from_ms: u64) -> Self {
+        Self { node: node.to_owned(), until_ms: from_ms.saturating_add(OTHERS_AFTER_MS) }
+    }
+
+    async fn put(&self, notes: &dyn Notes, key: &Key) -> Result<(), StoreError> {
+        // Two fields always are JSON.
+        let note = serde_json::to_vec(self).unwrap_or_default();
+        notes.put_note(NoteKind::Hook, &name(key), note.into()).await
+    }
+
+    /// What isn't one of these is for whoever finds it.
+    fn whose(note: &[u8], node: &str, now_ms: u64) -> Whose {
+        match serde_json::from_slice::<Self>(note) {
+            Ok(note) if note.node == node => Whose::Mine,
+            Ok(note) if note.until_ms > now_ms => Whose::Anothers,
+            Ok(_) | Err(_) => Whose::Nobodys,
+        }
+    }
+
+    /// Whether it is to be written again, so that others go on leaving it to its node.
+    fn is_old(note: &[u8], now_ms: u64) -> bool {
+        serde_json::from_slice::<Self>(note).is_ok_and(|note| note.until_ms < now_ms.saturating_add(OTHERS_AFTER_MS / 2))
+    }
 }
 
 /// Two ends of one thing: for those who know of runs, and for who tells of them. `None` where nobody wants to know.
-pub fn open(config: &HookConfig, notes: Arc<dyn Notes>) -> anyhow::Result<Option<(Hooks, Teller)>> {
+pub fn open(config: &HookConfig, node: &str, notes: Arc<dyn Notes>) -> anyhow::Result<Option<(Hooks, Teller)>> {
     if config.url.is_empty() {
         return Ok(None);
     }
@@ -85,8 +142,9 @@ pub fn open(config: &HookConfig, notes: Arc<dyn Notes>) -> anyhow::Result<Option
     // A redirect would send a person's words where nobody said.
     let http = reqwest::Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none()).build()?;
     let (sender, ended) = mpsc::channel(ENDED_MAX);
-    let hooks = Hooks { notes: Arc::clone(&notes), ended: sender };
-    Ok(Some((hooks, Teller { http, config: config.clone(), secret, notes, ended })))
+    let hooks = Hooks { node: node.to_owned(), notes: Arc::clone(&notes), ended: sender };
+    let post = Post { node: node.to_owned(), http, config: config.clone(), secret, notes };
+    Ok(Some((hooks, Teller { post, ended })))
 }
 
 fn secret(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -156,7 +214,8 @@ impl Due {
 
 impl Teller {
     /// Tells for as long as the node lives.
-    pub async fn tell(mut self, sessions: Sessions) {
+    pub async fn tell(self, sessions: Sessions) {
+        let Self { post, mut ended } = self;
         let mut due = Due::default();
         let mut telling = FuturesUnordered::new();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
@@ -164,19 +223,21 @@ impl Teller {
             let now_ms = clock::now_ms();
             let next = due.by_time.first_key_value().map(|((at_ms, _), _)| Duration::from_millis(at_ms.saturating_sub(now_ms)));
             tokio::select! {
-                Some(key) = self.ended.recv(), if due.room() > 0 => due.add(key, now_ms),
-                Some((key, tried, outcome)) = telling.next() => self.told(&mut due, key, tried, outcome),
-                _ = look.tick() => self.look_through(&mut due).await,
+                Some(key) = ended.recv(), if due.room() > 0 => due.add(key, now_ms),
+                Some((key, tried, outcome)) = telling.next() => told(&mut due, key, tried, outcome),
+                _ = look.tick() => post.look_through(&mut due).await,
                 () = tokio::time::sleep(next.unwrap_or_default()), if next.is_some() && telling.len() < REQUESTS_MAX => {
                     if let Some(((_, key), tried)) = due.by_time.pop_first() {
-                        telling.push(Self::one(&self.http, &self.config, &self.secret, &*self.notes, &sessions, key, tried));
+                        telling.push(post.one(&sessions, key, tried));
                     }
                 }
             }
         }
     }
+}
 
-    /// Takes up what the notes tell of. What has not ended is noticed when it does.
+impl Post {
+    /// Takes up what the notes tell of and is this node's, or nobody's any more. What has not ended is noticed when it does.
     async fn look_through(&self, due: &mut Due) {
         let mut after: Option<String> = None;
         while due.room() > 0 {
@@ -190,50 +251,56 @@ impl Teller {
             let Some((last, _)) = page.last() else { return };
             after = Some(last.clone());
             let now_ms = clock::now_ms();
-            page.iter().filter_map(|(name, _)| key(name)).for_each(|key| due.add(key, now_ms));
-        }
-    }
-
-    fn told(&self, due: &mut Due, key: Key, tried: Try, outcome: Outcome) {
-        match outcome {
-            Outcome::Done | Outcome::Open => {
-                due.known.remove(&key);
-            }
-            Outcome::Failed(not_before) => {
-                let wait_ms = RETRY_AFTER_MIN_MS.saturating_mul(1 << tried.tries.min(16)).min(RETRY_AFTER_MAX_MS);
-                // Many that failed together are not tried together.
-                let wait_ms = wait_ms / 2 + wait_ms / 2 * u64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255;
-                let wait_ms = wait_ms.max(u64::try_from(not_before.as_millis()).unwrap_or(u64::MAX));
-                due.by_time.insert((clock::now_ms() + wait_ms, key), Try { tries: tried.tries + 1, ..tried });
-            }
+            let for_us = page.iter().filter(|(_, note)| Note::whose(note, &self.node, now_ms) != Whose::Anothers);
+            for_us.filter_map(|(name, _)| key(name)).for_each(|key| due.add(key, now_ms));
         }
     }
 
     /// One try.
-    async fn one(
-        http: &reqwest::Client,
-        config: &HookConfig,
-        secret: &[u8],
-        notes: &dyn Notes,
-        sessions: &Sessions,
-        key: Key,
-        tried: Try,
-    ) -> (Key, Try, Outcome) {
-        let (run, cursor) = match ended(sessions, &key).await {
-            Ok(Some((run, cursor))) if run.status.is_final() => (run, cursor),
-            Ok(Some(_)) => return (key, tried, Outcome::Open),
-            // It was never requested.
-            Ok(None) => return forget(notes, key, tried).await,
+    async fn one(&self, sessions: &Sessions, key: Key, tried: Try) -> (Key, Try, Outcome) {
+        let outcome = match self.is_ours(&key).await {
+            Ok(Some(note)) => self.try_to_tell(sessions, &key, tried, &note).await,
+            // Told, or for another node to tell.
+            Ok(None) => Outcome::Done,
             Err(error) => {
-                tracing::warn!(session = %key.0, error = &error as &dyn std::error::Error, "a run's end can't be looked at");
-                return (key, tried, Outcome::Failed(Duration::ZERO));
+                tracing::warn!(session = %key.0, error = &error as &dyn std::error::Error, "a run's note can't be read");
+                Outcome::Failed(Duration::ZERO)
             }
         };
-        let watched = config.unwatched_only && tried.tries == 0 && sessions.readers(&key.0) > 0;
-        if watched {
-            return forget(notes, key, tried).await;
+        if let Outcome::Failed(not_before) = outcome {
+            // The others leave it to this node until it has tried again. Where that can't be said, one more may try.
+            let wait_ms = u64::try_from(not_before.as_millis()).unwrap_or(u64::MAX);
+            let _ = Note::of(&self.node, clock::now_ms().saturating_add(wait_ms)).put(&*self.notes, &key).await;
         }
-        let answered = post(http, config, secret, &key, &run, cursor).await;
+        (key, tried, outcome)
+    }
+
+    /// The note, if this node is to tell. Nobody's is this node's from now on.
+    async fn is_ours(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
+        let Some(note) = self.notes.note(NoteKind::Hook, &name(key)).await? else { return Ok(None) };
+        match Note::whose(&note, &self.node, clock::now_ms()) {
+            Whose::Mine => Ok(Some(note)),
+            Whose::Nobodys => Note::of(&self.node, clock::now_ms()).put(&*self.notes, key).await.map(|()| Some(note)),
+            Whose::Anothers => Ok(None),
+        }
+    }
+
+    async fn try_to_tell(&self, sessions: &Sessions, key: &Key, tried: Try, note: &[u8]) -> Outcome {
+        let (run, cursor) = match ended(sessions, key).await {
+            Ok(Some((run, cursor))) if run.status.is_final() => (run, cursor),
+            Ok(Some(_)) => return self.still_open(key, note).await,
+            // It was never requested.
+            Ok(None) => return self.forget(key).await,
+            Err(error) => {
+                tracing::warn!(session = %key.0, error = &error as &dyn std::error::Error, "a run's end can't be looked at");
+                return Outcome::Failed(Duration::ZERO);
+            }
+        };
+        let watched = self.config.unwatched_only && tried.tries == 0 && sessions.readers(&key.0) > 0;
+        if watched {
+            return self.forget(key).await;
+        }
+        let answered = post(&self.http, &self.config, &self.secret, key, &run, cursor).await;
         let label = match &answered {
             Ok(()) => "told",
             Err(Untold::Gone) => "gone",
@@ -241,21 +308,52 @@ impl Teller {
         };
         metrics::counter!("fanfold_hooks_total", "outcome" => label).increment(1);
         match answered {
-            Ok(()) => forget(notes, key, tried).await,
+            Ok(()) => self.forget(key).await,
             Err(error @ Untold::Gone) => {
                 tracing::warn!(session = %key.0, run = %key.1, %error, "a run's end is told to nobody");
-                forget(notes, key, tried).await
+                self.forget(key).await
             }
-            Err(error) if clock::now_ms() >= tried.since_ms.saturating_add(config.give_up_ms) => {
+            Err(error) if clock::now_ms() >= tried.since_ms.saturating_add(self.config.give_up_ms) => {
                 tracing::error!(session = %key.0, run = %key.1, %error, "a run's end was never told");
                 metrics::counter!("fanfold_hooks_total", "outcome" => "given_up").increment(1);
-                forget(notes, key, tried).await
+                self.forget(key).await
             }
             Err(error) => {
                 tracing::debug!(session = %key.0, run = %key.1, error = &error as &dyn std::error::Error, "a run's end is told again");
-                let retry_after = if let Untold::Refused { retry_after, .. } = error { retry_after } else { Duration::ZERO };
-                (key, tried, Outcome::Failed(retry_after))
+                Outcome::Failed(if let Untold::Refused { retry_after, .. } = error { retry_after } else { Duration::ZERO })
             }
+        }
+    }
+
+    /// This node will see the end.
+    async fn still_open(&self, key: &Key, note: &[u8]) -> Outcome {
+        if Note::is_old(note, clock::now_ms()) {
+            // Where that fails, another node takes it up.
+            let _ = Note::of(&self.node, clock::now_ms()).put(&*self.notes, key).await;
+        }
+        Outcome::Open
+    }
+
+    async fn forget(&self, key: &Key) -> Outcome {
+        match self.notes.remove_note(NoteKind::Hook, &name(key)).await {
+            Ok(()) => Outcome::Done,
+            // Told again: at least once.
+            Err(_) => Outcome::Failed(Duration::ZERO),
+        }
+    }
+}
+
+fn told(due: &mut Due, key: Key, tried: Try, outcome: Outcome) {
+    match outcome {
+        Outcome::Done | Outcome::Open => {
+            due.known.remove(&key);
+        }
+        Outcome::Failed(not_before) => {
+            let wait_ms = RETRY_AFTER_MIN_MS.saturating_mul(1 << tried.tries.min(16)).min(RETRY_AFTER_MAX_MS);
+            // Many that failed together are not tried together.
+            let wait_ms = wait_ms / 2 + wait_ms / 2 * u64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255;
+            let wait_ms = wait_ms.max(u64::try_from(not_before.as_millis()).unwrap_or(u64::MAX));
+            due.by_time.insert((clock::now_ms() + wait_ms, key), Try { tries: tried.tries + 1, ..tried });
         }
     }
 }
@@ -269,14 +367,6 @@ async fn ended(sessions: &Sessions, (session, run): &Key) -> Result<Option<(Run,
         }
     }
     Ok(None)
-}
-
-async fn forget(notes: &dyn Notes, key: Key, tried: Try) -> (Key, Try, Outcome) {
-    match notes.remove_note(NoteKind::Hook, &name(&key)).await {
-        Ok(()) => (key, tried, Outcome::Done),
-        // Told again: at least once.
-        Err(_) => (key, tried, Outcome::Failed(Duration::ZERO)),
-    }
 }
 
 async fn post(
@@ -327,6 +417,18 @@ fn signature(secret: &[u8], at_s: u64, body: &[u8]) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_note_is_its_nodes_until_that_has_not_written_it_for_long() {
+        let note = serde_json::to_vec(&Note::of("a", 1_000)).unwrap();
+        let until_ms = 1_000 + OTHERS_AFTER_MS;
+        for now_ms in [1_000, until_ms - 1] {
+            assert_eq!([Note::whose(&note, "a", now_ms), Note::whose(&note, "b", now_ms)], [Whose::Mine, Whose::Anothers]);
+        }
+        assert_eq!([Note::whose(&note, "a", until_ms), Note::whose(&note, "b", until_ms)], [Whose::Mine, Whose::Nobodys]);
+        assert!(!Note::is_old(&note, 1_000) && Note::is_old(&note, until_ms - 1));
+        assert_eq!(Note::whose(b"", "a", 0), Whose::Nobodys);
+    }
 
     #[test]
     fn the_signature_is_what_others_compute() {

@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fanfold_fold::{Action, Command, Offset, Run, RunId, SessionKey, TenantId};
+use fanfold_fold::{Action, AttemptId, Command, Offset, Output, Run, RunId, SessionKey, TenantId, Verdict, View};
 use fanfold_runs::{LeaseError, LeaseId, OfferError, QueueError, RunQueue};
-use fanfold_session::{Observer, Sessions};
+use fanfold_session::{HostError, Observer, Receipt, Sessions};
 use futures::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::book::{Book, Key, News, Patience};
+use super::book::{Book, Key, News, Patience, failure};
 use super::budget::Budget;
 use super::graves::Graves;
 use super::hook::Hooks;
@@ -21,7 +21,7 @@ use crate::clock;
 const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(500);
 
-/// Overdue runs that are ended at a time.
+/// Overdue runs that are ended at a time, and signs of life that are logged.
 const ENDS_MAX: usize = 16;
 
 /// Before a queue that can't be asked is asked again.
@@ -74,6 +74,11 @@ impl Keeper {
         self.book().alive(key, lease, Instant::now())
     }
 
+    /// Whoever writes this attempt is alive.
+    pub(crate) fn beats(&self, key: &Key, attempt: &AttemptId) {
+        self.book().beats(key, attempt, Instant::now());
+    }
+
     /// A worker gives a run back that it has not started. False if its lease has ended.
     pub(crate) fn give_back(&self, key: &Key, lease: LeaseId, delay: Duration) -> bool {
         let held = self.book().give_back(key, lease, delay);
@@ -117,22 +122,21 @@ impl Keeper {
 
     /// The terminal event is in the log: the hint goes, or is kept for an operator.
     async fn end(&self, key: &Key, lease: Option<LeaseId>, failed: Option<String>) -> Result<(), Cause> {
-        let failed = match failed {
-            Some(code) if self.graves.note(key, &code).await.map_err(cause)? => Some(code),
-            Some(_) | None => None,
-        };
-        let (session, run) = key;
-        let mut gone = false;
-        if let Some(lease) = lease {
-            let told = match &failed {
-                Some(code) => self.queue.bury(lease, code).await,
-                None => self.queue.done(lease).await,
-            };
-            gone = told.is_ok();
-            unless_lost(told, || ())?;
+        if let Some(code) = &failed {
+            self.graves.note(key, code).await;
         }
-        if !gone {
-            self.queue.withdraw(session, run, failed.as_deref()).await.map_err(cause)?;
+        let told = match (lease, &failed) {
+            (Some(lease), Some(code)) => self.queue.bury(lease, code).await,
+            (Some(lease), None) => self.queue.done(lease).await.map(|()| None),
+            (None, _) => Err(LeaseError::Lost),
+        };
+        let forgotten = match told {
+            Ok(forgotten) => forgotten,
+            Err(LeaseError::Lost) => self.queue.withdraw(&key.0, &key.1, failed.as_deref()).await.map_err(cause)?,
+            Err(LeaseError::Unavailable(source)) => return Err(source),
+        };
+        if let Some(forgotten) = forgotten {
+            self.graves.let_go(&forgotten).await;
         }
         Ok(())
     }
@@ -144,17 +148,60 @@ impl Keeper {
         }
     }
 
-    /// Says in the log what is overdue, for as long as the node lives.
+    /// Says in the log what is overdue and who lives, for as long as the node lives.
     pub async fn watch(self: Arc<Self>, sessions: Sessions) {
         let interval = (self.patience.silence_max / 4).clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL_MAX);
         loop {
             tokio::time::sleep(interval).await;
+            let unheard = self.book().unheard(Instant::now());
+            if !unheard.is_empty() {
+                let sessions = sessions.clone();
+                tokio::spawn(async move { say_alive(&sessions, unheard).await });
+            }
             let overdue = self.book().overdue(Instant::now(), clock::now_ms());
             self.news.notify_one();
             futures::stream::iter(overdue)
-                .for_each_concurrent(ENDS_MAX, |(session, action)| say_overdue(&sessions, session, action))
+                .for_each_concurrent(ENDS_MAX, |(session, action)| self.say_overdue(&sessions, session, action))
                 .await;
         }
+    }
+
+    async fn say_overdue(&self, sessions: &Sessions, session: SessionKey, action: Action) {
+        // What its runs have come to since it left memory isn't known here. What is still overdue is said the next time.
+        if !sessions.hosts(&session) {
+            return self.look(sessions, &session).await;
+        }
+        let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action };
+        metrics::counter!("fanfold_runs_overdue_total").increment(1);
+        match sessions.submit(&session, command, None, Offset::NONE).await {
+            Ok(Receipt { verdict: Verdict::Refused(_), .. }) => self.look(sessions, &session).await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%session, error = &error as &dyn std::error::Error, "overdue run not ended yet");
+            }
+        }
+    }
+
+    /// Brings the session into memory, which tells of its open runs, and lets those go that have ended meanwhile.
+    async fn look(&self, sessions: &Sessions, session: &SessionKey) {
+        let view = match sessions.look(session, Offset::NONE, usize::MAX).await {
+            Ok(looked) => looked.view,
+            Err(HostError::Erased) => View::default(),
+            Err(error) => {
+                return tracing::warn!(%session, error = &error as &dyn std::error::Error, "overdue run not looked at yet");
+            }
+        };
+        let mut book = self.book();
+        for key in book.kept_of(session) {
+            match view.run(&key.1) {
+                // An end is for ever, so it makes no difference if this was looked at before something else was told.
+                Some(run) if run.status.is_final() => book.ended(key, failure(run)),
+                Some(_) => {}
+                None => book.ended(key, None),
+            }
+        }
+        drop(book);
+        self.news.notify_one();
     }
 }
 
@@ -176,12 +223,17 @@ fn unless_lost(told: Result<(), LeaseError>, lost: impl FnOnce()) -> Result<(), 
     }
 }
 
-async fn say_overdue(sessions: &Sessions, session: SessionKey, action: Action) {
-    let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action };
-    metrics::counter!("fanfold_runs_overdue_total").increment(1);
-    if let Err(error) = sessions.submit(&session, command, None, Offset::NONE).await {
-        tracing::warn!(%session, error = &error as &dyn std::error::Error, "overdue run not ended yet");
-    }
+/// An output that says nothing. Where it is refused, the attempt is over and its worker hears of it.
+async fn say_alive(sessions: &Sessions, attempts: Vec<(SessionKey, AttemptId)>) {
+    let say = async |(session, attempt): (SessionKey, AttemptId)| {
+        let now_ms = clock::now_ms();
+        // A number of its own, or the log would take it for a repetition of the last one.
+        let life = Output { attempt, seq: now_ms, said: Vec::new() };
+        if let Err(error) = sessions.produce(&session, life, now_ms, None).await {
+            tracing::debug!(%session, error = &error as &dyn std::error::Error, "a sign of life was not logged");
+        }
+    };
+    futures::stream::iter(attempts).for_each_concurrent(ENDS_MAX, say).await;
 }
 
 impl Observer for Keeper {

@@ -74,6 +74,10 @@ impl Job for LocalJob {
         &self.taken.run
     }
 
+    fn attempt(&self) -> &AttemptId {
+        &self.attempt
+    }
+
     async fn look(&self) -> anyhow::Result<View> {
         // What was said here is folded here before it is acknowledged.
         Ok(self.sessions.look(&self.taken.lease.session, Offset::NONE, usize::MAX).await?.view)
@@ -138,8 +142,7 @@ impl Job for LocalJob {
     }
 
     async fn beat(&self) {
-        // A lease that has ended changes nothing: the log says whether the attempt counts.
-        let _ = self.desk.extend(&self.taken.lease);
+        self.desk.beats(&self.taken.lease.session, &self.taken.lease.run, &self.attempt);
     }
 
     async fn give_back(&self) {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fanfold_client::{Append, AppendEnd, AppendError, Backoff, Client};
-use fanfold_fold::{Custom, Run, Said, SessionId, View};
+use fanfold_fold::{AttemptId, Custom, Run, Said, SessionId, View};
 use fanfold_wire::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -44,10 +44,11 @@ impl RemoteRuns {
     async fn job(&self, taken: v1::TakeRunReply, lease: v1::Lease) -> anyhow::Result<RemoteJob> {
         let run = Run::try_from(taken.run.unwrap_or_default())?;
         let lease_lasts = Duration::from_millis(taken.lease_ms.into());
+        let attempt = clock::new_attempt();
         let start = v1::AppendStart {
             session: lease.session.clone(),
             run: lease.run.clone(),
-            attempt: clock::new_attempt().to_string(),
+            attempt: attempt.to_string(),
             worker: self.name.clone(),
             model: None,
             resume: false,
@@ -58,7 +59,7 @@ impl RemoteRuns {
         tokio::spawn(pen.write(asked, over));
         let cursor = Mutex::new(taken.cursor);
         let session = lease.session.parse()?;
-        Ok(RemoteJob { client: self.client.clone(), session, lease, lease_lasts, run, cursor, asks, over: is_over })
+        Ok(RemoteJob { client: self.client.clone(), session, lease, lease_lasts, run, attempt, cursor, asks, over: is_over })
     }
 }
 
@@ -68,6 +69,7 @@ struct RemoteJob {
     lease: v1::Lease,
     lease_lasts: Duration,
     run: Run,
+    attempt: AttemptId,
     /// Up to where the node has what this attempt has said.
     cursor: Mutex<String>,
     asks: mpsc::Sender<Ask>,
@@ -78,6 +80,7 @@ struct RemoteJob {
 enum Ask {
     Start(String, bool, oneshot::Sender<Result<String, Started>>),
     Say(Vec<Said>, oneshot::Sender<Option<String>>),
+    Beat,
 }
 
 impl RemoteJob {
@@ -102,6 +105,10 @@ impl Job for RemoteJob {
 
     fn run(&self) -> &Run {
         &self.run
+    }
+
+    fn attempt(&self) -> &AttemptId {
+        &self.attempt
     }
 
     async fn look(&self) -> anyhow::Result<View> {
@@ -160,10 +167,8 @@ impl Job for RemoteJob {
     }
 
     async fn beat(&self) {
-        // A lease that has ended changes nothing: the log says whether the attempt counts.
-        if let Err(error) = self.client.extend_lease(self.lease.clone()).await {
-            tracing::debug!(%error, "the lease was not extended");
-        }
+        // Where the attempt is written, and not where the lease was given: that node may have gone, or be another one.
+        let _ = self.asks.send(Ask::Beat).await;
     }
 
     async fn give_back(&self) {
@@ -219,6 +224,11 @@ impl Pen {
                         break;
                     }
                 }
+                Some(Ask::Beat) => {
+                    if !self.beat().await {
+                        break;
+                    }
+                }
                 None => return,
             }
         }
@@ -257,6 +267,15 @@ impl Pen {
     fn lost(&mut self, error: &AppendError) -> bool {
         self.append = None;
         is_passing(error)
+    }
+
+    /// Says nothing, which says that the worker lives. False when the attempt is over or the node stays away.
+    async fn beat(&mut self) -> bool {
+        let Some(append) = &mut self.append else { return true };
+        match append.say(Vec::new()).await {
+            Ok(end) => end.is_none(),
+            Err(error) => self.lost(&error) && self.connect().await == Started::Yes,
+        }
     }
 
     /// Appends until the log has it. False when it doesn't count or the node stays away.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfold_fold::{Custom, Failed, Run, Said, SessionId, View};
+use fanfold_fold::{AttemptId, Custom, Failed, Run, Said, SessionId, View};
 use tokio::sync::{Semaphore, watch};
 
 use crate::run::model::Model;
@@ -34,6 +34,9 @@ pub trait Job: Send + Sync {
 
     /// The run when it was taken.
     fn run(&self) -> &Run;
+
+    /// Which attempt at it this is.
+    fn attempt(&self) -> &AttemptId;
 
     /// Its session now, with everything in it that this attempt has said.
     async fn look(&self) -> anyhow::Result<View>;
