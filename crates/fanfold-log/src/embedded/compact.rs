@@ -34,11 +34,56 @@ mod tests {
     use std::path::Path;
     use std::process::Command;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
 
     use bytes::Bytes;
     use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
 
+    use fjall::AbstractTree as _;
+
+    use super::super::store::Store;
     use crate::{EmbeddedLog, EmbeddedLogConfig, EventLog as _, Expect};
+
+    /// I5: what is written while everything is compacted goes into tables, too, and doesn't gather in memory.
+    #[test]
+    fn what_is_written_during_a_compaction_leaves_memory() {
+        const MEMTABLE: u64 = 1 << 20;
+        // A driver that does one thing at a time may put away what was written as it begins.
+        const TIMES: usize = 6;
+        let dir = tempfile::tempdir().unwrap();
+        let config = EmbeddedLogConfig { dir: dir.path().into(), memtable_bytes_max: MEMTABLE, ..EmbeddedLogConfig::default() };
+        let store = Store::open(dir.path(), &config).unwrap();
+        let (_, log) = store.parts();
+        let noise: Vec<u8> = (0..1 << 20).map(|n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect();
+        let write = |n: u64| log.insert(n.to_be_bytes(), &noise[..100_000]).unwrap();
+        (0..500).for_each(write);
+        let deadline = Instant::now() + Duration::from_secs(120);
+        for round in 1.. {
+            let (ended, mut put_away) = (AtomicBool::new(false), 0);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    store.compact().unwrap();
+                    ended.store(true, Ordering::Relaxed);
+                });
+                for n in 0.. {
+                    write(1_000_000 * round + n);
+                    let full = log.tree.active_memtable().size();
+                    while full > MEMTABLE && log.tree.active_memtable().size() >= full && !ended.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    if ended.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    put_away += usize::from(full > MEMTABLE);
+                }
+            });
+            if put_away >= TIMES {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{put_away} times in the last of {round} compactions");
+        }
+    }
 
     const MARKER: &str = "violet-heron-0417";
 

@@ -20,6 +20,10 @@ use crate::{Page, ReadError, StoredRecord};
 /// Commits between two looks at how far the tables have come.
 const SETTLE_COMMITS: u64 = 64;
 
+/// Threads of the driver. One of several never compacts: while others do, which a compaction of everything keeps waiting, it has what was
+/// written put into tables. With a single one that would gather in memory, without a bound (I5).
+const WORKERS: usize = 2;
+
 /// fjall asserts that a limit of the journals is not below this.
 const JOURNAL_BYTES_MIN: u64 = 64 << 20;
 
@@ -45,7 +49,7 @@ impl Store {
             let db = Database::builder(dir)
                 .cache_size(config.cache_bytes)
                 .max_journaling_size(config.journal_bytes_max.max(JOURNAL_BYTES_MIN))
-                .worker_threads(1)
+                .worker_threads(WORKERS)
                 .open()?;
             let memtable = config.memtable_bytes_max;
             let log = db.keyspace("log", || KeyspaceCreateOptions::default().max_memtable_size(memtable))?;

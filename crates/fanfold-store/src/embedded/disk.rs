@@ -13,6 +13,10 @@ use super::error::OpenError;
 /// What the file says. Another layout says something else.
 const FORMAT: &[u8] = b"fanfold store 1\n";
 
+/// Threads of the driver. One of several never compacts: while others do, which a compaction of everything keeps waiting, it has what was
+/// written put into tables. With a single one that would gather in memory, without a bound (I5).
+const WORKERS: usize = 2;
+
 /// fjall asserts that a limit of the journals is not below this.
 const JOURNAL_BYTES_MIN: u64 = 64 << 20;
 
@@ -74,7 +78,7 @@ impl Disk {
         let db = Database::builder(dir)
             .cache_size(config.cache_bytes)
             .max_journaling_size(config.journal_bytes_max.max(JOURNAL_BYTES_MIN))
-            .worker_threads(1)
+            .worker_threads(WORKERS)
             .open()
             .map_err(broken)?;
         if let Some(missing) = KEYSPACES.iter().find(|name| known && !db.keyspace_exists(name)) {
