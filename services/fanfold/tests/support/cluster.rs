@@ -1,5 +1,6 @@
 //! A deployment of a test's own, of any number of nodes, on servers that the environment tells of or that the test has started.
 
+use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::process::Command;
 
@@ -60,7 +61,12 @@ impl Cluster {
     }
 
     pub fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fanfold"));
+        self.command_of(env!("CARGO_BIN_EXE_fanfold"), name)
+    }
+
+    /// The same with another build.
+    pub fn command_of(&self, binary: impl AsRef<OsStr>, name: &str) -> Command {
+        let mut command = Command::new(binary);
         command.arg(name).envs(self.settings.iter().map(|(key, value)| (key, value)));
         command.env("FANFOLD_NODE__DATA", self.data.path()).env("FANFOLD_LOG", "warn");
         command
