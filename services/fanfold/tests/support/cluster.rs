@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::process::Command;
 
-use super::{Node, told};
+use super::{Node, node_name, told};
 
 /// Streams and a keyspace that nobody else uses.
 pub struct Cluster {
@@ -68,7 +68,7 @@ impl Cluster {
     pub fn command_of(&self, binary: impl AsRef<OsStr>, name: &str) -> Command {
         let mut command = Command::new(binary);
         command.arg(name).envs(self.settings.iter().map(|(key, value)| (key, value)));
-        command.env("FANFOLD_NODE__DATA", self.data.path()).env("FANFOLD_LOG", "warn");
+        command.env("FANFOLD_NODE__NAME", node_name()).env("FANFOLD_NODE__DATA", self.data.path()).env("FANFOLD_LOG", "warn");
         command
     }
 
@@ -84,6 +84,13 @@ impl Cluster {
         let mut serve = self.command("serve");
         serve.env("FANFOLD_RUNS__WORKER_SLOTS", "0");
         serve.envs(settings.iter().map(|(key, value)| (format!("FANFOLD_{key}"), value)));
+        Node::spawn(serve)
+    }
+
+    /// A node of this name.
+    pub fn node_named(&self, name: &str, worker_slots: &str) -> Node {
+        let mut serve = self.command("serve");
+        serve.env("FANFOLD_RUNS__WORKER_SLOTS", worker_slots).env("FANFOLD_NODE__NAME", name);
         Node::spawn(serve)
     }
 
