@@ -19,7 +19,7 @@ use crate::auth::{Authenticator, JwtKeys};
 use crate::backend::Backend;
 use crate::clock;
 use crate::config::{Config, LogBackend};
-use crate::edge::{Edge, Framing, Readers};
+use crate::edge::{Edge, Framing, Readers, notices};
 use crate::erase::Erasures;
 use crate::listings::Listings;
 use crate::moving::{self, Exporter};
@@ -106,6 +106,7 @@ impl Node {
         });
         let (drain, draining) = watch::channel(false);
         let desk = Desk::new(config.node.name.clone(), sessions.clone(), queue, Arc::clone(&keeper));
+        let notices = notices(&sessions, draining.clone());
         let edge = Arc::new(Edge {
             node: config.node.name.clone(),
             sessions,
@@ -122,6 +123,7 @@ impl Node {
             limits: config.limits.clone(),
             origins: config.listen.origins.clone(),
             draining,
+            notices,
         });
         let http = bind(config.listen.http).await?;
         let grpc = bind(config.listen.grpc).await?;
