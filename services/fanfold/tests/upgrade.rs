@@ -156,9 +156,11 @@ async fn asked_state(client: &Client, session: &str, at: Option<u64>) -> Result<
     client.state(v1::GetStateRequest { session: session.into(), at, window: u32::MAX, ..v1::GetStateRequest::default() }).await
 }
 
-/// What a node says now, of any release.
-async fn state_of(node: &Node, session: &str) -> (Cursor, View) {
-    let snapshot = asked_state(&node.client(), session, None).await.unwrap();
+/// What a node of any release says once it has this much.
+async fn state_of(node: &Node, session: &str, at_least: &str) -> (Cursor, View) {
+    let (session, at_least) = (session.to_owned(), Some(at_least.to_owned()));
+    let request = v1::GetStateRequest { session, at_least, window: u32::MAX, ..v1::GetStateRequest::default() };
+    let snapshot = node.client().state(request).await.unwrap();
     (cursor(&snapshot.cursor), snapshot.view.unwrap().try_into().unwrap())
 }
 
@@ -166,8 +168,9 @@ fn piece(seq: u64) -> String {
     format!("w{seq} ")
 }
 
-/// One question, answered by a worker that goes on at another node when its own leaves. Its attempt stays the same.
-async fn exchange(doors: &Doors, session: &str, number: usize, rng: &mut StdRng, progress: &Progress) {
+/// One question, answered by a worker that goes on at another node when its own leaves. Its attempt stays the same. Returns where the
+/// answer ends.
+async fn exchange(doors: &Doors, session: &str, number: usize, rng: &mut StdRng, progress: &Progress) -> String {
     let message = support::command(&format!("ask{number}"), session, support::message("go on"));
     let receipt = answered(doors, rng, |client| {
         let message = message.clone();
@@ -186,14 +189,16 @@ async fn exchange(doors: &Doors, session: &str, number: usize, rng: &mut StdRng,
     said.push(Said::Completed(v1::Completed { reason, steered: None }));
     let attempt = format!("attempt{number}");
     let start = v1::AppendStart { session: session.into(), run, attempt, worker: "mine".into(), ..v1::AppendStart::default() };
-    let mut written = 0;
-    while written < said.len() {
+    loop {
         let begun = answered(doors, rng, |client| {
             let start = start.clone();
             async move { begin(&client, start).await }
         });
-        let Some(mut append) = begun.await else { return };
-        written = usize::try_from(append.acked()).unwrap();
+        let mut append = match begun.await {
+            Begun::Writes(append) => append,
+            Begun::Over { cursor } => return cursor,
+        };
+        let mut written = usize::try_from(append.acked()).unwrap();
         while let Some(one) = said.get(written) {
             match append.say_all(vec![v1::Said { said: Some(one.clone()) }]).await {
                 Ok(AppendEnd::Done) => written += 1,
@@ -203,26 +208,43 @@ async fn exchange(doors: &Doors, session: &str, number: usize, rng: &mut StdRng,
             progress.pieces.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        if written == said.len() {
+            return append.cursor().to_owned();
+        }
     }
 }
 
-/// `None`: the run has ended, and only the last acknowledgement was lost.
-async fn begin(client: &Client, start: v1::AppendStart) -> Result<Option<Append>, AppendError> {
-    let (session, run) = (start.session.clone(), start.run.clone());
-    let error = match client.append(start).await {
-        Ok(append) => return Ok(Some(append)),
-        Err(error) => error,
-    };
-    let known = asked_state(client, &session, None).await.ok().and_then(|snapshot| snapshot.view);
-    let is_over = |known: &v1::Run| known.id == run && known.status() == v1::RunStatus::Completed;
-    if known.is_some_and(|view| view.runs.iter().any(is_over)) { Ok(None) } else { Err(error) }
+/// What became of a worker's word that it writes.
+enum Begun {
+    Writes(Box<Append>),
+    /// The run has ended, and only the last acknowledgement was lost.
+    Over {
+        cursor: String,
+    },
 }
 
-async fn work(doors: Doors, seed: u64, progress: Arc<Progress>) {
+async fn begin(client: &Client, start: v1::AppendStart) -> Result<Begun, AppendError> {
+    let (session, run) = (start.session.clone(), start.run.clone());
+    let error = match client.append(start).await {
+        Ok(append) => return Ok(Begun::Writes(Box::new(append))),
+        Err(error) => error,
+    };
+    let is_over = |known: &v1::Run| known.id == run && known.status() == v1::RunStatus::Completed;
+    match asked_state(client, &session, None).await {
+        Ok(v1::Snapshot { view: Some(view), cursor, .. }) if view.runs.iter().any(is_over) => Ok(Begun::Over { cursor }),
+        Ok(_) | Err(_) => Err(error),
+    }
+}
+
+/// Answers one question after the other. Returns where the last answer ends.
+async fn work(doors: Doors, seed: u64, progress: Arc<Progress>) -> String {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut number = 1;
-    while !progress.is_over() {
-        exchange(&doors, "s", number, &mut rng, &progress).await;
+    loop {
+        let end = exchange(&doors, "s", number, &mut rng, &progress).await;
+        if progress.is_over() {
+            return end;
+        }
         number += 1;
     }
 }
@@ -311,8 +333,8 @@ async fn two_releases_that_fold_differently_share_a_deployment() {
     for session in ["s", "quiet"] {
         support::open(&deployment.nodes[0].client(), session).await;
     }
-    exchange(&doors, "quiet", 1, &mut rng, &progress).await;
-    let quiet = state_of(&deployment.nodes[1], "quiet").await;
+    let quiet_end = exchange(&doors, "quiet", 1, &mut rng, &progress).await;
+    let quiet = state_of(&deployment.nodes[1], "quiet", &quiet_end).await;
     let working = tokio::spawn(work(Arc::clone(&doors), rng.random(), Arc::clone(&progress)));
     let reading: Vec<_> =
         (0..READERS).map(|_| tokio::spawn(read(Arc::clone(&doors), rng.random(), Arc::clone(&progress)))).collect();
@@ -324,13 +346,13 @@ async fn two_releases_that_fold_differently_share_a_deployment() {
             progress.goes_on(&tasks).await;
         }
         // Nobody has written meanwhile, so the newest snapshot is the other release's.
-        let (at, view) = state_of(&deployment.nodes[0], "quiet").await;
+        let (at, view) = state_of(&deployment.nodes[0], "quiet", &quiet_end).await;
         check_text(&view, at.fold);
         assert_eq!(at.fold == FOLD_VERSION, release == Release::This, "the build that stands for the next release is it");
         assert_eq!(at.offset, quiet.0.offset);
     }
     progress.stop.store(true, Ordering::Relaxed);
-    working.await.unwrap();
+    let end = working.await.unwrap();
     for reader in reading {
         let held = reader.await.unwrap();
         check_text(&held.view, cursor(&held.cursor).fold);
@@ -340,11 +362,11 @@ async fn two_releases_that_fold_differently_share_a_deployment() {
     let compared = count(&progress.compared);
     eprintln!("{hops} hops: {changed} met another fold, {resumed} resumed, {compared} states compared");
     assert!(changed >= 2 && resumed >= 2 && compared >= hops / 2);
-    let (_, truth) = state_of(&deployment.nodes[0], "s").await;
+    let (_, truth) = state_of(&deployment.nodes[0], "s", &end).await;
     check_text(&truth, FOLD_VERSION);
     for node in &deployment.nodes {
-        assert_eq!(state_of(node, "s").await.1, truth);
-        assert_eq!(state_of(node, "quiet").await, quiet, "as before the upgrade");
+        assert_eq!(state_of(node, "s", &end).await.1, truth);
+        assert_eq!(state_of(node, "quiet", &quiet_end).await, quiet, "as before the upgrade");
     }
     drop(deployment.nodes);
     both_have_snapshots(&deployment.cluster).await;
