@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod console;
 mod deploy;
+mod next_fold;
 mod servers;
 
 use std::io::Write as _;
@@ -15,9 +16,11 @@ use std::time::Instant;
 use servers::Servers;
 
 /// The steps of `test`, in the order in which they fail fastest.
-const TEST: [Step; 7] = [
+const TEST: [Step; 8] = [
     Step { name: "format", args: &["fmt", "--all", "--check"] },
     Step { name: "lints", args: &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"] },
+    // Before the next one, which takes its place.
+    Step { name: "next-fold", args: &["run", "--quiet", "--package", "xtask", "--", "next-fold"] },
     // The binary that the end-to-end tests start.
     Step { name: "build", args: &["build", "--package", "fanfold"] },
     Step { name: "client", args: &["run", "--quiet", "--package", "xtask", "--", "client"] },
@@ -41,8 +44,9 @@ fn main() -> ExitCode {
         Some("client") => return client::check(&root()),
         Some("console") => return console::check(&root()),
         Some("deploy") => return deploy::check(&root()),
+        Some("next-fold") => return next_fold::build(&root()),
         Some(_) | None => {
-            eprintln!("usage: cargo xtask test | bench | cluster | client | console | deploy");
+            eprintln!("usage: cargo xtask test | bench | cluster | client | console | deploy | next-fold");
             return ExitCode::from(2);
         }
     };
@@ -70,6 +74,7 @@ fn run(step: &Step, not_run: &Path, servers: &Servers) -> bool {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(step.args).current_dir(root()).env("FANFOLD_NOT_RUN", not_run);
+    command.env("FANFOLD_TEST_NEXT", next_fold::binary(&root()));
     servers.tell(&mut command);
     let ok = command.status().is_ok_and(|status| status.success());
     eprintln!("== {}: {} in {:.0} s", step.name, if ok { "ok" } else { "FAILED" }, started.elapsed().as_secs_f64());

@@ -58,6 +58,8 @@ pub enum Update {
     },
     /// Who is there.
     Presence(v1::Presence),
+    /// The node has lost its log (true), or has it again. While it is away the view stands still, whatever happens elsewhere.
+    LogAway(bool),
     /// The connection was lost; the next one is made after this time.
     Lost {
         /// What happened.
@@ -98,6 +100,7 @@ pub struct Follow {
     backoff: Backoff,
     tries: u32,
     done: bool,
+    log_away: bool,
 }
 
 /// What was wrong with a frame.
@@ -127,6 +130,7 @@ impl Follow {
             backoff: Backoff::default(),
             tries: 0,
             done: false,
+            log_away: false,
         }
     }
 
@@ -229,12 +233,11 @@ impl Follow {
                 let v1::Error { code, message, retry_after_ms, .. } = error;
                 self.lose(LinkError::Refused { code, message, retry_after_ms }).map(Some)
             }
-            Frame::Welcome(_)
-            | Frame::CaughtUp(_)
-            | Frame::Ping(_)
-            | Frame::Receipt(_)
-            | Frame::SnapshotPart(_)
-            | Frame::Listed(_) => Ok(None),
+            Frame::Ping(ping) => {
+                let changed = std::mem::replace(&mut self.log_away, ping.log_away) != ping.log_away;
+                Ok(changed.then_some(Update::LogAway(ping.log_away)))
+            }
+            Frame::Welcome(_) | Frame::CaughtUp(_) | Frame::Receipt(_) | Frame::SnapshotPart(_) | Frame::Listed(_) => Ok(None),
         }
     }
 

@@ -50,6 +50,7 @@ mod delta;
 mod event;
 mod id;
 mod merge;
+mod next;
 mod output;
 mod position;
 mod record;

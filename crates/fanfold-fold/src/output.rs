@@ -3,6 +3,7 @@
 use crate::admit::NAME_BYTES_MAX;
 use crate::delta::Op;
 use crate::event::{Completed, Failed, Output, Said, ToolCallStarted};
+use crate::next;
 use crate::view::{Run, RunError, RunStatus, THOUGHTS_MAX, Thought};
 use crate::{FinishReason, Part, Reasoning, Refusal, Settled, State, Step, Text, ToolCall, ToolStatus, Verdict, Waiting};
 
@@ -171,6 +172,7 @@ impl State {
         if text.is_empty() {
             return Ok(());
         }
+        let text = &*next::written(text);
         let parts = &self.view.messages.at_mut(reply).parts;
         let open = parts.iter().rposition(|part| !matches!(part, Part::Citation(_)));
         let fits = open.filter(|at| match (&parts[*at], stream) {

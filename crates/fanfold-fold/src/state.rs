@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::next;
 use crate::record::read;
 use crate::view::{SessionStatus, View};
 use crate::{AttemptId, CommandId, FoldVersion, Part, RunId, Settled};
 
 /// The version of the rules in this crate. Raised whenever the same records may lead to another state or delta.
-pub const FOLD_VERSION: FoldVersion = FoldVersion(2);
+pub const FOLD_VERSION: FoldVersion = FoldVersion(next::raised(2));
 
 /// Commands whose verdicts a session remembers. A repetition of an older one is judged anew, so ids of messages and runs
 /// are what keeps it from acting twice.

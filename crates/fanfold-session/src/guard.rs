@@ -9,21 +9,28 @@ use crate::sessions::Inner;
 /// Between two looks at the sessions in use.
 const GUARD_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Looks in a row that fail before the log counts as away: one may meet an election.
+const AWAY_AFTER: u32 = 2;
+
 /// Sessions asked for in one request.
 const GUARD_SESSIONS_MAX: usize = 1000;
 
-/// Until the node is dropped: compares what sessions in use have folded with what the log says is their last offset.
+/// Until the node is dropped: compares what sessions in use have folded with what the log says is their last offset. Where it can't be
+/// asked, readers have what they have and no more: that is told.
 pub(crate) async fn guard(inner: Weak<Inner>) {
+    let mut failed = 0;
     loop {
         tokio::time::sleep(GUARD_INTERVAL).await;
         let Some(inner) = inner.upgrade() else { return };
         let in_use = inner.directory.in_use();
+        let mut answered = true;
         for chunk in in_use.chunks(GUARD_SESSIONS_MAX) {
             let keys: Vec<_> = chunk.iter().map(|(key, _)| key.clone()).collect();
             let last = match inner.node.ports.log.last_of(&keys).await {
                 Ok(last) => last,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "tails not checked");
+                    answered = false;
                     break;
                 }
             };
@@ -34,5 +41,8 @@ pub(crate) async fn guard(inner: Weak<Inner>) {
                 }
             }
         }
+        failed = if answered { 0 } else { failed + 1 };
+        let away = failed >= AWAY_AFTER;
+        inner.log_away.send_if_modified(|known| std::mem::replace(known, away) != away);
     }
 }

@@ -33,7 +33,8 @@ impl Live {
 
     fn is_behind(&self, start: Start) -> bool {
         let of_this_log = match start {
-            Start::After(cursor) => self.foreign(cursor).is_none(),
+            // Of another fold as well: its reader gets a snapshot, and not one of a time before what it has.
+            Start::After(cursor) => self.foreign(cursor) != Some(Reset::EpochChanged),
             Start::Now | Start::Replay(_) => true,
         };
         of_this_log && start.least() > self.folded.offset

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fanfold_fold::{AttemptId, Command, Cursor, Epoch, Offset, Output, Run, RunId, SessionKey};
 use ractor::{Actor, ActorRef};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::actor::{Birth, SessionActor};
@@ -45,6 +45,7 @@ pub(crate) struct Inner {
     /// One actor is born at a time per share of the sessions, so that requests reach it in the order in which they came.
     births: Vec<Mutex<()>>,
     draining: AtomicBool,
+    pub(crate) log_away: watch::Sender<bool>,
 }
 
 /// Figures of a node.
@@ -71,7 +72,14 @@ impl Sessions {
         }
         let node = Arc::new(Node::new(ports, config));
         let births = (0..SUPERVISORS).map(|_| Mutex::default()).collect();
-        let inner = Arc::new(Inner { node, directory, supervisors, births, draining: AtomicBool::new(false) });
+        let inner = Arc::new(Inner {
+            node,
+            directory,
+            supervisors,
+            births,
+            draining: AtomicBool::new(false),
+            log_away: watch::Sender::new(false),
+        });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         if inner.node.ports.log.tail_may_lose() {
             tokio::spawn(guard(Arc::downgrade(&inner)));
@@ -86,6 +94,11 @@ impl Sessions {
     /// The incarnation of a session's log.
     pub fn epoch(&self, key: &SessionKey) -> Epoch {
         self.node().epoch(key)
+    }
+
+    /// Whether the log can't be asked for what sessions in use lack. Never where a tail loses nothing.
+    pub fn log_away(&self) -> watch::Receiver<bool> {
+        self.inner.log_away.subscribe()
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -166,18 +166,21 @@ async fn a_cursor_ahead_of_a_lagging_node_waits_for_it() {
     let (world, node, key) = written().await;
     let mut reader = Reader::new(&world);
     reader.connect(&node, &key, Mode::Deltas).await;
-    // Another node appends, and this one's tail hears nothing of it.
-    let record = fanfold_fold::Record {
-        command: None,
-        at_ms: 1,
-        by: None,
-        events: vec![fanfold_fold::Event::Output(text(1, 21, "elsewhere"))],
-    };
-    let ahead = world.log.append_elsewhere(&key, record.encode().into());
-    let cursor = Cursor::new(&key, world.log.epoch, FOLD_VERSION, ahead);
-    let subscribed = subscribe(&node, &key, Start::After(cursor)).await.unwrap();
-    assert_eq!((subscribed.how, subscribed.head), (How::Resumed, ahead));
-    reader.until(ahead).await;
+    let rows = [(FOLD_VERSION, How::Resumed), (FoldVersion(999), How::Snapshot(Reset::FoldChanged))];
+    for (at, (fold, how)) in rows.into_iter().enumerate() {
+        // Another node appends, and this one's tail hears nothing of it.
+        let record = fanfold_fold::Record {
+            command: None,
+            at_ms: 1,
+            by: None,
+            events: vec![fanfold_fold::Event::Output(text(1, 21 + at as u64, "elsewhere"))],
+        };
+        let ahead = world.log.append_elsewhere(&key, record.encode().into());
+        let cursor = Cursor::new(&key, world.log.epoch, fold, ahead);
+        let subscribed = subscribe(&node, &key, Start::After(cursor)).await.unwrap();
+        assert_eq!((subscribed.how, subscribed.head), (how, ahead));
+    }
+    reader.until(world.truth(&key).1).await;
     assert_eq!(&reader.view, world.truth(&key).0.view());
 }
 

@@ -13,6 +13,7 @@ use fanfold_store::{
 
 use crate::clock;
 use crate::config::{Config, LogBackend, QueueConfig};
+use crate::namesake::Namesakes;
 use crate::presence::NatsNeighbours;
 
 /// All the ports of one store.
@@ -34,6 +35,8 @@ pub struct Backend {
     pub queue: Arc<dyn RunQueue>,
     /// Other nodes, for what is never stored.
     pub neighbours: Arc<dyn Neighbours>,
+    /// Other nodes of this one's name, where there are other nodes.
+    pub(crate) namesakes: Option<Namesakes>,
     /// Whether the queue is this process's memory, and empty now.
     pub queue_is_new: bool,
     /// What takes off the disk what log and store have removed, where no server does.
@@ -82,6 +85,7 @@ fn embedded(config: &Config) -> anyhow::Result<Backend> {
         store,
         queue: Arc::new(queue),
         neighbours: Arc::new(Alone),
+        namesakes: None,
         queue_is_new: true,
         compaction,
     })
@@ -102,6 +106,7 @@ async fn shared(config: &Config) -> anyhow::Result<Backend> {
     let queue = queue.context("the run queue does not open")?;
     let log = Arc::new(log);
     let neighbours = NatsNeighbours::open(&config.log.jetstream).await.context("other nodes can't be reached")?;
+    let namesakes = Some(neighbours.namesakes(&config.node.name));
     Ok(Backend {
         log: log.clone(),
         inventory: log,
@@ -109,6 +114,7 @@ async fn shared(config: &Config) -> anyhow::Result<Backend> {
         store: Arc::new(store),
         queue: Arc::new(queue),
         neighbours: Arc::new(neighbours),
+        namesakes,
         queue_is_new: false,
         compaction: None,
     })

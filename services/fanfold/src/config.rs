@@ -56,7 +56,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeConfig {
-    /// Its name in logs and to clients.
+    /// Its name in logs, to clients and for its worker. Where nodes share a log, each has one of its own, and has it again after a restart.
     pub name: String,
     /// The folder of the embedded log and store.
     pub data: PathBuf,
@@ -448,6 +448,9 @@ pub enum ConfigError {
     /// A limit that lets nothing through.
     #[error("{0} must not be 0")]
     Zero(&'static str),
+    /// Two nodes of one name take each other's runs for lost ones of their own, and write down each other's use of tokens.
+    #[error("with log.backend = \"jetstream\" each node needs a node.name of its own (FANFOLD_NODE__NAME)")]
+    Unnamed,
     /// Nodes that share a log and not the store, or the other way round, would contradict each other.
     #[error("log.backend = \"jetstream\" and store.backend = \"scylla\" go together")]
     HalfShared,
@@ -498,6 +501,15 @@ impl Config {
         match limits.into_iter().find(|(_, limit)| *limit == 0) {
             Some((name, _)) => Err(ConfigError::Zero(name)),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses a node among many that nobody has named. Tools and checks of a file that nodes share need no name.
+    pub fn check_name(&self) -> Result<(), ConfigError> {
+        let is_named = !self.node.name.is_empty() && self.node.name != NodeConfig::default().name;
+        match self.log.backend {
+            LogBackend::Jetstream if !is_named => Err(ConfigError::Unnamed),
+            LogBackend::Jetstream | LogBackend::Embedded => Ok(()),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod http;
 mod listings;
 mod moving;
+mod namesake;
 pub mod node;
 pub mod presence;
 pub mod run;

@@ -19,10 +19,11 @@ use crate::auth::{Authenticator, JwtKeys};
 use crate::backend::Backend;
 use crate::clock;
 use crate::config::{Config, LogBackend};
-use crate::edge::{Edge, Framing, Readers};
+use crate::edge::{Edge, Framing, Readers, notices};
 use crate::erase::Erasures;
 use crate::listings::Listings;
 use crate::moving::{self, Exporter};
+use crate::namesake::Namesakes;
 use crate::run::Patience;
 use crate::run::budget::Budget;
 use crate::run::desk::Desk;
@@ -49,6 +50,7 @@ pub struct Node {
     teller: Option<Teller>,
     archiver: Archiver,
     control: Option<Exporter>,
+    namesakes: Option<Namesakes>,
     model: Arc<dyn Model>,
     metrics: PrometheusHandle,
     drain: watch::Sender<bool>,
@@ -60,6 +62,7 @@ impl Node {
     /// Opens log and store, then binds its ports. Nothing is served before everything is sound.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         config.check()?;
+        config.check_name()?;
         let model = model::open(&config.runs, &config.models)?;
         let authenticator = authenticator(&config)?;
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().context("metrics")?;
@@ -68,7 +71,7 @@ impl Node {
         fanfold_runs::describe_metrics();
         fanfold_models::describe_metrics();
         crate::edge::describe_metrics();
-        let Backend { log, inventory, consumer, store, queue, neighbours, queue_is_new, compaction } =
+        let Backend { log, inventory, consumer, store, queue, neighbours, namesakes, queue_is_new, compaction } =
             Backend::open(&config).await?;
         let notes = queue_is_new.then(|| store.clone() as Arc<dyn Notes>);
         let graves = Arc::new(Graves::new(Arc::clone(&queue), notes));
@@ -103,6 +106,7 @@ impl Node {
         });
         let (drain, draining) = watch::channel(false);
         let desk = Desk::new(config.node.name.clone(), sessions.clone(), queue, Arc::clone(&keeper));
+        let notices = notices(&sessions, draining.clone());
         let edge = Arc::new(Edge {
             node: config.node.name.clone(),
             sessions,
@@ -119,10 +123,11 @@ impl Node {
             limits: config.limits.clone(),
             origins: config.listen.origins.clone(),
             draining,
+            notices,
         });
         let http = bind(config.listen.http).await?;
         let grpc = bind(config.listen.grpc).await?;
-        Ok(Self { config, edge, log, keeper, teller, archiver, control, model, metrics, drain, http, grpc })
+        Ok(Self { config, edge, log, keeper, teller, archiver, control, namesakes, model, metrics, drain, http, grpc })
     }
 
     /// Where HTTP and gRPC are listened on.
@@ -132,7 +137,7 @@ impl Node {
 
     /// Serves until `stop`, then drains within the configured time.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, edge, log, keeper, teller, archiver, control, model, metrics, drain, http, grpc } = self;
+        let Self { config, edge, log, keeper, teller, archiver, control, namesakes, model, metrics, drain, http, grpc } = self;
         let sessions = edge.sessions.clone();
         tokio::spawn(Arc::clone(&keeper).tell());
         tokio::spawn(keeper.watch(sessions.clone()));
@@ -147,7 +152,9 @@ impl Node {
             let data = config.node.data.clone();
             tokio::spawn(async move { moving::serve(&data, exporter).await });
         }
-        tokio::spawn(recover(Arc::clone(&edge), clock::now_ms()));
+        // Kept to the end: whoever starts under this name later is answered.
+        let namesakes = namesakes.map(Arc::new);
+        tokio::spawn(recover(Arc::clone(&edge), namesakes.clone(), clock::now_ms()));
         let (phase, phases) = watch::channel(Phase::Working);
         let name = local::name_in(&edge.node);
         let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone(), name });
@@ -181,8 +188,12 @@ impl Node {
 }
 
 /// Brings the sessions with open runs into memory, so that their runs are offered again. What the worker of this process was
-/// writing when it ended is known to be lost.
-async fn recover(edge: Arc<Edge>, born_ms: u64) {
+/// writing when it ended is known to be lost, unless another process of this node's name may be writing it.
+async fn recover(edge: Arc<Edge>, namesakes: Option<Arc<Namesakes>>, born_ms: u64) {
+    let is_alone = match &namesakes {
+        Some(namesakes) => namesakes.is_alone().await,
+        None => true,
+    };
     let mut after = None;
     loop {
         let unfinished = match edge.listings.unfinished(after.as_ref(), UNFINISHED_PAGE).await {
@@ -197,17 +208,18 @@ async fn recover(edge: Arc<Edge>, born_ms: u64) {
         };
         let Some(last) = unfinished.last() else { return };
         after = Some(last.clone());
-        recover_all(&edge, unfinished, born_ms).await;
+        recover_all(&edge, unfinished, is_alone.then_some(born_ms)).await;
     }
 }
 
-async fn recover_all(edge: &Edge, unfinished: Vec<SessionKey>, born_ms: u64) {
+/// `born_ms`: what was begun before, under this node's name, is lost.
+async fn recover_all(edge: &Edge, unfinished: Vec<SessionKey>, born_ms: Option<u64>) {
     let name = local::name_in(&edge.node);
     // What the worker of this process has begun since is not lost.
     let is_lost = |run: &Run| {
         run.status == RunStatus::Running
             && run.worker.as_deref() == Some(&name)
-            && run.started_at_ms.is_some_and(|at| at < born_ms)
+            && run.started_at_ms.zip(born_ms).is_some_and(|(at, born_ms)| at < born_ms)
     };
     for session in unfinished {
         let Ok(looked) = edge.sessions.look(&session, Offset::NONE, usize::MAX).await else { continue };

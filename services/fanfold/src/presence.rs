@@ -10,6 +10,8 @@ use fanfold_nats::{ConnectError, Hearing, Limits, Nats};
 use fanfold_session::{Appearance, Hear, Heard, Neighbour, Neighbours};
 use serde::{Deserialize, Serialize};
 
+use crate::namesake::Namesakes;
+
 /// Messages of one session that wait to be heard. One more is lost, as any may be.
 const WAITING_MAX: usize = 64;
 
@@ -47,6 +49,11 @@ impl NatsNeighbours {
         let limits = Limits { subscription_messages_max: WAITING_MAX, request_max };
         let nats = Nats::connect(&config.nats, limits).await?;
         Ok(Self { nats, prefix: config.prefix.clone(), process: uuid::Uuid::new_v4().to_string().into() })
+    }
+
+    /// Asks who else is called this, and answers who asks from now on.
+    pub(crate) fn namesakes(&self, name: &str) -> Namesakes {
+        Namesakes::listen(&self.nats, &self.prefix, &self.process, name)
     }
 }
 

@@ -15,6 +15,7 @@ use fanfold_wire::v1::server_frame::Frame as Out;
 use futures::StreamExt as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use support::archive::figure;
 use support::cluster::Cluster;
 use support::wire::{Held, Wire};
 use support::{Node, all_ended, fact, follow, last, open, seed, send, state, state_since, text, until};
@@ -154,6 +155,28 @@ async fn a_run_is_answered_by_any_node_and_survives_the_one_that_answers() {
     assert_eq!(reader.view(), &truth);
 }
 
+/// Says so, and takes nothing away from the other: that one is alive.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_node_of_one_name_leaves_the_first_ones_runs_alone() {
+    let Some(cluster) = Cluster::make("two nodes of one name") else { return };
+    let first = cluster.node_named("same", "1");
+    open(&first.client(), "s").await;
+    let mut reader = follow(&first.client(), "s", Transport::WebSocket);
+    send(&first.client(), "send", "s").await;
+    until(&mut reader, |view| !view.runs.is_empty() && text(&last(view).1).len() > 20).await;
+    let second = cluster.node_named("same", "0");
+    let deadline = Instant::now() + support::DEADLINE;
+    for node in [&first, &second] {
+        while figure(node, "fanfold_node_namesakes_heard_total ").await.is_none() {
+            assert!(Instant::now() < deadline, "both notice");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+    until(&mut reader, |view| all_ended(view, 1)).await;
+    let run = &reader.view().runs[0];
+    assert_eq!((run.status, run.attempts), (RunStatus::Completed, 1));
+}
+
 /// The next list of who is there.
 async fn shown(wire: &mut Wire) -> Vec<String> {
     loop {
@@ -288,6 +311,7 @@ async fn a_node_without_its_streams_or_with_half_of_a_backend_does_not_start() {
         ("FANFOLD_LOG__JETSTREAM__SHARDS", "3", "2 shards"),
         ("FANFOLD_STORE__SCYLLA__KEYSPACE", "other", "fanfold migrate"),
         ("FANFOLD_STORE__BACKEND", "embedded", "go together"),
+        ("FANFOLD_NODE__NAME", "fanfold", "node.name"),
     ];
     for (key, value, why) in rows {
         let said = refused(key, value);

@@ -76,7 +76,7 @@ impl Cluster {
 
     fn node(&self, more: &[(&str, &str)]) -> Node {
         let mut serve = self.command("serve");
-        serve.envs(more.iter().copied());
+        serve.env("FANFOLD_NODE__NAME", support::node_name()).envs(more.iter().copied());
         Node::spawn(serve)
     }
 

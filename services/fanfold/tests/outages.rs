@@ -26,8 +26,12 @@ use tokio::time::Instant;
 /// How long a caller may be kept waiting, whatever is away, on a machine that has other things to do. The limits below add up to less.
 const ANSWER_WITHIN: Duration = Duration::from_secs(25);
 
+/// Until readers hear that the log is away, or is back: two looks of the node, each as long as it may take. No other ping comes meanwhile.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
+
 /// Limits that a test can wait for.
-const SHORT: [(&str, &str); 8] = [
+const SHORT: [(&str, &str); 9] = [
+    ("LIMITS__PING_INTERVAL_MS", "3600000"),
     ("LOG__JETSTREAM__APPEND_MS_MAX", "4000"),
     ("LOG__JETSTREAM__APPEND_TRY_MS_MAX", "1000"),
     ("LOG__JETSTREAM__READ_MS_MAX", "2000"),
@@ -48,6 +52,12 @@ async fn reader(node: &Node, transport: Transport) -> Wire {
     let mut wire = tokio::time::timeout(ANSWER_WITHIN, opened).await.expect("an answer in time").unwrap();
     tokio::time::timeout(ANSWER_WITHIN, wire.caught_up(1)).await.expect("a state in time");
     wire
+}
+
+/// Until a ping says whether the log is away. It comes with the change, long before its time.
+async fn told_of_log(wire: &mut Wire, away: bool) {
+    let told = tokio::time::timeout(TOLD_WITHIN, wire.until(|wire| wire.log_away == away)).await;
+    assert!(told.is_ok(), "told that the log is away: {away}");
 }
 
 /// What became of a request, which is told in time.
@@ -115,10 +125,15 @@ async fn a_log_that_hangs_or_is_gone_is_waited_for_within_bounds() {
         }
         let refused = answer(clients[1].submit(piece(&format!("during-{gone}")))).await.unwrap_err();
         assert!(matches!(refused, ErrorCode::UnknownOutcome | ErrorCode::Overloaded | ErrorCode::Busy), "{refused:?}");
+        // Who is attached is told.
+        for wire in &mut readers {
+            told_of_log(wire, true).await;
+        }
         // What is in memory is read as before, by new readers as well.
         for node in &nodes {
             look(&node.client(), "s").await.unwrap();
             readers.push(reader(node, Transport::Grpc).await);
+            told_of_log(readers.last_mut().unwrap(), true).await;
         }
         // What is not is unavailable, and never taken for absent.
         let refused = look(&clients[0], &elsewhere).await.unwrap_err();
@@ -127,6 +142,9 @@ async fn a_log_that_hangs_or_is_gone_is_waited_for_within_bounds() {
             nats.start_again()
         } else {
             nats.signal("-CONT")
+        }
+        for wire in &mut readers {
+            told_of_log(wire, false).await;
         }
         recovers("a session that nobody has in memory", async || look(&clients[0], &elsewhere).await).await;
         let upto = number(&state(&clients[1], "s").await) + 20;

@@ -180,7 +180,7 @@ pub fn server() -> Vec<Out> {
         Out::Delta(v1::Delta { session: s(), after: BEFORE.into(), cursor: CURSOR.into(), offset: 7, ops: ops() }),
         Out::Snapshot(v1::Snapshot { session: s(), cursor: CURSOR.into(), offset: 7, view: Some(view()), older_messages: 3 }),
         Out::CaughtUp(v1::CaughtUp { session: s(), cursor: CURSOR.into() }),
-        Out::Ping(v1::Ping { positions: vec![v1::Position { session: s(), cursor: CURSOR.into(), head: 9 }] }),
+        Out::Ping(v1::Ping { positions: vec![v1::Position { session: s(), cursor: CURSOR.into(), head: 9 }], log_away: false }),
         Out::Closed(v1::Closed { session: s(), code: "closed".into(), reason: "done".into(), cursor: CURSOR.into() }),
         Out::Receipt(v1::Receipt {
             command: "c-1".into(),

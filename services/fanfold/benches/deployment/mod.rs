@@ -100,7 +100,7 @@ impl Deployment {
     pub fn node(&self, settings: &[(&str, &str)]) -> Node {
         let mut serve = self.command("serve");
         serve.env("FANFOLD_LISTEN__HTTP", "127.0.0.1:0").env("FANFOLD_LISTEN__GRPC", "127.0.0.1:0");
-        serve.env("FANFOLD_RUNS__WORKER_SLOTS", "0");
+        serve.env("FANFOLD_RUNS__WORKER_SLOTS", "0").env("FANFOLD_NODE__NAME", format!("node-{}", uuid::Uuid::new_v4()));
         serve.envs(settings.iter().map(|(key, value)| (format!("FANFOLD_{key}"), value)));
         let mut process = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(process.stdout.take().unwrap()).lines();

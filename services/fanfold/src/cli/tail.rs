@@ -32,6 +32,8 @@ pub(super) async fn tail(client: &Client, output: Output, tail: Tail) -> anyhow:
             }
             Ok(Update::Subscribed { how, reset }) => eprintln!("# {} {}", how.as_str_name(), reset_name(reset)),
             Ok(Update::Presence(presence)) => output.line(&presence, || format!("# {} present", presence.present.len()))?,
+            Ok(Update::LogAway(true)) => eprintln!("# the node has lost its log; what it shows stands still"),
+            Ok(Update::LogAway(false)) => eprintln!("# the node has its log again"),
             Ok(Update::Lost { why, after }) => eprintln!("# {why}; again in {} ms", after.as_millis()),
             Ok(Update::Closed(closed)) => {
                 eprintln!("# {}: {}", closed.code, closed.reason);

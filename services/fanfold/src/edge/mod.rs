@@ -7,6 +7,7 @@ mod erase;
 mod failure;
 mod framing;
 mod list;
+mod notice;
 mod operations;
 mod readers;
 mod simple;
@@ -37,6 +38,8 @@ pub(crate) use attempt::{Attempt, over};
 pub(crate) use connection::{Connection, describe_metrics};
 pub use failure::Failure;
 pub use framing::Framing;
+pub use notice::Notice;
+pub(crate) use notice::notices;
 pub use readers::Readers;
 pub(crate) use subscriptions::{Filling, Subscriptions};
 pub(crate) use talk::{End, Event, Talk};
@@ -76,6 +79,8 @@ pub struct Edge {
     pub connections: Arc<Semaphore>,
     /// True once the node goes away.
     pub draining: watch::Receiver<bool>,
+    /// The same, and what else all connections are told.
+    pub notices: watch::Receiver<Notice>,
 }
 
 impl Edge {

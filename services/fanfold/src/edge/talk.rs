@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::list::Watched;
+use super::notice::{Notice, news};
 use super::{Edge, Failure, Filling, Framing, Subscriptions};
 use crate::auth::{Action, Caller};
 
@@ -41,8 +42,9 @@ pub(crate) struct Talk {
     framing: Framing,
     caller: Option<Caller>,
     subscriptions: Subscriptions,
-    /// Resolves when the node goes away.
-    drained: BoxFuture<'static, ()>,
+    /// What it was told of the node, and what resolves when there is something else to tell.
+    notice: Notice,
+    news: BoxFuture<'static, Notice>,
     /// Commands that are being judged; none of them is polled before it has something to say. Most connections have none.
     commands: Option<Box<FuturesUnordered<BoxFuture<'static, Event>>>>,
     /// The list that is watched.
@@ -66,6 +68,8 @@ pub(crate) enum Event {
     Alarm,
     /// The list that is watched has changed, or can't be watched any more; nothing where it isn't watched any more.
     Listed(Box<News>),
+    /// The log has gone away from the node, or has come back.
+    LogAway,
     /// The node goes away.
     Drain,
 }
@@ -92,7 +96,8 @@ impl Talk {
         let ping_at = now + Duration::from_millis(edge.limits.ping_interval_ms);
         let over_at = caller.as_ref().map_or(Some(now + HELLO_WITHIN), |caller| look_at(caller, now));
         Self {
-            drained: drained(edge.draining.clone()).boxed(),
+            notice: Notice::default(),
+            news: news(edge.notices.clone(), Notice::default()).boxed(),
             commands: None,
             subscriptions: Subscriptions::new(Arc::clone(&edge), framing, inbox),
             edge,
@@ -126,8 +131,10 @@ impl Talk {
         if let Poll::Ready(event) = self.poll_judged(context) {
             return Poll::Ready(event);
         }
-        if self.drained.poll_unpin(context).is_ready() {
-            return Poll::Ready(Event::Drain);
+        if let Poll::Ready(notice) = self.news.poll_unpin(context) {
+            self.notice = notice;
+            self.news = news(self.edge.notices.clone(), notice).boxed();
+            return Poll::Ready(if notice.draining { Event::Drain } else { Event::LogAway });
         }
         if let Some(list) = &mut self.list
             && let Poll::Ready(news) = list.next.poll_unpin(context)
@@ -158,7 +165,7 @@ impl Talk {
                 self.look_at_times(out)?;
                 self.fill(out).await;
             }
-            Event::Judged(_) | Event::Listed(_) | Event::Drain => return self.settle(event, out),
+            Event::Judged(_) | Event::Listed(_) | Event::LogAway | Event::Drain => return self.settle(event, out),
         }
         Ok(())
     }
@@ -172,6 +179,13 @@ impl Talk {
             }
             Event::Listed(news) => {
                 self.listed(*news, out);
+                Ok(())
+            }
+            Event::LogAway => {
+                // Before hello nobody is told anything; then at once.
+                if self.caller.is_some() {
+                    self.ping(out);
+                }
                 Ok(())
             }
             Event::Drain => {
@@ -221,7 +235,7 @@ impl Talk {
 
     fn ping(&mut self, out: &mut Vec<u8>) {
         self.ping_at = Instant::now() + Duration::from_millis(self.edge.limits.ping_interval_ms);
-        self.framing.write(&Out::Ping(v1::Ping { positions: self.subscriptions.positions() }).into(), out);
+        self.framing.write(&Out::Ping(self.position()).into(), out);
     }
 
     /// Does what a client's frame asks for.
@@ -272,6 +286,9 @@ impl Talk {
             }),
         };
         self.framing.write(&Out::Welcome(welcome).into(), out);
+        if self.notice.log_away {
+            self.ping(out);
+        }
         Ok(())
     }
 
@@ -356,8 +373,9 @@ impl Talk {
         self.subscriptions.subscribe(caller, request, out).await.map(|_| ())
     }
 
-    pub(crate) fn positions(&self) -> Vec<v1::Position> {
-        self.subscriptions.positions()
+    /// Where this connection is, as its pings say it.
+    pub(crate) fn position(&self) -> v1::Ping {
+        v1::Ping { positions: self.subscriptions.positions(), log_away: self.notice.log_away }
     }
 
     pub(crate) fn positions_and_ends(&self) -> Vec<v1::Position> {
@@ -399,9 +417,4 @@ fn reconnect_after_ms() -> u32 {
 fn look_at(caller: &Caller, now: Instant) -> Option<Instant> {
     let left_s = caller.expires_at_s?.saturating_sub(crate::clock::now_s()).min(TOKEN_LOOK_S);
     Some(now + Duration::from_secs(left_s))
-}
-
-async fn drained(mut draining: watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = draining.wait_for(|draining| *draining).await;
 }

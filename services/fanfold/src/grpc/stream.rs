@@ -105,7 +105,7 @@ async fn converse(
                 Ok(Err(_)) => return,
                 Err(_) => {
                     metrics::counter!("fanfold_slow_consumers_total").increment(1);
-                    return end(&sender, talk.positions(), ErrorCode::SlowConsumer).await;
+                    return end(&sender, talk.position(), ErrorCode::SlowConsumer).await;
                 }
             }
         }
@@ -131,7 +131,7 @@ async fn converse(
             if !out.is_empty() && sender.send(Ok(Bytes::from(out))).await.is_err() {
                 return;
             }
-            return end(&sender, talk.positions(), code).await;
+            return end(&sender, talk.position(), code).await;
         }
     }
 }
@@ -144,15 +144,15 @@ async fn receive(frames: &mut Option<Streaming<v1::ClientFrame>>) -> Option<Resu
 }
 
 /// Ends the stream with where its reader can go on, in a last frame and in the trailers.
-async fn end(sender: &mpsc::Sender<Result<Bytes, Status>>, positions: Vec<v1::Position>, code: ErrorCode) {
+async fn end(sender: &mpsc::Sender<Result<Bytes, Status>>, ping: v1::Ping, code: ErrorCode) {
     let mut last = Vec::new();
-    Framing::Grpc.write(&Frame::Ping(v1::Ping { positions: positions.clone() }).into(), &mut last);
     let mut status = status(&code.into());
-    for position in positions {
+    for position in &ping.positions {
         if let Ok(value) = format!("{}={}", position.session, position.cursor).parse() {
             status.metadata_mut().append("fanfold-cursor", value);
         }
     }
+    Framing::Grpc.write(&Frame::Ping(ping).into(), &mut last);
     // The client may be gone.
     let _ = tokio::time::timeout(Duration::from_secs(1), sender.send(Ok(last.into()))).await;
     let _ = tokio::time::timeout(Duration::from_secs(1), sender.send(Err(status))).await;

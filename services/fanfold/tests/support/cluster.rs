@@ -1,9 +1,10 @@
 //! A deployment of a test's own, of any number of nodes, on servers that the environment tells of or that the test has started.
 
+use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::process::Command;
 
-use super::{Node, told};
+use super::{Node, node_name, told};
 
 /// Streams and a keyspace that nobody else uses.
 pub struct Cluster {
@@ -60,9 +61,14 @@ impl Cluster {
     }
 
     pub fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fanfold"));
+        self.command_of(env!("CARGO_BIN_EXE_fanfold"), name)
+    }
+
+    /// The same with another build.
+    pub fn command_of(&self, binary: impl AsRef<OsStr>, name: &str) -> Command {
+        let mut command = Command::new(binary);
         command.arg(name).envs(self.settings.iter().map(|(key, value)| (key, value)));
-        command.env("FANFOLD_NODE__DATA", self.data.path()).env("FANFOLD_LOG", "warn");
+        command.env("FANFOLD_NODE__NAME", node_name()).env("FANFOLD_NODE__DATA", self.data.path()).env("FANFOLD_LOG", "warn");
         command
     }
 
@@ -78,6 +84,13 @@ impl Cluster {
         let mut serve = self.command("serve");
         serve.env("FANFOLD_RUNS__WORKER_SLOTS", "0");
         serve.envs(settings.iter().map(|(key, value)| (format!("FANFOLD_{key}"), value)));
+        Node::spawn(serve)
+    }
+
+    /// A node of this name.
+    pub fn node_named(&self, name: &str, worker_slots: &str) -> Node {
+        let mut serve = self.command("serve");
+        serve.env("FANFOLD_RUNS__WORKER_SLOTS", worker_slots).env("FANFOLD_NODE__NAME", name);
         Node::spawn(serve)
     }
 

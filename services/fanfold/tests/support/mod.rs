@@ -120,6 +120,11 @@ pub fn first_lines(stdout: ChildStdout, count: usize) -> Vec<String> {
     (0..count).map(|_| told.recv_timeout(DEADLINE).expect("it says where it is")).collect()
 }
 
+/// Of a node that shares its log with others.
+pub fn node_name() -> String {
+    format!("node-{}", uuid::Uuid::new_v4().simple())
+}
+
 pub fn command(id: &str, session: &str, action: Action) -> v1::Command {
     v1::Command { id: id.into(), session: session.into(), action: Some(action), ..v1::Command::default() }
 }

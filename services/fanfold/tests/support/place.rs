@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::{Node, told};
+use super::{Node, node_name, told};
 
 pub struct Place {
     settings: Vec<(String, String)>,
@@ -28,6 +28,7 @@ impl Place {
         let (nats, cql) = (told("FANFOLD_TEST_NATS", what)?, told("FANFOLD_TEST_CQL", what)?);
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let settings = [
+            ("NODE__NAME", node_name()),
             ("LOG__BACKEND", "jetstream".to_owned()),
             ("LOG__JETSTREAM__PREFIX", name.clone()),
             ("LOG__JETSTREAM__SHARDS", "2".into()),

@@ -40,6 +40,8 @@ pub struct Wire {
     pub subscribed: BTreeMap<String, v1::Subscribed>,
     /// Who answered, where the transport says that.
     pub node: Option<String>,
+    /// What the last ping said.
+    pub log_away: bool,
 }
 
 impl Wire {
@@ -60,7 +62,7 @@ impl Wire {
             Transport::Sse => events(door, asks).await?,
             Transport::Grpc => grpc(door, asks).await?,
         };
-        Ok(Self { frames, held, subscribed: BTreeMap::new(), node: None })
+        Ok(Self { frames, held, subscribed: BTreeMap::new(), node: None, log_away: false })
     }
 
     /// The next frame, taken in. I2 is checked on each delta.
@@ -72,6 +74,7 @@ impl Wire {
     pub async fn next_or_end(&mut self) -> Option<Out> {
         let frame = tokio::time::timeout(DEADLINE, self.frames.next()).await.expect("a frame in time")?;
         match &frame {
+            Out::Ping(ping) => self.log_away = ping.log_away,
             Out::Welcome(welcome) => self.node = Some(welcome.node.clone()),
             Out::Subscribed(subscribed) => {
                 self.subscribed.insert(subscribed.session.clone(), subscribed.clone());
