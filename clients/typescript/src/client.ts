@@ -1,11 +1,12 @@
 /** A connection to a node, and what is asked of it. */
 
+import { Backoff } from "./backoff.js";
 import { Commands } from "./commands.js";
 import { Connector } from "./connection.js";
 import type { Host } from "./connection.js";
 import { FanfoldError } from "./error.js";
 import { errorOf } from "./link.js";
-import type { Link, Reader } from "./link.js";
+import type { Link } from "./link.js";
 import { Listeners } from "./listeners.js";
 import type {
   CommandOptions,
@@ -60,15 +61,12 @@ export class Fanfold {
       credentials: options.credentials ?? "same-origin",
       connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
     };
-    const backoff = {
-      backoffFirstMs: options.backoffFirstMs ?? 500,
-      backoffLongestMs: options.backoffLongestMs ?? 30_000,
-    };
+    const backoff = () => new Backoff(options.backoffFirstMs ?? 500, options.backoffLongestMs ?? 30_000);
     const storage = options.storage === undefined ? tabStorage() : options.storage;
     this.#keeper = storage ? new Keeper(storage, `fanfold:${url}`) : undefined;
     const link = () => this.#connector.link;
     this.#surroundings = {
-      ...backoff,
+      backoff,
       link,
       keeper: this.#keeper,
       command: (session, action, options) => this.command(session, action, options),
@@ -79,12 +77,12 @@ export class Fanfold {
       },
     };
     const settings = {
-      ...backoff,
+      backoff,
       commandsMax: options.commandsMax ?? 64,
       commandTimeoutMs: options.commandTimeoutMs ?? 120_000,
     };
     const transports = options.transports ?? ["websocket", "sse"];
-    this.#connector = new Connector(this.#environment, { ...backoff, transports }, this.#host());
+    this.#connector = new Connector(this.#environment, transports, backoff(), this.#host());
     this.#commands = new Commands(settings, link, () => this.#connector.update());
   }
 
@@ -113,12 +111,10 @@ export class Fanfold {
    * `{ set_title: { title: "Trains" } }`. Resolves when it is durable; rejects with {@link FanfoldError} when it was refused.
    * It is sent again over lost connections with the same id, and acts once.
    */
-  command(session: string, action: Readonly<Record<string, unknown>>, options: CommandOptions = {}): Promise<Receipt> {
+  async command(session: string, action: Readonly<Record<string, unknown>>, options: CommandOptions = {}): Promise<Receipt> {
     const { error, phase } = this.connection;
     const id = options.id ?? newId();
-    if (this.#closed || phase === "stopped") {
-      return Promise.reject(new FanfoldError({ code: error?.code ?? "stopped", session, command: id }));
-    }
+    if (error && phase === "stopped") throw new FanfoldError({ code: error.code, session, command: id });
     return this.#commands.submit(session, action, options, id);
   }
 
@@ -208,10 +204,10 @@ export class Fanfold {
   }
 
   #host(): Host {
-    const active = () => [...this.#sessions.values()].filter((session) => session.active);
+    const active = (): LiveSession[] => [...this.#sessions.values()].filter((session) => session.active);
     return {
       needed: () => this.#commands.waiting > 0 || active().length > 0 || this.#watched !== undefined,
-      readers: (): Reader[] => active(),
+      readers: active,
       opened: (link) => {
         for (const session of active()) session.opened(link);
         if (this.#watched) link.watch(this.#watched);

@@ -3,7 +3,7 @@
  * answered. Those of one session are sent one after the other, so that they act in the order in which they were submitted.
  */
 
-import { Backoff } from "./backoff.js";
+import type { Backoff } from "./backoff.js";
 import { FanfoldError } from "./error.js";
 import type { Link } from "./link.js";
 import { errorOf } from "./link.js";
@@ -26,8 +26,7 @@ interface Pending {
 export interface CommandSettings {
   readonly commandsMax: number;
   readonly commandTimeoutMs: number;
-  readonly backoffFirstMs: number;
-  readonly backoffLongestMs: number;
+  readonly backoff: () => Backoff;
 }
 
 export class Commands {
@@ -48,14 +47,12 @@ export class Commands {
     return this.#pending.size;
   }
 
-  submit(session: string, action: Wire, options: CommandOptions, id: string): Promise<Receipt> {
+  async submit(session: string, action: Wire, options: CommandOptions, id: string): Promise<Receipt> {
     const { ifLast, signal, timeoutMs = this.#settings.commandTimeoutMs } = options;
     const known = this.#pending.get(id);
     if (known) return known.answered;
-    if (signal?.aborted) return Promise.reject(new FanfoldError({ code: "aborted", session, command: id }));
-    if (this.#pending.size >= this.#settings.commandsMax) {
-      return Promise.reject(new FanfoldError({ code: "queue_full", session, command: id }));
-    }
+    const refusal = signal?.aborted ? "aborted" : this.#pending.size >= this.#settings.commandsMax ? "queue_full" : undefined;
+    if (refusal) throw new FanfoldError({ code: refusal, session, command: id });
     let settle: Pending["settle"] = () => {};
     const answered = new Promise<Receipt>((resolve, reject) => {
       const giveUp = (code: string) => settle(this.#unanswered(code, pending));
@@ -73,8 +70,7 @@ export class Commands {
       };
     });
     const wire = { id, session, ...(ifLast !== undefined && { if_last: ifLast }), ...action };
-    const backoff = new Backoff(this.#settings.backoffFirstMs, this.#settings.backoffLongestMs);
-    const pending: Pending = { wire, backoff, settle, answered, sent: false, sentEver: false, failure: undefined };
+    const pending: Pending = { wire, backoff: this.#settings.backoff(), settle, answered, sent: false, sentEver: false, failure: undefined };
     this.#pending.set(id, pending);
     this.#changed();
     this.flush();
@@ -101,13 +97,14 @@ export class Commands {
   }
 
   receipt(body: Wire): void {
-    const { command, session, verdict, refusal, cursor, offset, message, run, reply } = body as Record<string, string>;
+    const { verdict, refusal, first_applied: _, ...receipt } = body;
+    const { session, command } = receipt as Receipt;
     this.#pending
-      .get(command as string)
+      .get(command)
       ?.settle(
         refusal
           ? new FanfoldError({ code: refusal, session, command })
-          : ({ command, session, repeated: verdict === "VERDICT_REPEATED", cursor, offset, message, run, reply } as Receipt),
+          : ({ ...receipt, repeated: verdict === "VERDICT_REPEATED" } as Receipt),
       );
   }
 

@@ -3,7 +3,7 @@
  * to the {@link Host}.
  */
 
-import { Backoff } from "./backoff.js";
+import type { Backoff } from "./backoff.js";
 import { FanfoldError, network } from "./error.js";
 import { errorOf, tooLong } from "./link.js";
 import type { Link, LinkEvents, Reader } from "./link.js";
@@ -41,21 +41,15 @@ export interface Host {
   changed(): void;
 }
 
-export interface ConnectionSettings {
-  readonly transports: readonly Transport[];
-  readonly backoffFirstMs: number;
-  readonly backoffLongestMs: number;
-}
-
 export class Connector {
   readonly #environment: Environment;
-  readonly #settings: ConnectionSettings;
+  readonly #transports: readonly Transport[];
+  readonly #backoff: Backoff;
   readonly #host: Host;
   /** A new object at each change. */
   connection: Connection = { phase: "idle", failures: 0 };
   link: Link | undefined;
 
-  readonly #backoff: Backoff;
   /** The attempt to open a link that is under way. */
   #attempt: AbortController | undefined;
   #retryTimer: Timer;
@@ -68,11 +62,11 @@ export class Connector {
   #webSocketWorked = false;
   #sseFirstUntilMs = 0;
 
-  constructor(environment: Environment, settings: ConnectionSettings, host: Host) {
+  constructor(environment: Environment, transports: readonly Transport[], backoff: Backoff, host: Host) {
     this.#environment = environment;
-    this.#settings = settings;
+    this.#transports = transports;
+    this.#backoff = backoff;
     this.#host = host;
-    this.#backoff = new Backoff(settings.backoffFirstMs, settings.backoffLongestMs);
   }
 
   /** To be called whenever what the host needs may have changed. */
@@ -88,13 +82,13 @@ export class Connector {
   progress(): void {
     if (!this.#backoff.failures) return;
     this.#backoff.reset();
-    this.#set({ ...this.connection, failures: 0 });
+    this.#set(this.connection.phase, this.connection);
   }
 
   /** Drops what there is and connects at once, whatever was before. */
   reconnect(): void {
     this.#drop();
-    this.#set({ phase: "idle", failures: this.#backoff.failures });
+    this.#set("idle");
     this.update();
   }
 
@@ -102,7 +96,7 @@ export class Connector {
   stop(error: FanfoldError): void {
     this.#drop();
     this.#listen(false);
-    this.#set({ phase: "stopped", failures: this.#backoff.failures, error });
+    this.#set("stopped", { error });
     this.#host.stopped(error);
   }
 
@@ -110,7 +104,7 @@ export class Connector {
     if (this.#host.needed()) return;
     this.#drop();
     this.#listen(false);
-    this.#set({ phase: "idle", failures: this.#backoff.failures });
+    this.#set("idle");
   }
 
   /** Leaves no link, attempt or timer behind. */
@@ -136,7 +130,7 @@ export class Connector {
 
   /** Opens a link over the first transport that works. */
   async #open(signal: AbortSignal): Promise<void> {
-    this.#set({ ...this.connection, phase: "connecting" });
+    this.#set("connecting", this.connection);
     const token = await this.#environment.tokens.next();
     let failure: unknown;
     for (const transport of this.#candidates()) {
@@ -162,8 +156,7 @@ export class Connector {
     this.#watch();
     this.#refreshWhenDue();
     const node = this.#node;
-    const { failures } = this.#backoff;
-    this.#set({ phase: "open", transport: link.transport, failures, ...(node && { node }) });
+    this.#set("open", { transport: link.transport, ...(node && { node }) });
     this.#host.opened(link);
   }
 
@@ -172,14 +165,14 @@ export class Connector {
    * the node itself said no. Where WebSocket has worked before, the node is more likely down: SSE is tried every third time.
    */
   #candidates(): Transport[] {
-    const usable = this.#settings.transports.filter((transport) => transport === "sse" || this.#environment.WebSocket);
+    const usable = this.#transports.filter((transport) => transport === "sse" || this.#environment.WebSocket);
     if (usable.length < 2) return usable;
     if (Date.now() < this.#sseFirstUntilMs) return ["sse", "websocket"];
     return this.#webSocketWorked && this.#backoff.failures % 3 !== 2 ? usable.slice(0, 1) : usable;
   }
 
   async #openOver(transport: Transport, token: string, signal: AbortSignal): Promise<void> {
-    this.#set({ ...this.connection, transport });
+    this.#set("connecting", { ...this.connection, transport });
     const attempt = new AbortController();
     const giveUp = () => attempt.abort();
     signal.addEventListener("abort", giveUp);
@@ -235,10 +228,9 @@ export class Connector {
   #wait(waitMs: number, error: FanfoldError | undefined): void {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.#dial(), waitMs);
-    const { failures } = this.#backoff;
     // Browsers may be wrong about being offline, so it is tried nevertheless.
     const phase = globalThis.navigator?.onLine === false ? "offline" : "waiting";
-    this.#set({ phase, failures, retryAtMs: Date.now() + waitMs, ...(error && { error }) });
+    this.#set(phase, { retryAtMs: Date.now() + waitMs, ...(error && { error }) });
   }
 
   #heard(): void {
@@ -297,7 +289,7 @@ export class Connector {
       if (network || this.#silentMs() > this.#pingMs) this.#prove();
     } else if (phase === "waiting" || phase === "offline") {
       // Everybody in a building is online again at the same time.
-      const waitMs = type === "online" ? Math.random() * this.#settings.backoffFirstMs : Math.max(0, retryAtMs - Date.now());
+      const waitMs = type === "online" ? Math.random() * this.#backoff.firstMs : Math.max(0, retryAtMs - Date.now());
       this.#wait(waitMs, error);
     }
   };
@@ -313,8 +305,8 @@ export class Connector {
     for (const sign of ["visibilitychange", "resume"]) document?.[listen](sign, this.#sign);
   }
 
-  #set(connection: Connection): void {
-    this.connection = connection;
+  #set(phase: Connection["phase"], more?: Partial<Connection>): void {
+    this.connection = { ...more, phase, failures: this.#backoff.failures };
     this.#host.changed();
   }
 }

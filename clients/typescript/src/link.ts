@@ -57,7 +57,7 @@ export type OpenLink = (opening: Opening) => Promise<void>;
 
 /** The error of a frame `error`. */
 export function errorOf(body: Wire): FanfoldError {
-  return new FanfoldError({ code: "internal", ...body, retryAfterMs: body["retry_after_ms"] });
+  return new FanfoldError({ code: "internal", retryAfterMs: body["retry_after_ms"], ...body });
 }
 
 /** Nothing was answered within `connectTimeoutMs`. */

@@ -1,6 +1,6 @@
 /** One session, live. */
 
-import { Backoff } from "./backoff.js";
+import type { Backoff } from "./backoff.js";
 import { apply, Misfit } from "./apply.js";
 import { FanfoldError } from "./error.js";
 import { errorOf } from "./link.js";
@@ -39,8 +39,7 @@ export interface Surroundings {
   /** It was left for the last time. */
   released(session: LiveSession): void;
   readonly keeper: Keeper | undefined;
-  readonly backoffFirstMs: number;
-  readonly backoffLongestMs: number;
+  readonly backoff: () => Backoff;
 }
 
 /**
@@ -78,7 +77,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
   ) {
     this.#surroundings = surroundings;
     this.#current = connecting(id);
-    this.#backoff = new Backoff(surroundings.backoffFirstMs, surroundings.backoffLongestMs);
+    this.#backoff = surroundings.backoff();
   }
 
   /** Everything that is known, as one immutable object: the same one as long as nothing changes. */
@@ -484,9 +483,8 @@ export function connecting(id: string): Snapshot {
 }
 
 function writePart(part: NewPart): Wire {
-  const { kind, ...fields } = part;
-  if (part.kind === "file") return { file: { url: part.url, media_type: part.mediaType, name: part.name } };
-  return { [kind]: fields };
+  const { kind, mediaType: media_type, ...fields } = part as NewPart & { readonly mediaType?: string };
+  return { [kind]: { ...fields, media_type } };
 }
 
 function writeAnswer({ model, interrupt, run, reply }: AnswerOptions): Wire {

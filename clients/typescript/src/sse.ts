@@ -130,12 +130,9 @@ class SseLink implements Link {
         const { done, value } = await reader.read();
         if (signal.aborted) return;
         if (done) break;
-        // What was searched already isn't searched again, however long an event is.
-        let searched = Math.max(0, text.length - 1);
-        text += value;
-        for (let end; (end = text.indexOf("\n\n", searched)) >= 0; searched = 0) {
-          const block = text.slice(0, end);
-          text = text.slice(end + 2);
+        const blocks = (text + value).split("\n\n");
+        text = blocks.pop() as string;
+        for (const block of blocks) {
           this.#event(block);
           if (signal.aborted) return;
         }
@@ -168,9 +165,7 @@ class SseLink implements Link {
       const asked = { body, signal: this.#closing.signal };
       this.#tell("receipt", await request(this.#opening.environment, `sessions/${session}/commands`, asked));
     } catch (error) {
-      // As a frame says it.
-      const { message, retryAfterMs, ...details } = error as FanfoldError;
-      this.#tell("error", { ...details, message, retry_after_ms: retryAfterMs, command: body["id"] });
+      this.#tell("error", { ...(error as FanfoldError), message: (error as FanfoldError).message, command: body["id"] });
     }
   }
 

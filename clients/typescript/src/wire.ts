@@ -39,8 +39,8 @@ export function stateOf(
 ): SessionState {
   return {
     session,
-    messages: new MessageList().filled(messages),
-    runs: new KeyedList<Run>().filled(runs),
+    messages: new MessageList().pushed(messages),
+    runs: new KeyedList<Run>().pushed(runs),
     openRuns: runs.filter((run) => !isFinal(run)),
     custom: new Map(custom),
     olderMessages,
