@@ -4,8 +4,8 @@
  */
 
 import type { Backoff } from "./backoff.js";
-import { FanfoldError } from "./error.js";
-import type { Link } from "./link.js";
+import type { Connector } from "./connection.js";
+import { FanfoldError, isTransient } from "./error.js";
 import { errorOf } from "./link.js";
 import type { CommandOptions, Receipt } from "./options.js";
 import type { Wire } from "./wire.js";
@@ -31,16 +31,12 @@ export interface CommandSettings {
 
 export class Commands {
   readonly #settings: CommandSettings;
-  /** The link that there is. */
-  readonly #link: () => Link | undefined;
-  /** To be called when there may be more or less to send. */
-  readonly #changed: () => void;
+  readonly #connector: Connector;
   readonly #pending = new Map<string, Pending>();
 
-  constructor(settings: CommandSettings, link: () => Link | undefined, changed: () => void) {
+  constructor(settings: CommandSettings, connector: Connector) {
     this.#settings = settings;
-    this.#link = link;
-    this.#changed = changed;
+    this.#connector = connector;
   }
 
   get waiting(): number {
@@ -65,21 +61,21 @@ export class Commands {
         this.#pending.delete(id);
         if (answer instanceof FanfoldError) reject(answer);
         else resolve(answer);
-        this.#changed();
+        this.#connector.update();
         this.flush();
       };
     });
     const wire = { id, session, ...(ifLast !== undefined && { if_last: ifLast }), ...action };
     const pending: Pending = { wire, backoff: this.#settings.backoff(), settle, answered, sent: false, sentEver: false, failure: undefined };
     this.#pending.set(id, pending);
-    this.#changed();
+    this.#connector.update();
     this.flush();
     return answered;
   }
 
   /** Sends the oldest of each session, unless it is on its way. */
   flush(): void {
-    const link = this.#link();
+    const { link } = this.#connector;
     const oldest = new Set<string>();
     for (const pending of this.#pending.values()) {
       const session = pending.wire["session"] as string;
@@ -136,6 +132,6 @@ export class Commands {
  * Whether the same command may go better after a while. Some refusals have that advice too, but they were judged: the same id would
  * be told the same again.
  */
-function mayGoBetter({ code, retry }: FanfoldError): boolean {
-  return (retry === "later" || retry === "resume") && !code.startsWith("run_");
+function mayGoBetter(error: FanfoldError): boolean {
+  return isTransient(error) && !error.code.startsWith("run_");
 }

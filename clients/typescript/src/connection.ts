@@ -7,7 +7,8 @@ import type { Backoff } from "./backoff.js";
 import { FanfoldError, network } from "./error.js";
 import { errorOf, tooLong } from "./link.js";
 import type { Link, LinkEvents, Reader } from "./link.js";
-import type { Connection, Transport } from "./options.js";
+import { listen } from "./listeners.js";
+import type { Connection, Transport, WatchOptions } from "./options.js";
 import type { Environment } from "./rest.js";
 import { openSse } from "./sse.js";
 import { openWebSocket } from "./websocket.js";
@@ -31,6 +32,8 @@ export interface Host {
   needed(): boolean;
   /** The sessions that are to be read. */
   readers(): Reader[];
+  /** The list that is to be watched. */
+  watched(): WatchOptions | undefined;
   /** A link was opened. It may read some of them already. */
   opened(link: Link): void;
   frame(kind: string, body: Wire, link: Link): void;
@@ -189,8 +192,8 @@ export class Connector {
     };
     try {
       const open = transport === "sse" ? openSse : openWebSocket;
-      const readers = this.#host.readers();
-      await open({ environment: this.#environment, token, events, readers, signal: attempt.signal });
+      const [readers, watched] = [this.#host.readers(), this.#host.watched()];
+      await open({ environment: this.#environment, token, events, readers, watched, signal: attempt.signal });
     } catch (error) {
       if (attempt.signal.aborted) throw tooLong();
       throw error instanceof FanfoldError ? error : network(undefined, error);
@@ -294,15 +297,8 @@ export class Connector {
     }
   };
 
-  #listening = false;
-
   #listen(on: boolean): void {
-    const { document, addEventListener } = globalThis;
-    if (on === this.#listening || typeof addEventListener !== "function") return;
-    this.#listening = on;
-    const listen = on ? "addEventListener" : "removeEventListener";
-    for (const sign of ["online", "offline", "pageshow", "focus"]) globalThis[listen](sign, this.#sign);
-    for (const sign of ["visibilitychange", "resume"]) document?.[listen](sign, this.#sign);
+    listen(on, this.#sign, ["online", "offline", "pageshow", "focus"], ["visibilitychange", "resume"]);
   }
 
   #set(phase: Connection["phase"], more?: Partial<Connection>): void {

@@ -69,6 +69,11 @@ export function retryOf(code: string): Retry {
   return row ? (row[0] as Retry) : "no";
 }
 
+/** Whether the same may go better after a while. */
+export function isTransient({ retry }: FanfoldError): boolean {
+  return retry === "later" || retry === "resume";
+}
+
 /** Nothing was answered, by whatever fault. */
 export function network(message = "the connection was lost", cause?: unknown, retryAfterMs?: number): FanfoldError {
   return new FanfoldError({ code: "network", message, cause, retryAfterMs });
