@@ -441,7 +441,7 @@ live("a list that one may not see is told, and the connection stays", async (con
   }
 });
 
-live("over server-sent events as many sessions are read as may be, and each connection opens its stream once", async (context) => {
+live("over server-sent events as many sessions are read as may be, on a stream that is opened once", async (context) => {
   const node = await Node.dev(context, "--worker-slots", "0");
   const asked: string[] = [];
   const counted: typeof fetch = (url, init) => {
