@@ -263,7 +263,10 @@ export class Connector {
     const { link } = this;
     const heardAtMs = this.#heardAtMs;
     setTimeout(() => {
-      if (link && this.link === link && this.#heardAtMs === heardAtMs && this.#silentMs()) this.#loseSilent();
+      if (!link || this.link !== link) return;
+      if (this.#heardAtMs === heardAtMs && this.#silentMs()) this.#loseSilent();
+      // What came may have been on its way before.
+      else if (globalThis.navigator?.onLine === false) this.#prove();
     }, PROVE_MS);
   }
 

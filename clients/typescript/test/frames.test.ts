@@ -337,6 +337,25 @@ test("a node that takes connections and drops them is left in peace", async (con
   assert.ok(fanfold.connection.retryAtMs! <= Date.now() + 64 * 2 ** (fanfold.connection.failures - 1));
 });
 
+test("without a network a connection is given up soon, also where something was still on its way", async (context) => {
+  const signs = new Map<string, (event: Event) => void>();
+  const stubs = {
+    navigator: { onLine: false },
+    addEventListener: (name: string, listener: (event: Event) => void) => void signs.set(name, listener),
+    removeEventListener: () => {},
+  };
+  for (const [name, value] of Object.entries(stubs)) {
+    const before = Object.getOwnPropertyDescriptor(globalThis, name);
+    Object.defineProperty(globalThis, name, { value, configurable: true });
+    context.after(() => (before ? Object.defineProperty(globalThis, name, before) : Reflect.deleteProperty(globalThis, name)));
+  }
+  const { script, fanfold, session, text } = await following(context);
+  signs.get("offline")!({ type: "offline" } as Event);
+  setTimeout(() => script.say(delta("c1", "c2", "2", append(1, "b"))), 100);
+  await waiting("the loss", () => fanfold.connection.phase === "offline", fanfold.subscribe);
+  assert.deepEqual([text(), session.phase], ["ab", "lost"]);
+});
+
 test("a connection that was opened is no progress, something new is", async (context) => {
   const { script, fanfold, session } = await following(context);
   for (let failures = 1; failures <= 4; failures++) {
