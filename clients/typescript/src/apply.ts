@@ -21,6 +21,8 @@ export function apply(state: SessionState, ops: readonly Wire[], changed = new S
 /** How many UTF-8 bytes the growing text of a part has. Parts are immutable, so it is counted once and then added to. */
 const lengths = new WeakMap<Part, number>();
 
+const encoder = new TextEncoder();
+
 class Draft {
   readonly #changed: Set<string>;
   readonly #state: { -readonly [K in keyof SessionState]: SessionState[K] };
@@ -80,7 +82,7 @@ class Draft {
 
   #add(message: Message): void {
     if (this.#state.messages.has(message.id)) throw new Misfit();
-    this.#state.messages = this.#state.messages.pushed(message);
+    this.#state.messages = this.#state.messages.pushed([message]);
     this.#changed.add(message.id);
   }
 
@@ -113,7 +115,7 @@ class Draft {
   #run(run: Run): void {
     const { runs, openRuns } = this.#state;
     const at = runs.indexOf(run.id);
-    this.#state.runs = at < 0 ? runs.pushed(run) : runs.replaced(at, run);
+    this.#state.runs = at < 0 ? runs.pushed([run]) : runs.replaced(at, run);
     const isOpen = !isFinal(run);
     const wasOpen = openRuns.some((known) => known.id === run.id);
     if (wasOpen) this.#state.openRuns = openRuns.flatMap((known) => (known.id !== run.id ? known : isOpen ? run : []));
@@ -145,12 +147,6 @@ function toolCallChanged(part: Part, body: Wire): Part {
 }
 
 /** How many bytes a text has in UTF-8. */
-export function utf8Length(text: string): number {
-  let bytes = text.length;
-  for (let at = 0; at < text.length; at++) {
-    const unit = text.charCodeAt(at);
-    // A pair of surrogates is two units and four bytes, so each of them counts one more.
-    if (unit > 0x7f) bytes += unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff) ? 2 : 1;
-  }
-  return bytes;
+function utf8Length(text: string): number {
+  return encoder.encode(text).length;
 }

@@ -4,17 +4,15 @@
  */
 export class Backoff {
   failures = 0;
-  readonly #firstMs: number;
-  readonly #longestMs: number;
 
-  constructor(firstMs: number, longestMs: number) {
-    this.#firstMs = firstMs;
-    this.#longestMs = longestMs;
-  }
+  constructor(
+    readonly firstMs: number,
+    readonly longestMs: number,
+  ) {}
 
   /** Counts a failure and says how long to wait: at least `leastMs`, to which the jitter is added. */
   next(leastMs = 0): number {
-    const boundMs = Math.min(this.#longestMs, this.#firstMs * 2 ** Math.min(this.failures, 30));
+    const boundMs = Math.min(this.longestMs, this.firstMs * 2 ** Math.min(this.failures, 30));
     this.failures += 1;
     return leastMs + Math.random() * boundMs;
   }

@@ -1,11 +1,12 @@
 /** A connection to a node, and what is asked of it. */
 
+import { Backoff } from "./backoff.js";
 import { Commands } from "./commands.js";
 import { Connector } from "./connection.js";
 import type { Host } from "./connection.js";
 import { FanfoldError } from "./error.js";
 import { errorOf } from "./link.js";
-import type { Link, Reader } from "./link.js";
+import type { Link } from "./link.js";
 import { Listeners } from "./listeners.js";
 import type {
   CommandOptions,
@@ -60,32 +61,25 @@ export class Fanfold {
       credentials: options.credentials ?? "same-origin",
       connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
     };
-    const backoff = {
-      backoffFirstMs: options.backoffFirstMs ?? 500,
-      backoffLongestMs: options.backoffLongestMs ?? 30_000,
-    };
+    const backoff = () => new Backoff(options.backoffFirstMs ?? 500, options.backoffLongestMs ?? 30_000);
     const storage = options.storage === undefined ? tabStorage() : options.storage;
     this.#keeper = storage ? new Keeper(storage, `fanfold:${url}`) : undefined;
-    const link = () => this.#connector.link;
+    this.#connector = new Connector(this.#environment, options.transports ?? ["websocket", "sse"], backoff(), this.#host());
     this.#surroundings = {
-      ...backoff,
-      link,
+      backoff,
+      connector: this.#connector,
       keeper: this.#keeper,
       command: (session, action, options) => this.command(session, action, options),
-      progress: () => this.#connector.progress(),
-      needsChanged: () => this.#connector.update(),
       released: (session) => {
         if (this.#sessions.get(session.id) === session) this.#sessions.delete(session.id);
       },
     };
     const settings = {
-      ...backoff,
+      backoff,
       commandsMax: options.commandsMax ?? 64,
       commandTimeoutMs: options.commandTimeoutMs ?? 120_000,
     };
-    const transports = options.transports ?? ["websocket", "sse"];
-    this.#connector = new Connector(this.#environment, { ...backoff, transports }, this.#host());
-    this.#commands = new Commands(settings, link, () => this.#connector.update());
+    this.#commands = new Commands(settings, this.#connector);
   }
 
   /** How the connection is doing: the same object as long as nothing changes. */
@@ -113,12 +107,10 @@ export class Fanfold {
    * `{ set_title: { title: "Trains" } }`. Resolves when it is durable; rejects with {@link FanfoldError} when it was refused.
    * It is sent again over lost connections with the same id, and acts once.
    */
-  command(session: string, action: Readonly<Record<string, unknown>>, options: CommandOptions = {}): Promise<Receipt> {
+  async command(session: string, action: Readonly<Record<string, unknown>>, options: CommandOptions = {}): Promise<Receipt> {
     const { error, phase } = this.connection;
     const id = options.id ?? newId();
-    if (this.#closed || phase === "stopped") {
-      return Promise.reject(new FanfoldError({ code: error?.code ?? "stopped", session, command: id }));
-    }
+    if (error && phase === "stopped") throw new FanfoldError({ code: error.code, session, command: id });
     return this.#commands.submit(session, action, options, id);
   }
 
@@ -136,18 +128,14 @@ export class Fanfold {
     return { sessions: (sessions as Wire[]).map(readRow), ...(nextPage && { nextPage }) };
   }
 
-  /** Watches the newest sessions and what becomes of them. One list at a time: another takes the place of the one before. */
+  /** Watches the newest sessions and what becomes of them. One list at a time: another ends the one before with `stopped`. */
   watch(options: WatchOptions = {}): SessionList {
     if (this.#closed) throw new FanfoldError({ code: "stopped" });
-    const watch = (asked?: WatchOptions) => {
-      if (this.#list !== list) return;
-      if (!asked) this.#list = undefined;
-      this.#connector.link?.watch(asked);
-      this.#connector.update();
-    };
-    const list = (this.#list = new SessionList(options, watch));
-    watch(options);
-    return list;
+    this.#watched?.stopped();
+    this.#list = new SessionList(options, this.#surroundings);
+    this.#list.again();
+    this.#connector.update();
+    return this.#list;
   }
 
   /** The state now, or at an offset of the past. `window`: the newest messages, 100 unless said. */
@@ -176,7 +164,7 @@ export class Fanfold {
   reconnect(): void {
     if (this.#closed) return;
     for (const session of this.#sessions.values()) session.revive();
-    this.#list?.set({ phase: "lost", error: undefined });
+    this.#list?.revive();
     this.#connector.reconnect();
   }
 
@@ -199,8 +187,9 @@ export class Fanfold {
     this.#keeper?.close();
   }
 
-  get #watched(): WatchOptions | undefined {
-    return this.#list?.snapshot.error ? undefined : this.#list?.options;
+  /** The list that is to be watched. */
+  get #watched(): SessionList | undefined {
+    return this.#list?.snapshot.error ? undefined : this.#list;
   }
 
   #ask(path: string, asked: Parameters<typeof request>[2]): Promise<Wire> {
@@ -208,25 +197,26 @@ export class Fanfold {
   }
 
   #host(): Host {
-    const active = () => [...this.#sessions.values()].filter((session) => session.active);
+    const active = (): LiveSession[] => [...this.#sessions.values()].filter((session) => session.active);
     return {
       needed: () => this.#commands.waiting > 0 || active().length > 0 || this.#watched !== undefined,
-      readers: (): Reader[] => active(),
+      readers: active,
+      watched: () => this.#watched?.options,
       opened: (link) => {
         for (const session of active()) session.opened(link);
-        if (this.#watched) link.watch(this.#watched);
+        this.#watched?.opened(link);
         this.#commands.flush();
       },
       frame: (kind, body, link) => this.#frame(kind, body, link),
       lost: () => {
         this.#commands.lost();
         for (const session of this.#sessions.values()) session.lost();
-        if (this.#list?.snapshot.phase === "live") this.#list.set({ phase: "lost" });
+        this.#watched?.lost();
       },
       stopped: (error) => {
         this.#commands.stop(error.code);
         for (const session of this.#sessions.values()) session.stopped(error);
-        this.#list?.set({ phase: "failed", error });
+        this.#watched?.stopped(error);
       },
       changed: () => this.#listeners.tell(),
     };
@@ -242,9 +232,10 @@ export class Fanfold {
       this.#commands.receipt(body);
     } else if (kind === "listed") {
       this.#connector.progress();
-      this.#list?.listed(body);
+      this.#watched?.listed(body);
     } else if (body["list"]) {
-      this.#list?.set({ phase: "failed", error: errorOf(body) });
+      this.#watched?.failed(errorOf(body));
+      this.#connector.update();
     } else if (kind === "error" && body["command"]) {
       this.#commands.error(body);
     } else {

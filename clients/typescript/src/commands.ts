@@ -3,9 +3,9 @@
  * answered. Those of one session are sent one after the other, so that they act in the order in which they were submitted.
  */
 
-import { Backoff } from "./backoff.js";
-import { FanfoldError } from "./error.js";
-import type { Link } from "./link.js";
+import type { Backoff } from "./backoff.js";
+import type { Connector } from "./connection.js";
+import { FanfoldError, isTransient } from "./error.js";
 import { errorOf } from "./link.js";
 import type { CommandOptions, Receipt } from "./options.js";
 import type { Wire } from "./wire.js";
@@ -26,36 +26,29 @@ interface Pending {
 export interface CommandSettings {
   readonly commandsMax: number;
   readonly commandTimeoutMs: number;
-  readonly backoffFirstMs: number;
-  readonly backoffLongestMs: number;
+  readonly backoff: () => Backoff;
 }
 
 export class Commands {
   readonly #settings: CommandSettings;
-  /** The link that there is. */
-  readonly #link: () => Link | undefined;
-  /** To be called when there may be more or less to send. */
-  readonly #changed: () => void;
+  readonly #connector: Connector;
   readonly #pending = new Map<string, Pending>();
 
-  constructor(settings: CommandSettings, link: () => Link | undefined, changed: () => void) {
+  constructor(settings: CommandSettings, connector: Connector) {
     this.#settings = settings;
-    this.#link = link;
-    this.#changed = changed;
+    this.#connector = connector;
   }
 
   get waiting(): number {
     return this.#pending.size;
   }
 
-  submit(session: string, action: Wire, options: CommandOptions, id: string): Promise<Receipt> {
+  async submit(session: string, action: Wire, options: CommandOptions, id: string): Promise<Receipt> {
     const { ifLast, signal, timeoutMs = this.#settings.commandTimeoutMs } = options;
     const known = this.#pending.get(id);
     if (known) return known.answered;
-    if (signal?.aborted) return Promise.reject(new FanfoldError({ code: "aborted", session, command: id }));
-    if (this.#pending.size >= this.#settings.commandsMax) {
-      return Promise.reject(new FanfoldError({ code: "queue_full", session, command: id }));
-    }
+    const refusal = signal?.aborted ? "aborted" : this.#pending.size >= this.#settings.commandsMax ? "queue_full" : undefined;
+    if (refusal) throw new FanfoldError({ code: refusal, session, command: id });
     let settle: Pending["settle"] = () => {};
     const answered = new Promise<Receipt>((resolve, reject) => {
       const giveUp = (code: string) => settle(this.#unanswered(code, pending));
@@ -68,22 +61,21 @@ export class Commands {
         this.#pending.delete(id);
         if (answer instanceof FanfoldError) reject(answer);
         else resolve(answer);
-        this.#changed();
+        this.#connector.update();
         this.flush();
       };
     });
     const wire = { id, session, ...(ifLast !== undefined && { if_last: ifLast }), ...action };
-    const backoff = new Backoff(this.#settings.backoffFirstMs, this.#settings.backoffLongestMs);
-    const pending: Pending = { wire, backoff, settle, answered, sent: false, sentEver: false, failure: undefined };
+    const pending: Pending = { wire, backoff: this.#settings.backoff(), settle, answered, sent: false, sentEver: false, failure: undefined };
     this.#pending.set(id, pending);
-    this.#changed();
+    this.#connector.update();
     this.flush();
     return answered;
   }
 
   /** Sends the oldest of each session, unless it is on its way. */
   flush(): void {
-    const link = this.#link();
+    const { link } = this.#connector;
     const oldest = new Set<string>();
     for (const pending of this.#pending.values()) {
       const session = pending.wire["session"] as string;
@@ -101,13 +93,14 @@ export class Commands {
   }
 
   receipt(body: Wire): void {
-    const { command, session, verdict, refusal, cursor, offset, message, run, reply } = body as Record<string, string>;
+    const { verdict, refusal, first_applied: _, ...receipt } = body;
+    const { session, command } = receipt as Receipt;
     this.#pending
-      .get(command as string)
+      .get(command)
       ?.settle(
         refusal
           ? new FanfoldError({ code: refusal, session, command })
-          : ({ command, session, repeated: verdict === "VERDICT_REPEATED", cursor, offset, message, run, reply } as Receipt),
+          : ({ ...receipt, repeated: verdict === "VERDICT_REPEATED" } as Receipt),
       );
   }
 
@@ -139,6 +132,6 @@ export class Commands {
  * Whether the same command may go better after a while. Some refusals have that advice too, but they were judged: the same id would
  * be told the same again.
  */
-function mayGoBetter({ code, retry }: FanfoldError): boolean {
-  return (retry === "later" || retry === "resume") && !code.startsWith("run_");
+function mayGoBetter(error: FanfoldError): boolean {
+  return isTransient(error) && !error.code.startsWith("run_");
 }

@@ -3,11 +3,12 @@
  * to the {@link Host}.
  */
 
-import { Backoff } from "./backoff.js";
+import type { Backoff } from "./backoff.js";
 import { FanfoldError, network } from "./error.js";
 import { errorOf, tooLong } from "./link.js";
 import type { Link, LinkEvents, Reader } from "./link.js";
-import type { Connection, Transport } from "./options.js";
+import { listen } from "./listeners.js";
+import type { Connection, Transport, WatchOptions } from "./options.js";
 import type { Environment } from "./rest.js";
 import { openSse } from "./sse.js";
 import { openWebSocket } from "./websocket.js";
@@ -31,6 +32,8 @@ export interface Host {
   needed(): boolean;
   /** The sessions that are to be read. */
   readers(): Reader[];
+  /** The list that is to be watched. */
+  watched(): WatchOptions | undefined;
   /** A link was opened. It may read some of them already. */
   opened(link: Link): void;
   frame(kind: string, body: Wire, link: Link): void;
@@ -41,21 +44,15 @@ export interface Host {
   changed(): void;
 }
 
-export interface ConnectionSettings {
-  readonly transports: readonly Transport[];
-  readonly backoffFirstMs: number;
-  readonly backoffLongestMs: number;
-}
-
 export class Connector {
   readonly #environment: Environment;
-  readonly #settings: ConnectionSettings;
+  readonly #transports: readonly Transport[];
+  readonly #backoff: Backoff;
   readonly #host: Host;
   /** A new object at each change. */
   connection: Connection = { phase: "idle", failures: 0 };
   link: Link | undefined;
 
-  readonly #backoff: Backoff;
   /** The attempt to open a link that is under way. */
   #attempt: AbortController | undefined;
   #retryTimer: Timer;
@@ -68,11 +65,11 @@ export class Connector {
   #webSocketWorked = false;
   #sseFirstUntilMs = 0;
 
-  constructor(environment: Environment, settings: ConnectionSettings, host: Host) {
+  constructor(environment: Environment, transports: readonly Transport[], backoff: Backoff, host: Host) {
     this.#environment = environment;
-    this.#settings = settings;
+    this.#transports = transports;
+    this.#backoff = backoff;
     this.#host = host;
-    this.#backoff = new Backoff(settings.backoffFirstMs, settings.backoffLongestMs);
   }
 
   /** To be called whenever what the host needs may have changed. */
@@ -88,13 +85,13 @@ export class Connector {
   progress(): void {
     if (!this.#backoff.failures) return;
     this.#backoff.reset();
-    this.#set({ ...this.connection, failures: 0 });
+    this.#set(this.connection.phase, this.connection);
   }
 
   /** Drops what there is and connects at once, whatever was before. */
   reconnect(): void {
     this.#drop();
-    this.#set({ phase: "idle", failures: this.#backoff.failures });
+    this.#set("idle");
     this.update();
   }
 
@@ -102,7 +99,7 @@ export class Connector {
   stop(error: FanfoldError): void {
     this.#drop();
     this.#listen(false);
-    this.#set({ phase: "stopped", failures: this.#backoff.failures, error });
+    this.#set("stopped", { error });
     this.#host.stopped(error);
   }
 
@@ -110,7 +107,7 @@ export class Connector {
     if (this.#host.needed()) return;
     this.#drop();
     this.#listen(false);
-    this.#set({ phase: "idle", failures: this.#backoff.failures });
+    this.#set("idle");
   }
 
   /** Leaves no link, attempt or timer behind. */
@@ -136,7 +133,7 @@ export class Connector {
 
   /** Opens a link over the first transport that works. */
   async #open(signal: AbortSignal): Promise<void> {
-    this.#set({ ...this.connection, phase: "connecting" });
+    this.#set("connecting", this.connection);
     const token = await this.#environment.tokens.next();
     let failure: unknown;
     for (const transport of this.#candidates()) {
@@ -162,8 +159,7 @@ export class Connector {
     this.#watch();
     this.#refreshWhenDue();
     const node = this.#node;
-    const { failures } = this.#backoff;
-    this.#set({ phase: "open", transport: link.transport, failures, ...(node && { node }) });
+    this.#set("open", { transport: link.transport, ...(node && { node }) });
     this.#host.opened(link);
   }
 
@@ -172,14 +168,14 @@ export class Connector {
    * the node itself said no. Where WebSocket has worked before, the node is more likely down: SSE is tried every third time.
    */
   #candidates(): Transport[] {
-    const usable = this.#settings.transports.filter((transport) => transport === "sse" || this.#environment.WebSocket);
+    const usable = this.#transports.filter((transport) => transport === "sse" || this.#environment.WebSocket);
     if (usable.length < 2) return usable;
     if (Date.now() < this.#sseFirstUntilMs) return ["sse", "websocket"];
     return this.#webSocketWorked && this.#backoff.failures % 3 !== 2 ? usable.slice(0, 1) : usable;
   }
 
   async #openOver(transport: Transport, token: string, signal: AbortSignal): Promise<void> {
-    this.#set({ ...this.connection, transport });
+    this.#set("connecting", { ...this.connection, transport });
     const attempt = new AbortController();
     const giveUp = () => attempt.abort();
     signal.addEventListener("abort", giveUp);
@@ -196,8 +192,8 @@ export class Connector {
     };
     try {
       const open = transport === "sse" ? openSse : openWebSocket;
-      const readers = this.#host.readers();
-      await open({ environment: this.#environment, token, events, readers, signal: attempt.signal });
+      const [readers, watched] = [this.#host.readers(), this.#host.watched()];
+      await open({ environment: this.#environment, token, events, readers, watched, signal: attempt.signal });
     } catch (error) {
       if (attempt.signal.aborted) throw tooLong();
       throw error instanceof FanfoldError ? error : network(undefined, error);
@@ -235,10 +231,9 @@ export class Connector {
   #wait(waitMs: number, error: FanfoldError | undefined): void {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = setTimeout(() => this.#dial(), waitMs);
-    const { failures } = this.#backoff;
     // Browsers may be wrong about being offline, so it is tried nevertheless.
     const phase = globalThis.navigator?.onLine === false ? "offline" : "waiting";
-    this.#set({ phase, failures, retryAtMs: Date.now() + waitMs, ...(error && { error }) });
+    this.#set(phase, { retryAtMs: Date.now() + waitMs, ...(error && { error }) });
   }
 
   #heard(): void {
@@ -268,7 +263,10 @@ export class Connector {
     const { link } = this;
     const heardAtMs = this.#heardAtMs;
     setTimeout(() => {
-      if (link && this.link === link && this.#heardAtMs === heardAtMs && this.#silentMs()) this.#loseSilent();
+      if (!link || this.link !== link) return;
+      if (this.#heardAtMs === heardAtMs && this.#silentMs()) this.#loseSilent();
+      // What came may have been on its way before.
+      else if (globalThis.navigator?.onLine === false) this.#prove();
     }, PROVE_MS);
   }
 
@@ -297,24 +295,17 @@ export class Connector {
       if (network || this.#silentMs() > this.#pingMs) this.#prove();
     } else if (phase === "waiting" || phase === "offline") {
       // Everybody in a building is online again at the same time.
-      const waitMs = type === "online" ? Math.random() * this.#settings.backoffFirstMs : Math.max(0, retryAtMs - Date.now());
+      const waitMs = type === "online" ? Math.random() * this.#backoff.firstMs : Math.max(0, retryAtMs - Date.now());
       this.#wait(waitMs, error);
     }
   };
 
-  #listening = false;
-
   #listen(on: boolean): void {
-    const { document, addEventListener } = globalThis;
-    if (on === this.#listening || typeof addEventListener !== "function") return;
-    this.#listening = on;
-    const listen = on ? "addEventListener" : "removeEventListener";
-    for (const sign of ["online", "offline", "pageshow", "focus"]) globalThis[listen](sign, this.#sign);
-    for (const sign of ["visibilitychange", "resume"]) document?.[listen](sign, this.#sign);
+    listen(on, this.#sign, ["online", "offline", "pageshow", "focus"], ["visibilitychange", "resume"]);
   }
 
-  #set(connection: Connection): void {
-    this.connection = connection;
+  #set(phase: Connection["phase"], more?: Partial<Connection>): void {
+    this.connection = { ...more, phase, failures: this.#backoff.failures };
     this.#host.changed();
   }
 }

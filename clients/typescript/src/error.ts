@@ -31,13 +31,13 @@ export interface ErrorDetails {
 
 export class FanfoldError extends Error {
   override readonly name = "FanfoldError";
-  readonly code: ErrorDetails["code"];
-  readonly retry: Retry;
-  readonly outcome: Outcome;
-  readonly retryAfterMs: number;
-  readonly session: string | undefined;
-  readonly command: string | undefined;
-  readonly request: string | undefined;
+  declare readonly code: ErrorDetails["code"];
+  declare readonly retry: Retry;
+  declare readonly outcome: Outcome;
+  declare readonly retryAfterMs: number;
+  declare readonly session: string | undefined;
+  declare readonly command: string | undefined;
+  declare readonly request: string | undefined;
 
   constructor(details: ErrorDetails) {
     const { code, message, cause } = details;
@@ -53,32 +53,25 @@ export class FanfoldError extends Error {
 }
 
 /** The column `retry` of docs/errors.md, where it isn't `no`; a test compares the two. */
-const RETRY: Record<Exclude<Retry, "no">, readonly string[]> = {
-  later: [
-    "run_not_started",
-    "run_not_next",
-    "too_many_runs",
-    "too_many_connections",
-    "busy",
-    "overloaded",
-    "unavailable",
-    "unknown_outcome",
-    "internal",
-    "network",
-    "token_failed",
-    "timeout",
-    "queue_full",
-  ],
-  with_token: ["token_expired"],
-  resume: ["slow_consumer", "draining", "stream_expired"],
+const RETRY: Record<Exclude<Retry, "no">, string> = {
+  later:
+    "run_not_started run_not_next too_many_runs too_many_connections busy overloaded unavailable unknown_outcome internal " +
+    "network token_failed timeout queue_full",
+  with_token: "token_expired",
+  resume: "slow_consumer draining stream_expired",
 };
 
 const UNKNOWN = ["unknown_outcome", "internal", "network", "timeout"];
 
 /** What to do about an error of this code. */
 export function retryOf(code: string): Retry {
-  const row = Object.entries(RETRY).find(([, codes]) => codes.includes(code));
+  const row = Object.entries(RETRY).find(([, codes]) => codes.split(" ").includes(code));
   return row ? (row[0] as Retry) : "no";
+}
+
+/** Whether the same may go better after a while. */
+export function isTransient({ retry }: FanfoldError): boolean {
+  return retry === "later" || retry === "resume";
 }
 
 /** Nothing was answered, by whatever fault. */

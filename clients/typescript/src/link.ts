@@ -25,6 +25,8 @@ export interface Link {
   readonly transport: Transport;
   /** Whether there is nothing to be heard of the node, as nothing is read. */
   readonly idle: boolean;
+  /** The list that was asked for when it was opened, as long as that is told. */
+  readonly watched?: WatchOptions | undefined;
   /** Whether a session is read. */
   reads(session: string): boolean;
   /** Begins to read a session, or reads it anew. What was on its way before may still be told until it is `subscribed`. */
@@ -50,6 +52,8 @@ export interface Opening {
   readonly signal: AbortSignal;
   /** The sessions that are to be read. Those that the link doesn't read once it is open are read by who opened it. */
   readonly readers: readonly Reader[];
+  /** The list that is to be watched: the same holds for it. */
+  readonly watched: WatchOptions | undefined;
 }
 
 /** Opens a link. Rejects with what kept it from being opened; `events.end` is not called then. */
@@ -57,7 +61,7 @@ export type OpenLink = (opening: Opening) => Promise<void>;
 
 /** The error of a frame `error`. */
 export function errorOf(body: Wire): FanfoldError {
-  return new FanfoldError({ code: "internal", ...body, retryAfterMs: body["retry_after_ms"] });
+  return new FanfoldError({ code: "internal", retryAfterMs: body["retry_after_ms"], ...body });
 }
 
 /** Nothing was answered within `connectTimeoutMs`. */

@@ -74,23 +74,18 @@ export class KeyedList<T extends { readonly id: string }> implements Iterable<T>
     return this.changed({ root: put(this.root, this.depth, at, item) });
   }
 
-  /** @internal This list with one more item, whose id is new. Only the newest of the lists made of one another may grow. */
-  pushed(item: T): this {
-    const full = this.length === WIDTH << this.depth;
-    const root = full ? [this.root] : this.root;
-    const depth = full ? this.depth + BITS : this.depth;
-    this.noted(item, this.length);
-    return this.changed({ root: put(root, depth, this.length, item), depth, length: this.length + 1, shape: {} });
-  }
-
-  /** @internal An empty list filled at once. */
-  filled(items: readonly T[]): this {
-    let level: Node[] = rows(items);
-    let depth = 0;
-    for (; level.length > 1; depth += BITS) level = rows(level);
-    const list = this.changed({ root: level[0] ?? [], depth, length: items.length, shape: {} });
-    items.forEach((item, at) => list.noted(item, at));
-    return list;
+  /** @internal This list with more items, whose ids are new. Only the newest of the lists made of one another may grow. */
+  pushed(items: readonly T[]): this {
+    let { root, depth, length } = this;
+    for (const item of items) {
+      if (length === WIDTH << depth) {
+        root = [root];
+        depth += BITS;
+      }
+      this.noted(item, length);
+      root = put(root, depth, length++, item);
+    }
+    return this.changed({ root, depth, length, shape: {} });
   }
 
   /** What is known of an item besides itself. */
@@ -109,11 +104,6 @@ function put(node: Node | undefined, shift: number, at: number, item: unknown): 
   const slot = (at >> shift) & (WIDTH - 1);
   next[slot] = shift > 0 ? put(next[slot] as Node | undefined, shift - BITS, at, item) : item;
   return next;
-}
-
-/** Nodes of `WIDTH` each. */
-function rows(items: readonly unknown[]): Node[] {
-  return Array.from({ length: Math.ceil(items.length / WIDTH) }, (_, row) => items.slice(row * WIDTH, (row + 1) * WIDTH));
 }
 
 /** Messages in the order they were added, and the tree that they form. */

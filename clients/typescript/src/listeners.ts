@@ -20,3 +20,10 @@ export class Listeners<E> {
     }
   }
 }
+
+/** Listens to a browser's events of the window and of the document, or no longer. Elsewhere there are none. */
+export function listen(on: boolean, listener: (event: Event) => void, ofWindow: string[], ofDocument: string[]): void {
+  const listen = on ? "addEventListener" : "removeEventListener";
+  for (const name of ofWindow) globalThis[listen]?.(name, listener);
+  for (const name of ofDocument) globalThis.document?.[listen](name, listener);
+}

@@ -230,13 +230,16 @@ export type WatchOptions = Pick<ListOptions, "user" | "limit">;
 
 /** A list that is watched, as of now. A new object whenever something changes. */
 export interface WatchedList {
-  /** `connecting` nothing is known yet · `live` · `lost` as it was when the connection was lost · `failed` see `error`. */
+  /**
+   * `connecting` nothing is known yet, so that no rows doesn't mean that there are none · `live` · `lost` as it was when the
+   * connection was lost, or when the node couldn't tell it for a while: it comes back by itself · `failed` see `error`.
+   */
   readonly phase: "connecting" | "live" | "lost" | "failed";
   /** The last active first. Rows that stay as they were stay the same objects. */
   readonly rows: readonly SessionRow[];
-  /** For {@link Fanfold.list}, what follows on what the list began with; absent: these are all. */
+  /** For {@link Fanfold.list}, what follows on the last row; absent: these are all. */
   readonly nextPage?: string | undefined;
-  /** Why it isn't watched any more. */
+  /** Why it isn't watched any more; `stopped`: it was left, or another one was begun. */
   readonly error?: FanfoldError | undefined;
 }
 

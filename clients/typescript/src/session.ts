@@ -1,8 +1,9 @@
 /** One session, live. */
 
-import { Backoff } from "./backoff.js";
+import type { Backoff } from "./backoff.js";
 import { apply, Misfit } from "./apply.js";
-import { FanfoldError } from "./error.js";
+import type { Connector } from "./connection.js";
+import { FanfoldError, isTransient } from "./error.js";
 import { errorOf } from "./link.js";
 import type { Link } from "./link.js";
 import { Listeners } from "./listeners.js";
@@ -28,19 +29,14 @@ const PRESENCE_MS = 12_000;
 /** How long after {@link LiveSession.typing} somebody is shown as typing. */
 const TYPING_MS = 4_000;
 
-/** What a session needs of its client. */
+/** What a session, or the list of them, needs of its client. */
 export interface Surroundings {
   command(session: string, action: Wire, options: CommandOptions): Promise<Receipt>;
-  link(): Link | undefined;
-  /** Something new came. */
-  progress(): void;
-  /** It was left, or came back to be followed. */
-  needsChanged(): void;
+  readonly connector: Connector;
   /** It was left for the last time. */
   released(session: LiveSession): void;
   readonly keeper: Keeper | undefined;
-  readonly backoffFirstMs: number;
-  readonly backoffLongestMs: number;
+  readonly backoff: () => Backoff;
 }
 
 /**
@@ -78,7 +74,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
   ) {
     this.#surroundings = surroundings;
     this.#current = connecting(id);
-    this.#backoff = new Backoff(surroundings.backoffFirstMs, surroundings.backoffLongestMs);
+    this.#backoff = surroundings.backoff();
   }
 
   /** Everything that is known, as one immutable object: the same one as long as nothing changes. */
@@ -289,7 +285,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
 
   /** @internal */
   release(): void {
-    const link = this.#surroundings.link();
+    const link = this.#surroundings.connector.link;
     if (this.#presenceTimer) link?.appear(this.id, "");
     link?.leave(this.id);
     this.#keep();
@@ -378,7 +374,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
     this.#set({ state, offset, head, phase: offset === head ? "live" : this.phase }, { kind: "state", by, changed });
     if (isNew) {
       if (by === "delta") this.#backoff.reset();
-      this.#surroundings.progress();
+      this.#surroundings.connector.progress();
     }
     this.#keep();
   }
@@ -387,7 +383,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
   #again(afresh: boolean): void {
     this.#afresh ||= afresh;
     this.#reading = false;
-    const link = this.#surroundings.link();
+    const link = this.#surroundings.connector.link;
     if (link && this.active) {
       this.#setPhase("catching_up");
       link.read(this);
@@ -403,7 +399,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
   }
 
   #failed(error: FanfoldError): void {
-    if (error.retry === "later" || error.retry === "resume") this.#later(this.#backoff.next(error.retryAfterMs), false);
+    if (isTransient(error)) this.#later(this.#backoff.next(error.retryAfterMs), false);
     else this.#fail(error);
   }
 
@@ -412,7 +408,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
     // What one may not read is not to be found in a storage either.
     if (error.code === "session_not_found" || error.code === "permission_denied") this.#surroundings.keeper?.remove(this.id);
     this.#set({ phase: "failed", error, presence: [] });
-    this.#surroundings.needsChanged();
+    this.#surroundings.connector.update();
   }
 
   #ended(code: string, reason: string): void {
@@ -427,12 +423,12 @@ export class LiveSession implements AsyncIterable<SessionState> {
     clearInterval(this.#presenceTimer);
     this.#presenceTimer = undefined;
     this.#set({ phase: "closed", closed, presence: [] });
-    this.#surroundings.needsChanged();
+    this.#surroundings.connector.update();
   }
 
   #appear(doing: string): void {
     const say = () => {
-      if (this.active) this.#surroundings.link()?.appear(this.id, doing);
+      if (this.active) this.#surroundings.connector.link?.appear(this.id, doing);
     };
     clearInterval(this.#presenceTimer);
     this.#presenceTimer = doing ? setInterval(say, PRESENCE_MS) : undefined;
@@ -448,7 +444,7 @@ export class LiveSession implements AsyncIterable<SessionState> {
       this.#set({ state, offset, head: offset, phase: "lost" }, { kind: "state", by: "storage", changed: new Set() });
     }
     this.#again(false);
-    this.#surroundings.needsChanged();
+    this.#surroundings.connector.update();
   }
 
   /** What is to be kept: nothing of what one may not read any more. */
@@ -484,9 +480,8 @@ export function connecting(id: string): Snapshot {
 }
 
 function writePart(part: NewPart): Wire {
-  const { kind, ...fields } = part;
-  if (part.kind === "file") return { file: { url: part.url, media_type: part.mediaType, name: part.name } };
-  return { [kind]: fields };
+  const { kind, mediaType: media_type, ...fields } = part as NewPart & { readonly mediaType?: string };
+  return { [kind]: { ...fields, media_type } };
 }
 
 function writeAnswer({ model, interrupt, run, reply }: AnswerOptions): Wire {

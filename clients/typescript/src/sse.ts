@@ -26,7 +26,7 @@ class SseLink implements Link {
   /** Commands are posted one after another, so that they arrive in their order. */
   #posted: Promise<void> = Promise.resolve();
   #token: string;
-  #watched: WatchOptions | undefined;
+  watched: WatchOptions | undefined;
 
   constructor(opening: Opening) {
     this.#opening = opening;
@@ -34,18 +34,17 @@ class SseLink implements Link {
   }
 
   async start(): Promise<void> {
-    const { readers, signal, events } = this.#opening;
+    const { readers, watched, signal, events } = this.#opening;
+    this.watched = watched;
     for (const reader of readers) this.#readers.set(reader.id, reader);
-    const giveUp = () => this.close();
-    signal.addEventListener("abort", giveUp);
+    signal.addEventListener("abort", () => this.close());
     const stream = await this.#open();
-    signal.removeEventListener("abort", giveUp);
     events.opened(this);
     stream();
   }
 
   get idle(): boolean {
-    return !this.#readers.size && !this.#watched;
+    return !this.#readers.size && !this.watched;
   }
 
   reads(session: string): boolean {
@@ -72,7 +71,7 @@ class SseLink implements Link {
   }
 
   watch(asked: WatchOptions | undefined): void {
-    this.#watched = asked;
+    this.watched = asked;
     this.#again();
   }
 
@@ -107,19 +106,21 @@ class SseLink implements Link {
   async #open(): Promise<() => void> {
     const { signal } = this.#stream;
     const readers = [...this.#readers.values()];
-    const watched = this.#watched;
     if (this.idle) return () => {};
-    const cursors = readers.flatMap(({ id, wanted }) => (wanted === undefined ? [] : `${id}=${wanted}`)).join();
-    const ids = readers.map(({ id }) => id);
-    const window = Math.max(1, ...readers.map(({ window }) => window));
-    const query = { cursor: cursors || undefined, window, sessions: ids.join(), ...(watched && { list: "true", ...watched }) };
-    const response = await answer(this.#opening.environment, "stream", { query, signal }, this.#token);
+    // In a body: the cursors of many sessions are longer than addresses may be.
+    const body = {
+      sessions: readers.map(({ id }) => id).join(),
+      cursor: readers.flatMap(({ id, wanted }) => (wanted === undefined ? [] : `${id}=${wanted}`)).join() || undefined,
+      window: Math.max(0, ...readers.map(({ window }) => window)),
+      ...(this.watched && { list: true, ...this.watched }),
+    };
+    const response = await answer(this.#opening.environment, "stream", { body, signal }, this.#token);
     if (!response.ok) throw await problem(response);
     if (!response.headers.get("content-type")?.startsWith("text/event-stream") || !response.body) {
       throw network("not a node");
     }
-    const { body } = response;
-    return () => void this.#pump(body, signal);
+    const stream = response.body;
+    return () => void this.#pump(stream, signal);
   }
 
   async #pump(body: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
@@ -130,12 +131,9 @@ class SseLink implements Link {
         const { done, value } = await reader.read();
         if (signal.aborted) return;
         if (done) break;
-        // What was searched already isn't searched again, however long an event is.
-        let searched = Math.max(0, text.length - 1);
-        text += value;
-        for (let end; (end = text.indexOf("\n\n", searched)) >= 0; searched = 0) {
-          const block = text.slice(0, end);
-          text = text.slice(end + 2);
+        const blocks = (text + value).split("\n\n");
+        text = blocks.pop() as string;
+        for (const block of blocks) {
           this.#event(block);
           if (signal.aborted) return;
         }
@@ -156,7 +154,7 @@ class SseLink implements Link {
     }
     if (!name || !data) return;
     const body = JSON.parse(data) as Wire;
-    if (body["list"]) this.#watched = undefined;
+    if (body["list"]) this.watched = undefined;
     if ((name === "closed" || name === "error") && body["session"]) this.#readers.delete(body["session"] as string);
     this.#tell(name, body);
   }
@@ -168,9 +166,7 @@ class SseLink implements Link {
       const asked = { body, signal: this.#closing.signal };
       this.#tell("receipt", await request(this.#opening.environment, `sessions/${session}/commands`, asked));
     } catch (error) {
-      // As a frame says it.
-      const { message, retryAfterMs, ...details } = error as FanfoldError;
-      this.#tell("error", { ...details, message, retry_after_ms: retryAfterMs, command: body["id"] });
+      this.#tell("error", { ...(error as FanfoldError), message: (error as FanfoldError).message, command: body["id"] });
     }
   }
 

@@ -148,12 +148,22 @@ export interface Run {
   readonly error?: RunError;
   /** What it has cost so far. */
   readonly usage?: Usage;
+  /** What it waits for, or has waited for until it is taken up again. */
+  readonly waiting?: Waiting;
   /** Milliseconds since 1970, as the two below. */
   readonly requestedAtMs: number;
   readonly startedAtMs?: number;
   readonly endedAtMs?: number;
   /** When it thought; absent: not at all. */
   readonly thoughts?: readonly Thought[];
+}
+
+/** What a run waits for. */
+export interface Waiting {
+  /** Calls of its reply that a person must allow: {@link LiveSession.decideTool}. */
+  readonly calls: readonly string[];
+  /** When they are refused for want of a decision, in ms since 1970. */
+  readonly untilMs: number;
 }
 
 /** When one part of reasoning was written, in ms since 1970. */

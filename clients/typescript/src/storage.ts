@@ -3,6 +3,7 @@
  * it had at once and asks for what came after.
  */
 
+import { listen } from "./listeners.js";
 import type { StateStorage } from "./options.js";
 import { isFinal } from "./state.js";
 import type { CustomValue, Message, Run, SessionInfo, SessionState } from "./state.js";
@@ -52,8 +53,7 @@ export class Keeper {
   constructor(storage: StateStorage, prefix: string) {
     this.#storage = storage;
     this.#prefix = prefix;
-    globalThis.addEventListener?.("pagehide", this.#leaving);
-    globalThis.document?.addEventListener("visibilitychange", this.#leaving);
+    this.#listen(true);
   }
 
   /** The last moment at which a page may do something, on phones too. */
@@ -63,8 +63,11 @@ export class Keeper {
 
   close(): void {
     this.flush();
-    globalThis.removeEventListener?.("pagehide", this.#leaving);
-    globalThis.document?.removeEventListener("visibilitychange", this.#leaving);
+    this.#listen(false);
+  }
+
+  #listen(on: boolean): void {
+    listen(on, this.#leaving, ["pagehide"], ["visibilitychange"]);
   }
 
   /** What is kept of a session: at once, where the storage answers at once. */
@@ -101,6 +104,7 @@ export class Keeper {
   /** Removes everything. */
   async forget(): Promise<void> {
     this.#dirty.clear();
+    await this.#listing;
     for (const session of await this.#list()) this.remove(session);
     this.#listed.clear();
     await this.#attempt(() => this.#storage.removeItem(this.#prefix));

@@ -39,8 +39,8 @@ export function stateOf(
 ): SessionState {
   return {
     session,
-    messages: new MessageList().filled(messages),
-    runs: new KeyedList<Run>().filled(runs),
+    messages: new MessageList().pushed(messages),
+    runs: new KeyedList<Run>().pushed(runs),
     openRuns: runs.filter((run) => !isFinal(run)),
     custom: new Map(custom),
     olderMessages,
@@ -112,7 +112,7 @@ export function readPart(wire: Wire): Part {
 }
 
 export function readRun(wire: Wire): Run {
-  const { usage, finish, error } = wire;
+  const { usage, finish, error, waiting } = wire;
   return fields<Run>({
     id: wire["id"],
     prompt: wire["prompt"] ?? "",
@@ -131,6 +131,7 @@ export function readRun(wire: Wire): Run {
       reasoning: number(usage.reasoning),
       cachedInput: number(usage.cached_input),
     },
+    waiting: waiting && { calls: waiting.calls ?? [], untilMs: number(waiting.until_ms) },
     requestedAtMs: number(wire["requested_at_ms"]),
     startedAtMs: time(wire["started_at_ms"]),
     endedAtMs: time(wire["ended_at_ms"]),

@@ -9,13 +9,18 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 import { haveChromium, Page } from "./support/chromium.js";
-import { haveNode, Node } from "./support/node.js";
+import { Fanfold } from "../src/index.js";
+import { haveNode, Node, token } from "./support/node.js";
 import { Site } from "./support/site.js";
 
 const skip = !haveNode() || !haveChromium();
 const repository = new URL("../../../../", import.meta.url);
 const document = readFileSync(new URL("docs/clients.md", repository), "utf8");
-const example = (kind: string) => new RegExp(`\n\`\`\`${kind}\n([^]*?)\n\`\`\``).exec(document)![1]!;
+const examples = (kind: string) => {
+  const found = document.matchAll(new RegExp(`\n\`\`\`${kind}\n([^]*?)\n\`\`\``, "g"));
+  return [...found].map(([, code]) => code!);
+};
+const example = (kind: string) => examples(kind)[0]!;
 
 /** A module of a page, as a bundler makes it; `fanfold` is what is built of it. */
 async function bundled(contents: string, loader: "ts" | "tsx"): Promise<string> {
@@ -82,6 +87,57 @@ test("the module for a bundler works, over a network that comes and goes", { ski
   const same = `fanfold.state(live.id).then(({ state }) => JSON.stringify(state.messages.slice()) === JSON.stringify(live.state.messages.slice()))`;
   assert.equal(await page.evaluate(same), true);
   assert.deepEqual(page.said, []);
+});
+
+test("a page of another origin uses the node, and gets nothing where it isn't listed", { skip, timeout: 120_000 }, async (context) => {
+  const script = readFileSync(new URL("clients/typescript/dist/fanfold.min.js", repository), "utf8");
+  const nowhere = "http://127.0.0.1:9";
+  const [listed, other] = [await Site.start(context, nowhere, {}), await Site.start(context, nowhere, {})];
+  const node = await Node.serve(context, [listed.url]);
+  const ann = token({ sub: "ann", exp: 4_000_000_000 });
+  const overSse = { url: node.url, token: ann, transports: ["sse"], storage: null };
+  const html = examples("html")
+    .find((one) => one.includes("https://node.example"))!
+    .replace("https://node.example", node.url)
+    .replace("const fanfold =", "const fanfold = globalThis.fanfold =")
+    .replace("const live =", "const live = globalThis.live =");
+  for (const site of [listed, other]) {
+    for (const [path, file] of Object.entries({ "/": html, "/fanfold.min.js": script, "/my/token": ann })) site.put(path, file);
+  }
+  const page = await Page.open(context);
+  await page.go(`${listed.url}/`);
+  await page.until(`globalThis.live?.state.messages.length === 2 && live.state.openRuns.length === 0`);
+  assert.match(await page.evaluate(`document.querySelector("#chat").textContent`), /^What is a log\?\n\n./);
+  assert.equal(await page.evaluate("fanfold.connection.transport"), "websocket");
+  // The same without WebSocket: requests that browsers ask for leave to send.
+  await page.evaluate(`import("/fanfold.min.js").then(({ Fanfold }) => {
+    globalThis.second = new Fanfold(${JSON.stringify(overSse)});
+    globalThis.read = second.follow(live.id);
+  })`);
+  await page.until(`read.phase === "live" && read.state.messages.length === 2`);
+  await page.evaluate(`second.command(live.id, { set_title: { title: "From elsewhere" } })`);
+  await page.until(`live.state.session.title === "From elsewhere" && read.state.session.title === "From elsewhere"`);
+  assert.deepEqual(page.said, []);
+
+  const session = await page.evaluate<string>("live.id");
+  const stranger = await Page.open(context);
+  await stranger.go(`${other.url}/#${session}`);
+  // Over both transports, as the first was refused.
+  await stranger.until(`globalThis.fanfold?.connection.failures >= 2`);
+  const seen = await stranger.evaluate("[live.phase, live.state.messages.length, fanfold.connection.error.code]");
+  assert.deepEqual(seen, ["connecting", 0, "network"]);
+  const tried = (what: string) => stranger.evaluate(`${what}.then(() => "done", (error) => error.code)`);
+  assert.equal(await tried(`fanfold.list()`), "network");
+  assert.equal(await tried(`fanfold.open({ session: "theirs" })`), "network");
+  assert.equal(await tried(`fanfold.command(live.id, { set_title: { title: "Theirs" } }, { timeoutMs: 1000 })`), "timeout");
+  const direct = new Fanfold({ url: node.url, token: ann });
+  context.after(() => direct.close());
+  assert.equal((await direct.state(session)).state.session.title, "From elsewhere");
+  const { sessions } = await direct.list();
+  assert.deepEqual(
+    sessions.map((row) => row.session),
+    [session],
+  );
 });
 
 test("where WebSocket can't pass, a page reads server-sent events", { skip, timeout: 90_000 }, async (context) => {

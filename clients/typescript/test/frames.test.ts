@@ -10,7 +10,7 @@ import type { TestContext } from "node:test";
 import { Backoff } from "../src/backoff.js";
 import { VERSION } from "../src/client.js";
 import { Fanfold, FanfoldError, textOf } from "../src/index.js";
-import type { FanfoldOptions, WebSocketClass } from "../src/index.js";
+import type { FanfoldOptions, SessionList, WatchOptions, WebSocketClass } from "../src/index.js";
 import { retryOf } from "../src/error.js";
 import { memoryStorage, subscriptions, until, waiting } from "./support/until.js";
 
@@ -337,6 +337,25 @@ test("a node that takes connections and drops them is left in peace", async (con
   assert.ok(fanfold.connection.retryAtMs! <= Date.now() + 64 * 2 ** (fanfold.connection.failures - 1));
 });
 
+test("without a network a connection is given up soon, also where something was still on its way", async (context) => {
+  const signs = new Map<string, (event: Event) => void>();
+  const stubs = {
+    navigator: { onLine: false },
+    addEventListener: (name: string, listener: (event: Event) => void) => void signs.set(name, listener),
+    removeEventListener: () => {},
+  };
+  for (const [name, value] of Object.entries(stubs)) {
+    const before = Object.getOwnPropertyDescriptor(globalThis, name);
+    Object.defineProperty(globalThis, name, { value, configurable: true });
+    context.after(() => (before ? Object.defineProperty(globalThis, name, before) : Reflect.deleteProperty(globalThis, name)));
+  }
+  const { script, fanfold, session, text } = await following(context);
+  signs.get("offline")!({ type: "offline" } as Event);
+  setTimeout(() => script.say(delta("c1", "c2", "2", append(1, "b"))), 100);
+  await waiting("the loss", () => fanfold.connection.phase === "offline", fanfold.subscribe);
+  assert.deepEqual([text(), session.phase], ["ab", "lost"]);
+});
+
 test("a connection that was opened is no progress, something new is", async (context) => {
   const { script, fanfold, session } = await following(context);
   for (let failures = 1; failures <= 4; failures++) {
@@ -370,42 +389,120 @@ test("the version is the package's", () => {
   assert.equal((JSON.parse(file("clients/typescript/package.json")) as { version: string }).version, VERSION);
 });
 
-test("a list that is watched keeps what is newer, and begins anew where it is told to", async (context) => {
-  const script = new Script();
-  const fanfold = new Fanfold({ url: "http://node", WebSocket: script.WebSocket, storage: null, transports: ["websocket"] });
-  context.after(() => fanfold.close());
-  const list = fanfold.watch({ user: "ann", limit: 2 });
+const row = (session: string, offset: string, at: number, status = "open") => ({
+  session,
+  status,
+  offset,
+  opened_at_ms: "1",
+  active_at_ms: String(at),
+});
+const listed = (rows: object[], reset: boolean, next?: string) => ({ listed: { rows, reset, ...(next && { next_page: next }) } });
+const listError = (code: string) => ({ error: { code, retry_after_ms: 0, outcome: "not_applied", list: true } });
+const shown = (list: SessionList) => list.snapshot.rows.map(({ session, offset }) => `${session}${offset}`).join();
+
+/** A list that was asked for. */
+async function watching(context: TestContext, options: WatchOptions = {}) {
+  const { script, fanfold } = scripted(context, { storage: null });
+  const list = fanfold.watch(options);
   await script.sends("hello");
   script.say(welcome);
-  assert.deepEqual(await script.sends("watch"), { watch: { user: "ann", limit: 2 } });
-  const row = (session: string, offset: string, at: number, status = "open") => ({
-    session,
-    status,
-    offset,
-    opened_at_ms: "1",
-    active_at_ms: String(at),
-  });
-  const listed = (rows: object[], reset: boolean, next?: string) => ({ listed: { rows, reset, ...(next && { next_page: next }) } });
-  const ids = () => list.snapshot.rows.map(({ session, offset }) => `${session}${offset}`).join();
+  assert.deepEqual(await script.sends("watch"), { watch: options });
+  return { script, fanfold, list };
+}
+
+test("a list that is watched keeps what is newer, and begins anew where it is told to", async (context) => {
+  const { script, fanfold, list } = await watching(context, { user: "ann", limit: 2 });
   assert.equal(list.snapshot.phase, "connecting");
   script.say(listed([row("b", "9", 5), row("a", "10", 5)], true, "5.a"));
-  assert.equal(ids(), "b9,a10", "of two at one time the higher id is first");
+  assert.equal(shown(list), "b9,a10", "of two at one time the higher id is first");
   assert.equal(list.snapshot.nextPage, "5.a");
   script.say(listed([row("a", "9", 9), row("c", "11", 9)], false));
-  assert.equal(ids(), "c11,b9,a10", "an older row changes nothing");
+  assert.equal(shown(list), "c11,b9,a10", "an older row changes nothing");
   assert.equal(list.snapshot.nextPage, "5.a");
   script.say(listed([row("b", "12", 12, "erased")], false));
-  assert.equal(ids(), "c11,a10");
+  assert.equal(shown(list), "c11,a10");
+  assert.equal(list.get("b")?.status, "erased");
+  script.say(listed([row("b", "9", 5)], false));
+  assert.equal(shown(list), "c11,a10", "it doesn't come back by what another node was late to tell");
   const kept = list.snapshot.rows[1];
   script.say(listed([row("a", "10", 5)], true));
   assert.equal(list.snapshot.rows[0], kept);
-  assert.equal(ids(), "a10");
+  assert.equal(shown(list), "a10");
   assert.equal(list.snapshot.nextPage, undefined);
   script.say(listed(Array.from({ length: 1001 }, (_, at) => row(`s${at}`, "20", 20)), false));
   await script.sends("watch", 2);
-  script.say({ error: { code: "permission_denied", list: true } });
-  assert.equal(list.snapshot.error?.code, "permission_denied");
+  script.say(listError("permission_denied"));
+  assert.deepEqual([list.snapshot.phase, list.snapshot.error?.code], ["failed", "permission_denied"]);
   assert.equal(fanfold.connection.phase, "open");
-  fanfold.watch().leave();
+  await waiting("nothing needs the connection", () => fanfold.connection.phase === "idle", fanfold.subscribe);
+});
+
+test("a list that can't be told for a while is asked for again", async (context) => {
+  const { script, list } = await watching(context);
+  script.say(listError("unavailable"));
+  assert.deepEqual([list.snapshot.phase, list.snapshot.error], ["connecting", undefined], "nothing is known yet");
+  await script.sends("watch", 2);
+  script.say(listed([row("a", "1", 1)], true));
+  assert.deepEqual([list.snapshot.phase, shown(list)], ["live", "a1"]);
+  script.say(listError("busy"));
+  assert.deepEqual([list.snapshot.phase, list.snapshot.error, shown(list)], ["lost", undefined, "a1"]);
+  await script.sends("watch", 3);
+  script.say(listed([row("b", "2", 2)], false));
+  assert.equal(shown(list), "a1", "it has not begun anew yet");
+  script.close(1006);
+  await waiting("the next connection", () => script.sent.length === 2, script.listen);
+  await script.sends("hello");
+  script.say(welcome);
+  await script.sends("watch");
+  script.say(listed([row("b", "2", 2)], true));
+  assert.deepEqual([list.snapshot.phase, shown(list)], ["live", "b2"]);
+});
+
+test("a list holds as many rows as it was told to, also after it has begun anew", async (context) => {
+  const { script, list } = await watching(context, { limit: 2 });
+  script.say(listed([row("d", "4", 4), row("c", "3", 3)], true, "3.c"));
+  list.loadMore(2);
+  assert.deepEqual(await script.sends("watch", 2), { watch: { limit: 4 } });
+  assert.deepEqual([list.snapshot.phase, shown(list)], ["live", "d4,c3"]);
+  const all = listed([row("d", "4", 4), row("c", "3", 3), row("b", "2", 2), row("a", "1", 1)], true);
+  script.say(all);
+  assert.deepEqual([shown(list), list.snapshot.nextPage], ["d4,c3,b2,a1", undefined]);
+  script.say(listed([row("b", "5", 5, "erased")], false));
+  assert.equal(shown(list), "d4,c3,a1", "what was loaded later is kept up like the others");
+  script.close(1006);
+  await waiting("the next connection", () => script.sent.length === 2, script.listen);
+  await script.sends("hello");
+  script.say(welcome);
+  assert.deepEqual(await script.sends("watch"), { watch: { limit: 4 } });
+});
+
+test("a list that was left, or replaced by another, is told so and tells nothing more", async (context) => {
+  const { script, fanfold, list } = await watching(context);
+  script.say(listed([row("a", "1", 1)], true));
+  const another = fanfold.watch({ user: "ann" });
+  await script.sends("watch", 2);
+  assert.deepEqual([list.snapshot.phase, list.snapshot.error?.code], ["failed", "stopped"]);
+  script.say(listed([row("b", "2", 2)], false));
+  assert.deepEqual([another.snapshot.phase, shown(another)], ["connecting", ""], "that belonged to the list before");
+  list.leave();
+  list.loadMore();
+  script.say(listed([row("c", "3", 3)], true));
+  assert.deepEqual([another.snapshot.phase, shown(another), shown(list)], ["live", "c3", "a1"]);
+  another.leave();
   await script.sends("unwatch");
+  assert.deepEqual([another.snapshot.phase, another.snapshot.error?.code], ["failed", "stopped"]);
+  assert.equal(script.sent[0]!.filter((frame) => "unwatch" in frame).length, 1);
+  fanfold.reconnect();
+  assert.equal(another.snapshot.phase, "failed", "whoever left comes back by watching anew");
+});
+
+test("a list of which nothing is known isn't taken for an empty one", async (context) => {
+  const { script, fanfold, list } = await watching(context);
+  script.close(4401, "unauthenticated");
+  assert.deepEqual([list.snapshot.phase, list.snapshot.error?.code], ["failed", "unauthenticated"]);
+  fanfold.reconnect();
+  assert.deepEqual([list.snapshot.phase, list.snapshot.error], ["connecting", undefined]);
+  await script.sends("hello");
+  script.close(1006);
+  assert.equal(list.snapshot.phase, "connecting");
 });

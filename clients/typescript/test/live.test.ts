@@ -440,3 +440,32 @@ live("a list that one may not see is told, and the connection stays", async (con
     assert.notEqual(fanfold.connection.phase, "stopped");
   }
 });
+
+live("over server-sent events as many sessions are read as may be, on a stream that is opened once", async (context) => {
+  const node = await Node.dev(context, "--worker-slots", "0");
+  const asked: string[] = [];
+  const counted: typeof fetch = (url, init) => {
+    asked.push(`${init?.method ?? "GET"} ${String(url)}`);
+    return fetch(url, init);
+  };
+  const direct = client(context, node.url);
+  const ids = Array.from({ length: 100 }, (_, at) => `${String(at).padStart(3, "0")}${"x".repeat(61)}`);
+  await Promise.all(ids.map((session) => direct.open({ session })));
+  const streams = () => asked.filter((one) => one.includes("/v1/stream"));
+  const fanfold = client(context, node.url, { transports: ["sse"], fetch: counted });
+  const list = fanfold.watch({ limit: 100 });
+  const sessions = ids.map((id) => fanfold.follow(id));
+  await Promise.all(sessions.map((session) => until(session, ({ phase }) => phase === "live")));
+  await waiting("the list", () => list.snapshot.rows.length === 100, list.subscribe);
+  assert.deepEqual(streams(), [`POST ${node.url}/v1/stream`]);
+  await node.end("SIGKILL");
+  await until(sessions[0]!, ({ phase }) => phase === "lost");
+  await node.restart();
+  await Promise.all(sessions.map((session) => until(session, ({ phase }) => phase === "live")));
+  await waiting("the list again", () => list.snapshot.phase === "live", list.subscribe);
+  assert.ok(asked.every((one) => one.length < 300), "a proxy takes every address");
+  assert.ok(streams().every((one) => one === `POST ${node.url}/v1/stream`));
+  await direct.command(ids[99]!, { set_title: { title: "the last" } });
+  await until(sessions[99]!, ({ state }) => state.session.title === "the last");
+  list.leave();
+});

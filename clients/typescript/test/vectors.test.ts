@@ -75,6 +75,7 @@ function written(state: SessionState): Wire {
           reasoning: String(run.usage.reasoning),
           cached_input: String(run.usage.cachedInput),
         },
+        waiting: run.waiting && { calls: run.waiting.calls, until_ms: String(run.waiting.untilMs) },
         requested_at_ms: String(run.requestedAtMs),
         started_at_ms: run.startedAtMs === undefined ? undefined : String(run.startedAtMs),
         ended_at_ms: run.endedAtMs === undefined ? undefined : String(run.endedAtMs),
@@ -106,7 +107,7 @@ function held(view: WireView): Wire {
 
 function same(state: SessionState, view: WireView, where: string): void {
   assert.deepEqual(written(state), held(view), where);
-  const open = state.runs.slice().filter((run) => run.status === "queued" || run.status === "running");
+  const open = state.runs.slice().filter((run) => ["queued", "running", "waiting"].includes(run.status));
   assert.deepEqual(state.openRuns, open, `${where}: open runs`);
   state.messages.map((message, at) => assert.equal(state.messages.indexOf(message.id), at, `${where}: ${message.id}`));
   state.runs.map((run, at) => assert.equal(state.runs.indexOf(run.id), at, `${where}: ${run.id}`));

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use fanfold_fold::{
     Citation, CustomValue, Delta, FileRef, FinishReason, Merger, Message, MessageId, Op, Part, Reasoning, Role, Run, RunError,
-    RunStatus, Session, SessionStatus, State, Steering, Step, Thought, ToolCall, ToolStatus, Usage, View,
+    RunStatus, Session, SessionStatus, State, Steering, Step, Thought, ToolCall, ToolStatus, Usage, View, Waiting,
 };
 use fanfold_wire::v1;
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -78,7 +78,7 @@ fn run(name: &str, status: RunStatus) -> Run {
         finish: status.is_final().then(|| FinishReason::Other("pause".into())),
         error: status.is_final().then(|| RunError { code: "late".into(), message: "Später.".into() }),
         usage: Some(Usage { input: 1, output: 2, reasoning: 3, cached_input: 4 }),
-        waiting: None,
+        waiting: (status == RunStatus::Waiting).then(|| Waiting { calls: vec!["c".into()], until_ms: 9 }),
         requested_at_ms: 1,
         started_at_ms: Some(2),
         ended_at_ms: status.is_final().then_some(3),
@@ -162,6 +162,7 @@ fn operations() -> Vec<(&'static str, Vec<Op>)> {
         ("a tool call that is none", vec![tool(0, ToolStatus::Ready, None)]),
         ("a tool call that isn't there", vec![tool(9, ToolStatus::Ready, None)]),
         ("a run ends", vec![Op::RunChanged(Box::new(run("r", RunStatus::Failed)))]),
+        ("a run is put down", vec![Op::RunChanged(Box::new(run("r", RunStatus::Waiting)))]),
         ("a run is new", vec![Op::RunChanged(Box::new(run("s", RunStatus::Queued)))]),
         (
             "values are set",

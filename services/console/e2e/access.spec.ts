@@ -67,6 +67,45 @@ for (const colorScheme of ["light", "dark"] as const) {
   });
 }
 
+test.describe("with reduced motion", () => {
+  test.use({ options: { slots: 0 } });
+
+  test("nothing moves by itself, and everything still happens", async ({ page, node }) => {
+    await node.open("s1", "A talk");
+    await openSession(page, "s1");
+    await say(page, "go");
+    await expect(page.locator(".dots")).toBeVisible();
+    expect(await moving(page), "without the wish something moves, or this test sees nothing").not.toEqual([]);
+    await page.emulateMedia({ reducedMotion: "reduce" });
+    await expect.poll(() => moving(page)).toEqual([]);
+    const worker = await node.worker("s1");
+    worker.say({ reasoning: { text: "Let me think." } });
+    await expect(page.getByRole("button", { name: /Thinking/ })).toBeVisible();
+    expect(await moving(page)).toEqual([]);
+    worker.text(Array.from({ length: 80 }, (_, at) => `Line ${at}`).join("\n\n"));
+    // It follows the end without gliding there.
+    await expect(answer(page).getByText("Line 79")).toBeInViewport();
+    expect(await moving(page)).toEqual([]);
+    await worker.complete();
+    await page.getByRole("button", { name: "Debugging panel" }).click();
+    await page.getByRole("button", { name: "More about this session" }).click();
+    expect(await moving(page)).toEqual([]);
+  });
+});
+
+// What moves, or glides where it is sent.
+function moving(page: Page): Promise<string[]> {
+  return page.evaluate(() => [
+    ...document
+      .getAnimations()
+      .filter(({ playState, effect }) => playState === "running" && Number(effect?.getComputedTiming().duration) > 1)
+      .map((animation) => String((animation as CSSAnimation).animationName ?? "a transition")),
+    ...[...document.querySelectorAll("*")]
+      .filter((element) => getComputedStyle(element).scrollBehavior === "smooth")
+      .map((element) => `${element.className} glides`),
+  ]);
+}
+
 test.describe("by keyboard", () => {
   test.use({ options: { recordings: ["short"], paceMs: 5 } });
 

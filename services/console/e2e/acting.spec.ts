@@ -68,6 +68,31 @@ test.describe("with an answer under way", () => {
     expect(state.messages[1]?.parts.map((part) => part.tool_call?.status)).toEqual(["TOOL_STATUS_DONE", "TOOL_STATUS_REFUSED"]);
   });
 
+  test("an answer that waits for a decision is put down, and taken up again after it", async ({ page, node }) => {
+    await node.open("s1");
+    await openSession(page, "s1");
+    await say(page, "go");
+    const worker = await node.worker("s1");
+    worker.say(
+      { tool_call: { call: "one", name: "delete_files", needs_approval: true } },
+      { tool_arguments: { call: "one", text: "{}" } },
+      { tool_ready: { call: "one" } },
+      { waiting: { calls: ["one"], until_ms: String(Date.now() + 3_600_000) } },
+    );
+    await expect(page.getByText(/It waits for a decision. Without one it counts as refused from .* on\./)).toBeVisible();
+    worker.kill();
+    await say(page, "Only the old ones.");
+    await expect(page.locator(".steering")).toContainText("Only the old ones.");
+    await page.getByRole("button", { name: "Allow" }).click();
+    await expect(page.getByText("Decided. It goes on")).toBeVisible();
+    await expect(page.getByText(/failed/)).toHaveCount(0);
+    const second = await node.worker("s1");
+    await second.text("Done.").complete();
+    await expect(page.getByText("Decided.")).toHaveCount(0);
+    const state = await expectSame(page, node, "s1");
+    expect(state.runs.map((run) => run.status)).toEqual(["RUN_STATUS_COMPLETED"]);
+  });
+
   test("reasoning, sources and images are shown as what they are", async ({ page, node }) => {
     await node.open("s1");
     const dot =
@@ -98,6 +123,51 @@ test.describe("with an answer under way", () => {
     );
     await worker.complete();
     await expectSame(page, node, "s1");
+  });
+
+  test("images of a message are named by their addresses", async ({ page, node }) => {
+    await page.goto("/");
+    const ours = `${node.url}/favicon.svg`;
+    const theirs = "https://outside.invalid/photos/cat.JPG?size=2";
+    const button = page.getByRole("button", { name: "Add an image by its address" });
+    const address = page.getByRole("textbox", { name: "Address of an image" });
+    const add = page.getByRole("button", { name: "Add", exact: true });
+    await button.click();
+    await expect(address).toBeFocused();
+    await address.fill("javascript:alert(1)");
+    await expect(add).toBeDisabled();
+    await page.keyboard.press("Escape");
+    await expect(address).toBeHidden();
+    for (const url of [ours, theirs, "https://outside.invalid/unwanted.png"]) {
+      await button.click();
+      await address.fill(url);
+      await page.keyboard.press("Enter");
+      await expect(page.getByRole("textbox", { name: "Message" })).toBeFocused();
+    }
+    const images = page.getByRole("list", { name: "Images of this message" }).getByRole("listitem");
+    await expect(images).toHaveCount(3);
+    await page.getByRole("button", { name: "Leave out https://outside.invalid/unwanted.png" }).click();
+    await expect(images).toHaveCount(2);
+    await say(page, "What is on these?");
+    await live(page);
+    await expect(images).toHaveCount(0);
+    // What lies on another host is a link: to load it would tell that host who reads.
+    await expect(page.getByRole("link", { name: "cat.JPG outside.invalid" })).toHaveAttribute("href", theirs);
+    const session = new URL(page.url()).hash.split("/")[2] ?? "";
+    const { messages } = await node.state(session);
+    expect(messages[0]?.parts).toEqual([
+      { text: { text: "What is on these?" } },
+      { file: { url: ours, media_type: "image/svg+xml", name: "favicon.svg" } },
+      { file: { url: theirs, media_type: "image/jpeg", name: "cat.JPG" } },
+    ]);
+
+    // An image needs no words.
+    await button.click();
+    await address.fill(theirs);
+    await add.click();
+    await page.getByRole("button", { name: "Send" }).click();
+    await expect.poll(async () => (await node.state(session)).messages.filter(({ role }) => role === "ROLE_USER").length).toBe(2);
+    expect((await node.state(session)).messages.findLast(({ role }) => role === "ROLE_USER")?.parts).toHaveLength(1);
   });
 
   test("a worker that dies is told of, and the answer begins anew", async ({ page, node }) => {

@@ -41,6 +41,30 @@ test("a search finds in the store what the page has never listed", async ({ page
   await expect(list.getByRole("link", { name: /Hay number/ })).toHaveCount(55);
 });
 
+test("earlier sessions are kept up like the newest, also after the node was away", async ({ page, node }) => {
+  for (let at = 0; at <= 55; at++) await node.open(`s${at}`, `Hay number ${at}`);
+  await page.goto("/");
+  const list = page.getByRole("navigation", { name: "Sessions" });
+  const rows = list.getByRole("link", { name: /Hay number/ });
+  await expect(rows).toHaveCount(50);
+  await list.getByRole("button", { name: "Show earlier sessions" }).click();
+  await expect(rows).toHaveCount(56);
+  await expect(list.getByRole("button", { name: "Show earlier sessions" })).toHaveCount(0);
+  await node.command("s2", { erase: {} });
+  await expect(rows).toHaveCount(55);
+  await node.kill();
+  await node.start();
+  // Early ones become active while the page is away: none may be missing between the newest and those that are still early.
+  for (let at = 3; at < 33; at++) await node.command(`s${at}`, { set_title: { title: `Hay number ${at}, turned` } });
+  await expect(list.getByRole("link", { name: /turned/ })).toHaveCount(30, { timeout: 45_000 });
+  await expect(rows).toHaveCount(55);
+  await expect(list.getByRole("link", { name: "Hay number 0" })).toBeVisible();
+  await page.getByRole("searchbox").fill("number 1");
+  await expect(rows).toHaveCount(11);
+  await node.command("s1", { erase: {} });
+  await expect(rows).toHaveCount(10);
+});
+
 test("the debugging panel shows live how readers come back to the node", async ({ page, node, someone }) => {
   await node.open("s1", "Read by many");
   await openSession(page, "s1");

@@ -32,6 +32,20 @@ test("two people see each other, what they type, and the same answer", async ({ 
   await expect(ada.getByRole("img", { name: "Also here: ben" })).toBeHidden({ timeout: 45_000 });
 });
 
+test("a new token of the same person changes nothing on the page", async ({ someone, node }) => {
+  await node.open("s1", "A talk");
+  const ada = await someone("ada");
+  await openSession(ada, "s1");
+  await ada.getByRole("textbox", { name: "Message" }).fill("Half a thou");
+  // As another tab of this browser does it.
+  await ada.evaluate((newValue) => {
+    localStorage.setItem("fanfold.token", newValue);
+    dispatchEvent(new StorageEvent("storage", { key: "fanfold.token", newValue }));
+  }, JSON.stringify(tokenOf("ada")));
+  await live(ada);
+  await expect(ada.getByRole("textbox", { name: "Message" })).toHaveValue("Half a thou");
+});
+
 test("who isn't signed in is asked for a token, in words", async ({ page, node }) => {
   await node.open("s1", "A talk");
   await page.goto("/#/s/s1");
@@ -45,6 +59,14 @@ test("who isn't signed in is asked for a token, in words", async ({ page, node }
   await expect(page.getByRole("heading", { name: "A talk" })).toBeVisible();
   await page.reload();
   await live(page);
+  await expect(page.getByRole("link", { name: "A talk" })).not.toHaveAccessibleName(/something new/);
   await page.getByRole("button", { name: "Sign out" }).click();
   await expect(page.getByRole("heading", { name: "This node asks who you are." })).toBeVisible();
+
+  // Nothing of one person is left for the next one.
+  expect(await page.evaluate(() => Object.keys(sessionStorage).filter((key) => key.startsWith("fanfold:")))).toEqual([]);
+  await page.getByLabel("Token").fill(tokenOf("ada", "user", "elsewhere"));
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page.getByText("No sessions yet.", { exact: false })).toBeVisible();
+  await expect(page.getByText("A talk")).toHaveCount(0);
 });

@@ -11,6 +11,7 @@ test("an answer streams in, and is what the state says", async ({ page, node }) 
   const session = new URL(page.url()).hash.split("/")[2] ?? "";
   await expect(page.getByText("still writing", { exact: false })).toHaveCount(0);
   await expectSame(page, node, session);
+  await expect(page.locator("math[display=block] mfrac"), "formulas are set").toHaveCount(1);
   await expect(page.getByRole("heading", { name: "How does a write-ahead log work?" })).toBeVisible();
 });
 

@@ -73,6 +73,8 @@ test("200 tokens a second", async ({ page, browser, node }, info) => {
   process.stdout.write(`${report.join("\n")}\n`);
   await expectSameEnd(page, node, "s1");
   expect(frames.length).toBeGreaterThan(0);
+  // Where the thread's own time isn't measured, nothing is shown by its being short.
+  expect(own.some((task) => task > 0)).toBe(true);
   expect(own.filter((task) => task > 50)).toEqual([]);
 });
 

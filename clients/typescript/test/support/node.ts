@@ -47,13 +47,13 @@ export class Node {
   }
 
   /** `fanfold serve`, which asks for tokens: see {@link token}. */
-  static serve(context: TestContext): Promise<Node> {
+  static serve(context: TestContext, origins: readonly string[] = []): Promise<Node> {
     const data = folder(context);
     const start = (port: number): Promise<Node> => {
       writeFileSync(join(data, "secret"), SECRET);
       const config = [
         `[node]\ndata = '${join(data, "data")}'`,
-        `[listen]\nhttp = '127.0.0.1:${port}'\ngrpc = '127.0.0.1:0'`,
+        `[listen]\nhttp = '127.0.0.1:${port}'\ngrpc = '127.0.0.1:0'\norigins = ${JSON.stringify(origins)}`,
         `[[auth.keys]]\nalgorithm = 'HS256'\npath = '${join(data, "secret")}'`,
       ];
       writeFileSync(join(data, "fanfold.toml"), config.join("\n"));

@@ -37,6 +37,11 @@ export class Site {
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 
+  /** Has a page be there. */
+  put(path: string, file: string): void {
+    this.files.set(path, file);
+  }
+
   /** Ends every connection to the node. */
   cut(): void {
     for (const socket of this.sockets) socket.destroy();

@@ -215,9 +215,10 @@ export class Worker {
 
 const SECRET = "a secret of the tests, long enough to be one";
 
-export function tokenOf(who: string, role = "user"): string {
+export function tokenOf(who: string, role = "user", tenant = "default"): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const said = `${part({ alg: "HS256", typ: "JWT", kid: "k" })}.${part({ sub: who, role, exp: Math.floor(Date.now() / 1000) + 3600 })}`;
+  const claims = { sub: who, role, tenant, exp: Math.floor(Date.now() / 1000) + 3600 };
+  const said = `${part({ alg: "HS256", typ: "JWT", kid: "k" })}.${part(claims)}`;
   return `${said}.${createHmac("sha256", SECRET).update(said).digest("base64url")}`;
 }
 

@@ -138,6 +138,7 @@ export function shown(page: Page, scrolling = true): Promise<Record<string, stri
       [...message.querySelectorAll(":scope > .body > .markdown, :scope > .body > .said")].map((part) => {
         const copy = part.cloneNode(true) as Element;
         for (const extra of copy.querySelectorAll("figcaption")) extra.remove();
+        for (const formula of copy.querySelectorAll<HTMLElement>("[data-source]")) formula.textContent = formula.dataset.source ?? "";
         return copy.textContent ?? "";
       });
     const all: Record<string, string> = {};

@@ -99,7 +99,8 @@ export function Home({ onMenu }: { onMenu(): void }) {
           session=""
           run={undefined}
           disabled={busy ? "Opening a session…" : null}
-          autoFocus={!first && !matchMedia("(pointer: coarse)").matches}
+          // Not before it is known what the page shows: the keys are for the button where there is one.
+          autoFocus={rows !== null && !first && !matchMedia("(pointer: coarse)").matches}
           onSend={start}
           onSteer={() => Promise.resolve(false)}
           onStop={() => Promise.resolve(false)}

@@ -1,7 +1,7 @@
 // The one connection of this page. Everything it knows of the node comes through here.
 
 import { Fanfold } from "fanfold";
-import { token } from "./identity";
+import { holder, token } from "./identity";
 
 const sockets = new Set<WebSocket>();
 
@@ -20,7 +20,10 @@ export function cutConnection(): void {
   for (const socket of sockets) socket.close();
 }
 
+// For another person the page begins anew: nothing that this one has read or written stays in it, nor in its storage.
+const opener = holder();
 token.subscribe(() => {
-  void fanfold.forget();
-  fanfold.reconnect();
+  if (holder() === opener) return fanfold.reconnect();
+  fanfold.close();
+  void fanfold.forget().then(() => location.reload());
 });

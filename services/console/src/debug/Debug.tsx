@@ -1,8 +1,9 @@
 // The session taken apart: each record at its offset, the state there, and what it changed.
 
 import type { Snapshot, StoredRecord } from "fanfold";
+import { useConnection } from "fanfold/react";
 import { useEffect, useId, useMemo, useState } from "react";
-import { cutConnection } from "../app/client";
+import { cutConnection, fanfold } from "../app/client";
 import { wordsFor } from "../app/errors";
 import { go } from "../app/route";
 import { useStore } from "../app/store";
@@ -237,6 +238,7 @@ const howOf = (wire: string) => wire.replace("HOW_", "").toLowerCase() as Return
 
 function NodeReaders({ session }: { session: string }) {
   const readers = useReaders(session);
+  const { node: own } = useConnection(fanfold);
   if (!readers) return null;
   const { node, attached, counts, latest } = readers;
   return (
@@ -245,6 +247,9 @@ function NodeReaders({ session }: { session: string }) {
         Readers on node {node}
         <span className="quiet-text">{attached} now</span>
       </h3>
+      {own !== undefined && own !== node && (
+        <p className="quiet-text">This tab's connection is to node {own}: a balancer led the question to another one.</p>
+      )}
       <p className="counts">
         {counts.map(({ how, reset_reason, count }) => (
           <span key={how + reset_reason} className={howOf(how)}>

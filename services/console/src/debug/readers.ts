@@ -25,22 +25,26 @@ export interface Readers {
 
 const WAIT_MS = 25_000;
 
-// Least time between two questions, however much goes on.
+// Least time between two questions, however much goes on …
 const REST_MS = 500;
 
-// Null until the node has answered.
+// … and where waiting for news is of no use: after an error, and where a balancer leads each question to another node.
+const LONG_REST_MS = 5000;
+
+// Null until a node has answered.
 export function useReaders(session: string): Readers | null {
   const [readers, setReaders] = useState<Readers | null>(null);
-  // Behind a balancer another connection may be to another node.
   const { node } = useConnection(fanfold);
   useEffect(() => {
     const stop = new AbortController();
     setReaders(null);
     void (async () => {
       for (let known: Readers | null = null; !stop.signal.aborted; ) {
-        known = await ask(session, known, stop.signal).catch(() => null);
-        if (known && !stop.signal.aborted) setReaders(known);
-        await rest(known ? REST_MS : REST_MS * 10, stop.signal);
+        const told: Readers | null = await ask(session, known, stop.signal).catch(() => null);
+        if (told && !stop.signal.aborted) setReaders(told);
+        // Another node knows nothing of what this one has told.
+        known = told && (node === undefined || told.node === node) ? told : null;
+        await rest(known ? REST_MS : LONG_REST_MS, stop.signal);
       }
     })();
     return () => stop.abort();
@@ -58,10 +62,12 @@ async function ask(session: string, known: Readers | null, signal: AbortSignal):
 
 function rest(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
+    const done = () => {
       clearTimeout(timer);
+      signal.removeEventListener("abort", done);
       resolve();
-    });
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
   });
 }

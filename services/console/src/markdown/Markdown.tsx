@@ -4,6 +4,7 @@ import type { Token, Tokens } from "marked";
 import { Fragment, memo, type ReactNode, useRef } from "react";
 import { Blocks } from "./blocks";
 import { Code } from "./Code";
+import { Formula } from "./Formula";
 import { safeHref } from "./links";
 import type { MathToken } from "./math";
 
@@ -49,7 +50,7 @@ function block(token: Token, open: boolean): ReactNode {
     case "hr":
       return <hr />;
     case "math":
-      return <p className="math display">{(token as MathToken).text}</p>;
+      return <Formula text={(token as MathToken).text} display />;
     case "html":
       return <p className="verbatim">{token.raw.trimEnd()}</p>;
     case "text": {
@@ -132,7 +133,7 @@ function span(token: Token): ReactNode {
     case "br":
       return <br />;
     case "math":
-      return <span className={(token as MathToken).display ? "math display" : "math"}>{(token as MathToken).text}</span>;
+      return <Formula text={(token as MathToken).text} display={(token as MathToken).display} />;
     case "link":
       return link((token as Tokens.Link).href, inline((token as Tokens.Link).tokens), (token as Tokens.Link).raw);
     case "image": {

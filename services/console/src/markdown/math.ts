@@ -1,4 +1,4 @@
-// Formulas are kept as they were written: nothing inside them is taken for emphasis, links or escapes.
+// Formulas are found and kept as they were written: nothing inside them is taken for emphasis, links or escapes. `tex.tsx` sets them.
 
 import type { TokenizerAndRendererExtension, Tokens } from "marked";
 

@@ -34,8 +34,9 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
   const field = useRef<HTMLTextAreaElement>(null);
   const typed = useRef<ReturnType<typeof setTimeout>>(undefined);
   const typing = useRef(false);
-  // A run can be steered once it is being written.
-  const steered = run?.status === "running" && !next ? run : undefined;
+  // A run can be steered once it is being written, also while it waits for a decision.
+  const steerable = run?.status === "running" || run?.status === "waiting" ? run : undefined;
+  const steered = next ? undefined : steerable;
   const steers = steered !== undefined;
   const sendable = text.trim() !== "" || (!steers && images.length > 0);
 
@@ -99,7 +100,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
         void submit();
       }}
     >
-      {run?.status === "running" && (
+      {steerable && (
         <fieldset className="mode">
           <legend className="off-screen">What your message does while the answer is being written</legend>
           <label>

@@ -45,7 +45,7 @@ export const Row = memo(function Row(props: Props) {
     <article
       className={`message ${message.role}${sought ? " sought" : ""}${last ? " last" : ""}`}
       aria-label={`${who}, ${clock(message.atMs)}`}
-      aria-busy={writing}
+      aria-busy={writing && run.status !== "waiting"}
       data-message={message.id}
     >
       <h2 className={message.role === "user" && !own ? "author" : "off-screen"}>{who}</h2>

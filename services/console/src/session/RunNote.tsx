@@ -2,7 +2,8 @@
 
 import type { FinishReason, Run } from "fanfold";
 import { useEffect, useState } from "react";
-import { AlertIcon, RetryIcon, StopIcon } from "../ui/icons";
+import { AlertIcon, PauseIcon, RetryIcon, StopIcon } from "../ui/icons";
+import { full } from "../ui/time";
 import type { Actions } from "./actions";
 
 // Then a reader is told that nobody may be there to answer.
@@ -18,9 +19,11 @@ interface Props {
 export function RunNote({ run, empty, actions }: Props) {
   switch (run.status) {
     case "queued":
-      return <Waiting key={run.attempts} run={run} />;
+      return <Queued key={run.attempts} run={run} />;
     case "running":
       return empty && <Dots words="The assistant begins" />;
+    case "waiting":
+      return <Waiting waiting={run.waiting} />;
     case "completed":
       return <Finished finish={run.finish} />;
     case "cancelled":
@@ -51,17 +54,28 @@ function Dots({ words }: { words: string }) {
   );
 }
 
-function Waiting({ run }: { run: Run }) {
+function Queued({ run }: { run: Run }) {
   const [long, setLong] = useState(false);
   useEffect(() => {
     const timer = setTimeout(() => setLong(true), PATIENCE_MS);
     return () => clearTimeout(timer);
   }, []);
-  if (run.attempts > 0) {
-    const why = run.error?.message ? ` (${run.error.message.replace(/\.$/, "")})` : "";
+  if (run.error) {
+    const why = run.error.message ? ` (${run.error.message.replace(/\.$/, "")})` : "";
     return <Dots words={`Attempt ${run.attempts} of ${run.attemptsMax} failed${why}. Trying again`} />;
   }
+  if (run.waiting) return <Dots words={long ? "Decided. It goes on once a worker takes it up" : "Decided. It goes on"} />;
   return <Dots words={long ? "No worker has taken this yet. It is kept, and answered once one does" : "Waiting for a worker"} />;
+}
+
+// Nobody writes until a person has decided.
+function Waiting({ waiting }: { waiting: Run["waiting"] }) {
+  return (
+    <p className="note">
+      <PauseIcon />
+      It waits for a decision{waiting && <>. Without one it counts as refused from {full(waiting.untilMs)} on</>}.
+    </p>
+  );
 }
 
 function Finished({ finish }: { finish: FinishReason | undefined }) {

@@ -28,6 +28,7 @@ export function useAnnounced(state: SessionState): void {
     const run = latest.current.runs.get(id);
     if (!run) return;
     if (status === "running") announce("The assistant is answering.");
+    if (status === "waiting") announce("The assistant waits for a decision.");
     if (!isFinal(run)) return;
     const reply = latest.current.messages.get(run.reply);
     const text = reply ? textOf(reply).trim() : "";

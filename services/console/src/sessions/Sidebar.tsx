@@ -20,7 +20,7 @@ interface Props {
 }
 
 export function Sidebar({ current, open, onClose }: Props) {
-  const { rows, more, error: failed } = useStore(list);
+  const { rows, earlier, error: failed } = useStore(list);
   const connection = useConnection(fanfold);
   const error = failed ?? (rows === null ? (connection.error ?? null) : null);
   const marks = useStore(seenMarks);
@@ -76,11 +76,12 @@ export function Sidebar({ current, open, onClose }: Props) {
             </ul>
           </section>
         ))}
-        {(found ? found.more : more) && (
+        {(found ? found.more : earlier === "more") && (
           <button type="button" className="quiet" onClick={found ? found.onMore : loadMore}>
             {found ? "Search on" : "Show earlier sessions"}
           </button>
         )}
+        {!found && earlier === "sought" && <p className="quiet-text">There are earlier ones. A search finds them.</p>}
       </div>
       {signedIn && (
         <footer>

@@ -1,67 +1,57 @@
-// The sessions there are: the newest of them live, older ones page by page, and those that a search finds.
+// The sessions there are: the newest, live, with as many earlier ones as the reader asked for; and those that a search finds.
 
-import type { SessionPage, SessionRow } from "fanfold";
+import type { SessionList, SessionPage, SessionRow } from "fanfold";
 import { fanfold } from "../app/client";
-import { token } from "../app/identity";
 import { keptStore } from "../app/kept";
 import { createStore } from "../app/store";
 
 export interface List {
-  // The last active first; null until the node has answered once.
+  // The last active first; null until the node has told them once.
   readonly rows: readonly SessionRow[] | null;
-  // Whether there are earlier ones.
-  readonly more: boolean;
-  // Why it isn't watched, or why a page failed to come.
+  // What there is besides: some that can be asked for, or so many that only a search finds them.
+  readonly earlier: "none" | "more" | "sought";
+  // Why it isn't watched.
   readonly error: unknown;
+  // How often it came back: what was found before may have changed meanwhile.
+  readonly returns: number;
 }
 
 const PAGE = 50;
 
-const NONE: List = { rows: null, more: false, error: null };
-export const list = createStore<List>(NONE);
+// A node tells no more.
+const ROWS_MAX = 500;
 
-// Earlier pages, as they were when they were asked for; a session of theirs that becomes active is among the live ones.
-let older: { rows: readonly SessionRow[]; next: string | undefined } | null = null;
-let watched: ReturnType<typeof fanfold.watch> | null = null;
+export const list = createStore<List>({ rows: null, earlier: "none", error: null, returns: 0 });
 
-function show(): void {
-  const now = watched?.snapshot;
-  if (!now || now.phase === "connecting") return list.set({ ...NONE, error: now?.error ?? null });
-  const known = new Set(now.rows.map((row) => row.session));
-  const rest = older?.rows.filter((row) => !known.has(row.session)) ?? [];
-  const next = older ? older.next : now.nextPage;
-  list.set({ rows: rest.length > 0 ? [...now.rows, ...rest] : now.rows, more: next !== undefined, error: now.error ?? null });
-}
-
-export async function loadMore(): Promise<void> {
-  const page = older ? older.next : watched?.snapshot.nextPage;
-  if (page === undefined) return;
-  try {
-    const { sessions, nextPage } = await fanfold.list({ page, limit: PAGE });
-    // The same page may have been asked for twice.
-    if (page !== (older ? older.next : watched?.snapshot.nextPage)) return;
-    older = { rows: [...(older?.rows ?? []), ...sessions], next: nextPage };
-    show();
-  } catch (error) {
-    list.set((now) => ({ ...now, error }));
-  }
-}
+let watched: SessionList | null = null;
 
 // As long as the page is there.
 export function follow(): () => void {
   const own = fanfold.watch({ limit: PAGE });
   watched = own;
-  const stops = [
-    own.subscribe(show),
-    token.subscribe(() => {
-      older = null;
-      list.set(NONE);
-    }),
-  ];
+  let [known, live] = [false, false];
+  const show = () => {
+    const { phase, rows, nextPage, error = null } = own.snapshot;
+    const returned = phase === "live" && known && !live;
+    live = phase === "live";
+    known ||= live;
+    const earlier = nextPage === undefined ? "none" : rows.length < ROWS_MAX ? "more" : "sought";
+    list.set(({ returns }) => ({ rows: known ? rows : null, earlier, error, returns: returns + Number(returned) }));
+  };
+  const stop = own.subscribe(show);
   return () => {
-    for (const stop of stops) stop();
+    stop();
     own.leave();
   };
+}
+
+export function loadMore(): void {
+  watched?.loadMore(PAGE);
+}
+
+// What is known of a session by now, where something is.
+export function lately(row: SessionRow): SessionRow {
+  return watched?.get(row.session) ?? row;
 }
 
 // A node looks through a few thousand sessions at a time: so often it is asked for a screenful of finds.

@@ -1,7 +1,7 @@
 import type { SessionRow } from "fanfold";
 import { useEffect, useMemo, useState } from "react";
 import { useStore } from "../app/store";
-import { find, list } from "./list";
+import { find, lately, list } from "./list";
 
 export interface Found {
   readonly rows: readonly SessionRow[];
@@ -26,8 +26,8 @@ export function useFound(text: string): Found | null {
   const wanted = text.trim();
   const [answer, setAnswer] = useState<Answer | null>(null);
   const [page, setPage] = useState<string | undefined>(undefined);
-  const live = useStore(list).rows;
-  useEffect(() => setPage(undefined), [wanted]);
+  const { rows: live, returns } = useStore(list);
+  useEffect(() => setPage(undefined), [wanted, returns]);
   useEffect(() => {
     if (wanted === "") return setAnswer(null);
     const stop = new AbortController();
@@ -49,15 +49,14 @@ export function useFound(text: string): Found | null {
       clearTimeout(timer);
       stop.abort();
     };
-  }, [wanted, page]);
+  }, [wanted, page, returns]);
 
   return useMemo(() => {
     if (wanted === "") return null;
     const answered = answer?.wanted === wanted ? answer : null;
-    const known = new Map(live?.map((row) => [row.session, row]));
     const rows = answered && answered.error === null ? answered.rows : matching(live ?? [], wanted);
     return {
-      rows: rows.map((row) => known.get(row.session) ?? row),
+      rows: rows.map(lately).filter((row) => row.status !== "erased"),
       more: answered?.next !== undefined,
       searching: answered === null,
       error: answered?.error ?? null,

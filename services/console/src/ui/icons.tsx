@@ -25,6 +25,11 @@ export const MenuIcon = () => (
     <path d="M4 7h16M4 12h16M4 17h10" />
   </Icon>
 );
+export const PauseIcon = () => (
+  <Icon>
+    <path d="M9 6v12M15 6v12" />
+  </Icon>
+);
 export const MoreIcon = () => (
   <Icon>
     <path d="M6 12h.01M12 12h.01M18 12h.01" strokeWidth="2.6" />
