@@ -197,7 +197,7 @@ impl Cluster {
             cluster.leader.is_some() && current + 1 == self.servers.len()
         });
         if is_whole {
-            nats.api::<serde_json::Value>("STREAM.DELETE.probe", &()).await?;
+            nats.api::<serde_json::Value>("STREAM.DELETE.probe", &serde_json::json!({})).await?;
         }
         Ok(is_whole)
     }
