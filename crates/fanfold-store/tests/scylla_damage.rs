@@ -289,7 +289,7 @@ async fn an_erasure_is_not_done_while_a_clock_that_is_ahead_keeps_rows() {
     assert!(!undone().await);
 }
 
-/// Not even those of titles that it had before, or that a late writer brings.
+/// Not even those of titles that it had before, that a late writer brings, or that were written by a server whose clock is ahead.
 #[tokio::test]
 async fn words_of_an_erased_session_are_nowhere() {
     let Some(bench) = Bench::new().await else { return };
@@ -308,12 +308,32 @@ async fn words_of_an_erased_session_are_nowhere() {
         let rows = bench.raw.query_unpaged(text, ()).await.unwrap().into_rows_result().unwrap();
         rows.rows::<(String,)>().unwrap().map(|row| row.unwrap().0).collect::<std::collections::BTreeSet<_>>()
     };
+    let tenant = bench.session.tenant.as_str();
+    let parts = async || {
+        let text = format!("SELECT list, part, word FROM session_words WHERE tenant = '{tenant}' ALLOW FILTERING");
+        let rows = bench.raw.query_unpaged(text, ()).await.unwrap().into_rows_result().unwrap();
+        rows.rows::<(uuid::Uuid, i32, String)>().unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let put_ahead = async |list: uuid::Uuid, part: i32, word: &str| {
+        let ahead_us = (now_ms() + 3_600_000) * 1_000;
+        let text = "INSERT INTO session_words (tenant, list, head, part, word, session) VALUES (?, ?, ?, ?, ?, 's')";
+        let text = format!("{text} USING TIMESTAMP {ahead_us}");
+        bench.raw.query_unpaged(text, (tenant, list, &word[..1], part, word)).await.unwrap();
+    };
     for (title, offset) in [("first secret", 1), ("second secret", 2), ("second secret", 3)] {
         bench.store.put_row(&titled(title, offset)).await.unwrap();
     }
     assert_eq!(words().await, ["first", "s", "second", "secret"].map(String::from).into());
+    let places = parts().await;
+    for (list, part, word) in &places {
+        put_ahead(*list, *part, word).await;
+    }
     bench.store.erase(&Erasure { session: bench.session.clone(), offset: Offset(6), erased_at_ms: 6 }).await.unwrap();
     assert_eq!(words().await, [].into());
+    for (list, part, _) in &places {
+        put_ahead(*list, *part, "late").await;
+    }
+    assert_eq!(words().await, ["late".to_owned()].into());
     for offset in [4, 7] {
         bench.store.put_row(&titled("late secret", offset)).await.unwrap();
         assert_eq!(words().await, [].into());
