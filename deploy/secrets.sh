@@ -10,7 +10,7 @@ cd secrets
 [ -f jwt.key ] || openssl genpkey -algorithm ed25519 -out jwt.key
 [ -f jwt.pem ] || openssl pkey -in jwt.key -pubout -out jwt.pem
 
-for name in nats-node nats-migrate nats-system cql; do
+for name in nats-node nats-migrate nats-system cql cql-migrate cql-admin; do
   [ -f "$name" ] || openssl rand -hex 24 > "$name"
 done
 

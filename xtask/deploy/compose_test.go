@@ -162,8 +162,9 @@ func checked(t *testing.T, name, text string, args, environment []string, where 
 		text = strings.ReplaceAll(text, `"`+target+`"`, strconv.Quote(where[target]))
 	}
 	for _, path := range regexp.MustCompile(`/etc/fanfold/[^"\s]+`).FindAllString(strings.Join(append(append([]string{text}, args...), environment...), "\n"), -1) {
-		// The migration is another user with another file.
-		if where[path] == "" && !(name == "migrate" && path == "/etc/fanfold/secrets/nats-node") {
+		// The migration is other users with other files.
+		ofNodes := path == "/etc/fanfold/secrets/nats-node" || path == "/etc/fanfold/secrets/cql"
+		if where[path] == "" && !(name == "migrate" && ofNodes) {
 			t.Errorf("%s: %s is not mounted", name, path)
 		}
 	}

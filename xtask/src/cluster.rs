@@ -95,7 +95,7 @@ impl Cluster {
         let (nats, nginx) = (servers::nats_binary(root)?, servers::nginx_binary(root)?);
         eprintln!("== starting a CQL server");
         let cql = servers::cql(root, &folder.join("cql"))?;
-        let mut cluster = Self { folder, ports: Ports::free()?, members: Vec::new(), cql };
+        let mut cluster = Self { folder, ports: Ports::free(), members: Vec::new(), cql };
         for number in NUMBERS {
             cluster.start_nats(&nats, number)?;
         }
@@ -307,19 +307,10 @@ impl Member {
 
 impl Ports {
     /// The balancer has the usual ones, if they are free.
-    fn free() -> Result<Self, String> {
-        let mut held = Vec::new();
-        let mut take = |wanted: u16| {
-            let usual = TcpListener::bind(("127.0.0.1", wanted));
-            let listener = usual.or_else(|_| TcpListener::bind("127.0.0.1:0")).map_err(|error| error.to_string())?;
-            let port = listener.local_addr().map_err(|error| error.to_string())?.port();
-            // Held until all are chosen, so that no two are the same.
-            held.push(listener);
-            Ok::<_, String>(port)
-        };
-        let balancer = [take(8080)?, take(8081)?];
-        let mut three = || Ok::<_, String>([take(0)?, take(0)?, take(0)?]);
-        Ok(Self { nats: three()?, routes: three()?, http: three()?, grpc: three()?, balancer })
+    fn free() -> Self {
+        let usual = |port: u16| TcpListener::bind(("127.0.0.1", port)).map_or_else(|_| fanfold_ports::free(), |_| port);
+        let three = || NUMBERS.map(|_| fanfold_ports::free());
+        Self { nats: three(), routes: three(), http: three(), grpc: three(), balancer: [8080, 8081].map(usual) }
     }
 }
 

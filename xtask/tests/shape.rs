@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Who may name whom within the workspace.
-const TABLE: [(&str, &[&str]); 12] = [
+const TABLE: [(&str, &[&str]); 13] = [
     ("fanfold-fold", &[]),
     ("fanfold-wire", &["fanfold-fold"]),
     ("fanfold-fjall", &[]),
-    ("fanfold-nats", &[]),
+    ("fanfold-ports", &[]),
+    // For its servers of tests.
+    ("fanfold-nats", &["fanfold-ports"]),
     ("fanfold-log", &["fanfold-fjall", "fanfold-fold", "fanfold-nats"]),
     ("fanfold-store", &["fanfold-fjall", "fanfold-fold"]),
     ("fanfold-runs", &["fanfold-fold", "fanfold-nats"]),
@@ -30,7 +32,7 @@ const TABLE: [(&str, &[&str]); 12] = [
             "fanfold-wire",
         ],
     ),
-    ("xtask", &[]),
+    ("xtask", &["fanfold-ports"]),
 ];
 
 /// Drivers and runtimes, with the only crates that may name them.

@@ -31,6 +31,9 @@ pub enum ConnectError {
     /// No server of the list answers, or none takes this user.
     #[error("no NATS server can be reached")]
     Unreachable(#[source] async_nats::ConnectError),
+    /// It was reached, and what it should have said never came.
+    #[error("the NATS server didn't answer in time")]
+    Silent,
     /// An older one has lost acknowledged records.
     #[error("the NATS server is version {found}; {}.{} is the oldest that will do", VERSION_MIN.0, VERSION_MIN.1)]
     Version {

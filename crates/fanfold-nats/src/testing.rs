@@ -6,17 +6,20 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::stream::Config;
 use tempfile::TempDir;
 
 use crate::{Limits, Nats, NatsOptions};
 
-/// How long a server or a cluster may take to be of use.
+/// How long a server may take to listen.
 const START: Duration = Duration::from_secs(60);
+
+/// How long a cluster may take until streams can be made on all of it.
+const CLUSTER_START: Duration = Duration::from_secs(120);
 
 /// What it acknowledges survives the loss of power.
 const SYNC_ALWAYS: &str = ", sync_interval: always";
@@ -83,7 +86,7 @@ impl Server {
     }
 
     fn new(binary: PathBuf, folder: &Path, name: &str, sync: &str, more: &str) -> Self {
-        let port = free_port();
+        let port = fanfold_ports::free();
         let config = folder.join(format!("{name}.conf"));
         let store = folder.join(name);
         let text = format!(
@@ -147,11 +150,11 @@ impl Drop for Server {
 }
 
 impl Cluster {
-    /// Three servers that have found each other and a leader.
+    /// Three servers that have found each other, and are [`Self::ready`].
     pub async fn start(what: &str) -> Option<Self> {
         let binary = binary(what)?;
         let folder = tempfile::tempdir().unwrap();
-        let routes = [(); 3].map(|()| free_port());
+        let routes = [(); 3].map(|()| fanfold_ports::free());
         let known = routes.map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).join(", ");
         let servers = ["one", "two", "three"].iter().zip(routes).map(|(name, port)| {
             let cluster = format!("cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{known}] }}");
@@ -164,26 +167,42 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Until the cluster answers questions about JetStream and has all of its members.
+    /// Until every server answers questions about JetStream, and a stream on all of them can be made: a leader that two of three have
+    /// elected says that it has no room for the third replica.
     pub async fn ready(&self) {
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + CLUSTER_START;
         loop {
-            if let Ok(nats) = Nats::connect(&self.options(), LIMITS).await
-                && nats.api::<serde_json::Value>("INFO", &()).await.is_ok()
-            {
-                return;
+            match self.is_whole().await {
+                Ok(true) => return,
+                waits => assert!(Instant::now() < deadline, "the cluster isn't whole: {waits:?}; {}", self.servers[0].log()),
             }
-            assert!(Instant::now() < deadline, "the cluster has no leader: {}", self.servers[0].log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    async fn is_whole(&self) -> Result<bool, Box<dyn std::error::Error>> {
+        for server in &self.servers {
+            Nats::connect(&server.options(), LIMITS).await?.api::<serde_json::Value>("INFO", &()).await?;
+        }
+        let nats = Nats::connect(&self.options(), LIMITS).await?;
+        let probe = Config {
+            name: "probe".into(),
+            subjects: vec!["probe".into()],
+            num_replicas: self.servers.len(),
+            ..Config::default()
+        };
+        let (found, _) = nats.stream_or_make(&probe).await?;
+        let is_whole = found.cluster.is_some_and(|cluster| {
+            let current = cluster.replicas.iter().filter(|replica| replica.current && !replica.offline).count();
+            cluster.leader.is_some() && current + 1 == self.servers.len()
+        });
+        if is_whole {
+            nats.api::<serde_json::Value>("STREAM.DELETE.probe", &serde_json::json!({})).await?;
+        }
+        Ok(is_whole)
     }
 
     pub fn options(&self) -> NatsOptions {
         NatsOptions { urls: self.servers.iter().map(|server| server.url.clone()).collect(), ..NatsOptions::default() }
     }
-}
-
-/// Free at this moment; whoever takes it before the server does fails the test.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -16,7 +16,7 @@ fn clock() -> Arc<dyn Clock> {
     Arc::new(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64)
 }
 
-/// Streams that nobody else uses, and a server that soon takes a node for dead.
+/// Streams that nobody else uses.
 fn config(nats: NatsOptions, replicas: usize) -> JetStreamRunQueueConfig {
     JetStreamRunQueueConfig {
         nats,
@@ -24,7 +24,7 @@ fn config(nats: NatsOptions, replicas: usize) -> JetStreamRunQueueConfig {
         replicas,
         hints_max: conformance::HINTS_MAX,
         letters_max: conformance::LETTERS_MAX,
-        ack_wait_ms: 2_000,
+        ack_wait_ms: 20_000,
         ..JetStreamRunQueueConfig::default()
     }
 }
@@ -62,7 +62,8 @@ const WAIT: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_share_the_queue() {
     let Some((options, _server)) = server("two nodes with one queue") else { return };
-    let config = config(options, 1);
+    // A server that soon takes a node for dead.
+    let config = JetStreamRunQueueConfig { ack_wait_ms: 5_000, ..config(options, 1) };
     let (one, two) = (queue(&config).await, queue(&config).await);
     for run in ["r1", "r2", "r3"] {
         assert_eq!(one.offer(&hint("s", run)).await.unwrap(), Offered::Queued);
@@ -71,7 +72,7 @@ async fn nodes_share_the_queue() {
     let first = one.take("w1", LEASE, WAIT).await.unwrap().unwrap();
     assert_eq!(first.hint, hint("s", "r1"));
     // Longer than the server waits for a node that is silent.
-    assert_eq!(two.take("w2", LEASE, Duration::from_secs(4)).await.unwrap(), None, "one at a time, on whichever node");
+    assert_eq!(two.take("w2", LEASE, Duration::from_secs(10)).await.unwrap(), None, "one at a time, on whichever node");
     let cancelled = hint("s", "r3");
     two.withdraw(&cancelled.session, &cancelled.run, Some("cancelled")).await.unwrap();
     assert_eq!(one.dead_letters(None, 9).await.unwrap()[0].hint, cancelled, "held back by the other node, which can take it out");
@@ -110,7 +111,7 @@ async fn an_answer_that_comes_too_late_is_not_taken_for_the_next_ones() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_takes_no_hint_with_it() {
     let Some(mut cluster) = Cluster::start("a queue on three NATS servers").await else { return };
-    let config = JetStreamRunQueueConfig { buckets: 3, ack_wait_ms: 20_000, ..config(cluster.options(), 3) };
+    let config = JetStreamRunQueueConfig { buckets: 3, ..config(cluster.options(), 3) };
     let queue = queue(&config).await;
     for number in 0..20 {
         let hint = hint(&format!("s{}", number % 7), &format!("r{number}"));

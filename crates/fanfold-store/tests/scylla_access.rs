@@ -6,9 +6,13 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use fanfold_fold::{SessionId, SessionKey, TenantId};
-use fanfold_store::{ScyllaCompression, ScyllaConfig, ScyllaError, ScyllaStore, ScyllaTls, SessionIndex};
+use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
+use fanfold_store::{Eraser, Erasure, ScyllaCompression, ScyllaConfig, ScyllaError, ScyllaStore, ScyllaTls, SessionIndex};
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 
 use support::cluster::Cluster;
 
@@ -77,4 +81,63 @@ async fn a_password_and_tls_are_spoken() {
     assert!(matches!(stranger, Err(ScyllaError::Connect(_))), "signed by somebody else");
     let missing = ScyllaConfig { password_file: Some(home.join("nowhere")), ..short };
     assert!(matches!(ScyllaStore::open(&missing).await, Err(ScyllaError::File { .. })));
+}
+
+/// What nodes and migrations are at a cluster that is set up as shipped.
+#[tokio::test]
+async fn the_shipped_roles_may_what_they_need_and_no_more() {
+    let authorized = |_: &Path| "authenticator: PasswordAuthenticator\nauthorizer: CassandraAuthorizer\n".to_owned();
+    let Some(cluster) = Cluster::start("the roles of CQL servers", 1, authorized).await else { return };
+    let config = cluster.config("r");
+    let password = |name: &str, text: &str| {
+        let file = cluster.nodes[0].home.join(name);
+        std::fs::write(&file, text).unwrap();
+        Some(file)
+    };
+    let be = |user: &str, word: &str| ScyllaConfig { user: user.into(), password_file: password(user, word), ..config.clone() };
+    let admin = logged_in(&cluster, USER, "cassandra").await.unwrap();
+    let shipped = include_str!("../../../deploy/cluster/role.sh").lines().filter(|line| line.ends_with(';'));
+    let shipped = shipped.map(|line| {
+        let line = ["$node", "$migrate", "$admin"].iter().fold(line.to_owned(), |line, name| line.replace(name, &name[1..]));
+        line.replace("fanfold TO", &format!("{} TO", config.keyspace))
+            .replace("EXISTS fanfold WITH replication", &format!("EXISTS {} WITH replication", config.keyspace))
+            .replace("'replication_factor': 3", "'replication_factor': 1")
+    });
+    let shipped = shipped.collect::<Vec<_>>();
+    assert!(
+        shipped.len() > 8 && shipped[shipped.len() - 1].contains("ROLE cassandra"),
+        "the last one says that all is done: {shipped:?}"
+    );
+    // As after it was interrupted, once more.
+    for statement in shipped[..4].iter().chain(&shipped) {
+        admin.query_unpaged(statement.as_str(), ()).await.unwrap();
+    }
+    ScyllaStore::migrate(&be("migrate", "migrate")).await.unwrap();
+    let store = ScyllaStore::open(&be("fanfold", "node")).await.unwrap();
+    let session = SessionKey::new(TenantId::default(), SessionId::new("s").unwrap());
+    store.erase(&Erasure { session: session.clone(), offset: Offset(1), erased_at_ms: 1 }).await.unwrap();
+    store.erase_done(&session).await.unwrap();
+    assert_eq!(store.row(&session).await.unwrap().unwrap().status, "erased");
+    let node = logged_in(&cluster, "fanfold", "node").await.unwrap();
+    for refused in
+        ["CREATE TABLE $K.more (key int PRIMARY KEY)", "DROP TABLE $K.sessions", "ALTER TABLE $K.sessions ADD more int"]
+    {
+        let refused = node.query_unpaged(refused.replace("$K", &config.keyspace), ()).await;
+        assert!(
+            matches!(refused, Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Unauthorized, _)))),
+            "{refused:?}"
+        );
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // Servers remember passwords for a moment.
+    while logged_in(&cluster, USER, "cassandra").await.is_some() {
+        assert!(Instant::now() < deadline, "not everybody is let in any more");
+    }
+    assert!(logged_in(&cluster, USER, "admin").await.is_some());
+}
+
+/// Past the store; `None` for who isn't let in.
+async fn logged_in(cluster: &Cluster, user: &str, password: &str) -> Option<Session> {
+    let builder = SessionBuilder::new().known_node(cluster.address(0)).user(user, password);
+    builder.default_execution_profile_handle(support::patient()).build().await.ok()
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const SCYLLA_IMAGE: &str = "scylladb/scylla:2025.1";
 const FETCH: Duration = Duration::from_secs(300);
 
 /// How long a server may take until it serves.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(300);
 
 /// Bytes of its log that are shown of a server that doesn't start.
 const TAIL_BYTES: u64 = 4000;
@@ -39,7 +39,7 @@ pub(super) fn provide_in(root: &Path, home: &Path) -> Result<Provided, String> {
     }
     let _ = std::fs::remove_dir_all(home);
     std::fs::create_dir_all(home).map_err(|error| format!("{}: {error}", home.display()))?;
-    let port = free_port()?;
+    let port = fanfold_ports::free();
     let (version, command) = server(root, home, port, jars)?;
     let process = start(command, &home.join("log"), port)?;
     if home.join("nodetool").exists() {
@@ -83,7 +83,7 @@ fn container(port: u16) -> Command {
 fn cassandra(root: &Path, jars: &Path, home: &Path, port: u16) -> Result<Command, String> {
     let mut command = Command::new(root.join("xtask/cql/node"));
     command.args([jars, home]).arg("127.0.0.1");
-    command.args([port, free_port()?, free_port()?].map(|port| port.to_string())).args(["0", "127.0.0.1"]);
+    command.args([port, fanfold_ports::free(), fanfold_ports::free()].map(|port| port.to_string())).args(["0", "127.0.0.1"]);
     Ok(command)
 }
 
@@ -166,9 +166,4 @@ fn says(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
-}
-
-fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }

@@ -15,7 +15,7 @@ const VERSION: &str = "2.15.1";
 const VERSION_MIN: (u32, u32) = (2, 12);
 
 /// How long a server may take to listen.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 pub(super) fn provide(root: &Path) -> Result<Provided, String> {
     let told = std::env::var_os("FANFOLD_TEST_NATS");

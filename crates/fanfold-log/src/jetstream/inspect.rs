@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_nats::StatusCode;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{DiscardPolicy, Info, RetentionPolicy, StorageType};
 use fanfold_fold::{Epoch, Offset, RECORD_BYTES_MAX};
@@ -12,13 +13,14 @@ use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::config::JetStreamLogConfig;
 use super::layout::{Layout, LayoutError};
 use super::migrate::{Identity, is_out_of_date, wanted};
 
-/// How long servers are waited for that may not be there, and messages that must not come.
+/// How long more servers are waited for that may not be there.
 const SILENCE: Duration = Duration::from_millis(500);
 
 /// Headers of a record, generously.
@@ -192,7 +194,7 @@ pub async fn inspect(
     let nats = Nats::connect(&config.nats, limits).await?;
     let mut report = Report::default();
     match system {
-        Some(system) => inspect_servers(&Nats::connect(system, limits).await?, &mut report).await,
+        Some(system) => inspect_servers(&Nats::connect(system, limits).await?, limits.request_max, &mut report).await,
         None => report.findings.push(Finding::SyncUnknown),
     }
     // Whoever may not ask would wait for each answer in vain.
@@ -230,6 +232,13 @@ struct ToldServer {
 struct ToldData {
     #[serde(default)]
     config: ToldConfig,
+    meta_cluster: Option<ToldCluster>,
+}
+
+#[derive(Deserialize)]
+struct ToldCluster {
+    #[serde(default)]
+    cluster_size: usize,
 }
 
 #[derive(Deserialize, Default)]
@@ -240,8 +249,8 @@ struct ToldConfig {
     sync_always: bool,
 }
 
-/// All servers answer, so the end is when nobody does any more.
-async fn inspect_servers(system: &Nats, report: &mut Report) {
+/// All servers answer, and each knows how many share JetStream: these are waited for, and then others for as long as some come.
+async fn inspect_servers(system: &Nats, max: Duration, report: &mut Report) {
     let unasked = |why: String| Finding::Unasked { what: "servers".into(), why };
     let inbox = system.client().new_inbox();
     let mut answers = match system.client().subscribe(inbox.clone()).await {
@@ -252,12 +261,21 @@ async fn inspect_servers(system: &Nats, report: &mut Report) {
     if let Err(error) = asked {
         return report.findings.push(unasked(error.to_string()));
     }
-    while let Ok(Some(answer)) = tokio::time::timeout(SILENCE, answers.next()).await {
+    let (begun, mut known) = (Instant::now(), 1);
+    let patience = |answered: usize, known: usize| match answered < known {
+        true => max.saturating_sub(begun.elapsed()).max(SILENCE),
+        false => SILENCE,
+    };
+    while let Ok(Some(answer)) = tokio::time::timeout(patience(report.servers.len(), known), answers.next()).await {
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            break;
+        }
         let Ok(told) = serde_json::from_slice(&answer.payload) else {
             continue;
         };
         let ToldOfServer { server: ToldServer { name, ver: version }, data } = told;
         let sync_interval = Duration::from_nanos(data.config.sync_interval);
+        known = known.max(data.meta_cluster.map_or(1, |meta| meta.cluster_size));
         if is_too_old(&version) {
             report.findings.push(Finding::Version { server: name.clone(), version: version.clone() });
         }
@@ -450,11 +468,21 @@ async fn inspect_user(
     layout: &Layout,
     report: &mut Report,
 ) -> Result<bool, ConnectError> {
-    let refused = needs(layout, &config.nats.inbox_prefix).refused(&config.nats).await?;
+    // Nobody hosts a session of this name: its last token is none that an id could be.
+    let live = layout.subjects(0).1;
+    let forged = live.replace('>', &format!("probe.{}.doctor", Uuid::new_v4().simple()));
+    let mut needs = needs(layout, &config.nats.inbox_prefix);
+    needs.publish.push(forged.clone());
+    let mut refused = needs.refused(&config.nats, config.read_max()).await?;
+    let tried = refused.publish.len();
+    refused.publish.retain(|subject| *subject != forged);
+    if refused.publish.len() == tried {
+        report.findings.push(Finding::MayForge { subjects: live.replace(".0.>", ".>") });
+    }
     let sees = !refused.publish.iter().any(|subject| subject.starts_with("$JS.API.STREAM.INFO."));
     report.findings.extend(refused.publish.into_iter().map(|subject| Finding::MayNotPublish { subject }));
     report.findings.extend(refused.subscribe.into_iter().map(|subject| Finding::MayNotSubscribe { subject }));
-    inspect_forging(nats, layout, report).await;
+    inspect_payload(nats, report);
     Ok(sees)
 }
 
@@ -482,19 +510,10 @@ fn needs(layout: &Layout, inbox_prefix: &str) -> Needs {
     }
 }
 
-async fn inspect_forging(nats: &Nats, layout: &Layout, report: &mut Report) {
+fn inspect_payload(nats: &Nats, report: &mut Report) {
     let needed = RECORD_BYTES_MAX + HEADER_BYTES_MAX;
     let found = nats.client().max_payload();
     if found < needed {
         report.findings.push(Finding::Payload { found, needed });
-    }
-    let (_, subjects) = layout.subjects(0);
-    // Nobody hosts a session of this name: its last token is none that an id could be.
-    let probe = subjects.replace('>', &format!("probe.{}.doctor", Uuid::new_v4().simple()));
-    let Ok(mut heard) = nats.client().subscribe(probe.clone()).await else { return };
-    if nats.client().publish(probe, Default::default()).await.is_ok()
-        && let Ok(Some(_)) = tokio::time::timeout(SILENCE, heard.next()).await
-    {
-        report.findings.push(Finding::MayForge { subjects: subjects.replace(".0.>", ".>") });
     }
 }

@@ -10,7 +10,8 @@ use crate::port::{LeaseError, LeaseId, Place, RunQueue};
 pub async fn a_lease_that_ends_is_delivered_again(queue: Arc<dyn RunQueue>) {
     offer(&*queue, &hint("t", "s", "r1")).await;
     offer(&*queue, &hint("t", "s", "r2")).await;
-    let first = queue.take("silent", SHORT, DEADLINE).await.unwrap().unwrap();
+    // Long enough to look at it meanwhile.
+    let first = queue.take("silent", SHORT * 3, DEADLINE).await.unwrap().unwrap();
     nothing(&*queue).await;
     let listed = queue.list(None, 9).await.unwrap();
     assert!(matches!(&listed[0].place, Place::Leased { worker, .. } if worker == "silent"), "{listed:?}");
@@ -36,10 +37,10 @@ pub async fn there_is_no_largest_number_of_deliveries(queue: Arc<dyn RunQueue>) 
 pub async fn a_lease_that_is_extended_lasts(queue: Arc<dyn RunQueue>) {
     offer(&*queue, &hint("t", "s", "r")).await;
     let lease = take(&*queue, SHORT).await;
-    for _ in 0..3 {
+    // Longer than the lease in all, and each time far shorter.
+    for _ in 0..6 {
         queue.extend(lease.id, SHORT).await.unwrap();
-        // Waits for three quarters of the lease.
-        assert_eq!(queue.take("other", LONG, SHORT * 3 / 4).await.unwrap(), None);
+        assert_eq!(queue.take("other", LONG, SHORT / 4).await.unwrap(), None);
     }
     queue.extend(lease.id, LONG).await.unwrap();
     assert_eq!(queue.take("other", LONG, SHORT * 3).await.unwrap(), None);
@@ -55,11 +56,11 @@ pub async fn what_is_given_back_comes_back_in_its_place(queue: Arc<dyn RunQueue>
         offer(&*queue, &hint("t", "s", run)).await;
     }
     let lease = take(&*queue, LONG).await;
-    queue.give_back(lease.id, SHORT).await.unwrap();
-    let started = tokio::time::Instant::now();
+    let (delay, started) = (SHORT * 3, tokio::time::Instant::now());
+    queue.give_back(lease.id, delay).await.unwrap();
     nothing(&*queue).await;
     let lease = take(&*queue, LONG).await;
-    assert!(started.elapsed() >= SHORT.saturating_sub(Duration::from_millis(50)), "after {:?}", started.elapsed());
+    assert!(started.elapsed() >= delay.saturating_sub(Duration::from_millis(50)), "after {:?}", started.elapsed());
     assert_eq!((lease.hint, lease.deliveries), (hint("t", "s", "r1"), 2));
     queue.give_back(lease.id, Duration::ZERO).await.unwrap();
     assert_eq!(take(&*queue, LONG).await.hint, hint("t", "s", "r1"));

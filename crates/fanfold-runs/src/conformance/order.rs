@@ -89,7 +89,7 @@ pub async fn a_hint_of_later_is_held_back_with_those_behind_it(queue: Arc<dyn Ru
     // The queue's clock is only known by what it says of a delay.
     offer(&*queue, &hint("t", "clock", "r")).await;
     let lease = take(&*queue, LONG).await;
-    queue.give_back(lease.id, SHORT).await.unwrap();
+    queue.give_back(lease.id, SHORT * 5).await.unwrap();
     let listed = queue.list(None, 9).await.unwrap();
     let crate::Place::Delayed { until_ms } = listed[0].place else { panic!("{listed:?}") };
     let later = Hint { not_before_ms: Some(until_ms + 1000), ..hint("t", "s", "r1") };
@@ -128,7 +128,7 @@ pub async fn a_tenant_that_offers_much_waits_for_itself(queue: Arc<dyn RunQueue>
 pub async fn whoever_waits_is_woken(queue: Arc<dyn RunQueue>) {
     let waiting = |queue: &Arc<dyn RunQueue>| {
         let queue = queue.clone();
-        tokio::spawn(async move { take(&*queue, SHORT).await })
+        tokio::spawn(async move { take(&*queue, SHORT * 3).await })
     };
     let taker = waiting(&queue);
     tokio::task::yield_now().await;
@@ -154,7 +154,7 @@ pub async fn a_hint_held_back_finds_whoever_still_waits(queue: Arc<dyn RunQueue>
     });
     tokio::task::yield_now().await;
     let started = tokio::time::Instant::now();
-    queue.give_back(lease.id, SHORT).await.unwrap();
+    queue.give_back(lease.id, SHORT * 3).await.unwrap();
     assert_eq!(impatient.await.unwrap(), None);
     let taken = patient.await.unwrap().expect("it can be had after a while");
     assert_eq!(taken.hint, hint("t", "s", "r"));

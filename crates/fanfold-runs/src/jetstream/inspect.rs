@@ -72,7 +72,7 @@ pub enum InspectError {
 /// Looks at everything and changes nothing.
 pub async fn inspect(config: &JetStreamRunQueueConfig) -> Result<QueueReport, InspectError> {
     let layout = Layout::new(&config.prefix, config.buckets)?;
-    let refused = needs(&layout).refused(&config.nats).await?;
+    let refused = needs(&layout).refused(&config.nats, LIMITS.request_max).await?;
     let mut report = QueueReport::default();
     // Whoever may not ask would wait for each answer in vain.
     let sees = !refused.publish.iter().any(|subject| subject.starts_with("$JS.API.STREAM.INFO."));

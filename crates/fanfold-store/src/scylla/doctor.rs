@@ -17,9 +17,6 @@ use super::connect::{connect, consistency};
 use super::error::ScyllaError;
 use super::schema;
 
-/// How long one server is waited for.
-const PATIENCE: Duration = Duration::from_secs(3);
-
 /// Clocks further apart than this decide wrongly which of two removals and writes came last.
 const CLOCKS_APART_MS: i64 = 500;
 
@@ -56,8 +53,10 @@ pub struct ScyllaServer {
     pub rack: Option<String>,
     /// What it says it is; `None` where it didn't answer.
     pub version: Option<String>,
-    /// Milliseconds that its clock is ahead of this node's, give or take half of the time that asking took.
+    /// Milliseconds that its clock is ahead of this node's, give or take `clock_unsure_ms`.
     pub clock_ahead_ms: Option<i64>,
+    /// Half of the milliseconds that asking took.
+    pub clock_unsure_ms: i64,
 }
 
 /// Something that an operator should mend.
@@ -73,15 +72,16 @@ pub struct ScyllaFinding {
 pub(crate) async fn look(config: &ScyllaConfig, now_ms: impl Fn() -> u64) -> Result<ScyllaReport, ScyllaError> {
     // Whichever data centre they are in.
     let session = connect(&ScyllaConfig { datacenter: String::new(), ..config.clone() }).await?;
+    let patience = patience(config);
     let state = session.get_cluster_state();
     let mut servers = Vec::new();
     for node in state.get_nodes_info() {
-        servers.push(server(&session, node, &now_ms).await);
+        servers.push(server(&session, node, patience, &now_ms).await);
     }
     let keyspace = state.get_keyspace(&config.keyspace);
     let replication = keyspace.map(|keyspace| format!("{:?}", keyspace.strategy));
     let schema = match keyspace {
-        Some(_) => schema::version(&session, &config.keyspace, PATIENCE).await,
+        Some(_) => schema::version(&session, &config.keyspace, patience).await,
         None => Ok(None),
     };
     let unreadable = schema.as_ref().err().map(|error| danger(format!("the keyspace can't be read: {error}")));
@@ -109,12 +109,14 @@ pub(crate) async fn look(config: &ScyllaConfig, now_ms: impl Fn() -> u64) -> Res
     Ok(report)
 }
 
-async fn server(session: &Session, node: &Arc<Node>, now_ms: &impl Fn() -> u64) -> ScyllaServer {
+async fn server(session: &Session, node: &Arc<Node>, patience: Duration, now_ms: &impl Fn() -> u64) -> ScyllaServer {
     let before = now_ms();
-    let clock: Option<(CqlTimeuuid, String)> = ask(session, node, "SELECT now(), release_version FROM system.local").await;
+    let clock: Option<(CqlTimeuuid, String)> =
+        ask(session, node, patience, "SELECT now(), release_version FROM system.local").await;
     let (before, after) = (i64::try_from(before).unwrap_or(i64::MAX), i64::try_from(now_ms()).unwrap_or(i64::MAX));
+    let clock_unsure_ms = (after - before) / 2;
     let scylla: Option<(String,)> = match node.sharder() {
-        Some(_) => ask(session, node, "SELECT version FROM system.versions WHERE key = 'local'").await,
+        Some(_) => ask(session, node, patience, "SELECT version FROM system.versions WHERE key = 'local'").await,
         None => None,
     };
     let version = clock.as_ref().map(|(_, release)| match scylla {
@@ -127,18 +129,24 @@ async fn server(session: &Session, node: &Arc<Node>, now_ms: &impl Fn() -> u64) 
         datacenter: node.datacenter.clone(),
         rack: node.rack.clone(),
         version,
-        clock_ahead_ms: clock.map(|(now, _)| unix_ms(now) - before - (after - before) / 2),
+        clock_ahead_ms: clock.map(|(now, _)| unix_ms(now) - before - clock_unsure_ms),
+        clock_unsure_ms,
     }
 }
 
+/// How long a server may take to answer: as long as a call of the store.
+fn patience(config: &ScyllaConfig) -> Duration {
+    Duration::from_millis(config.call_ms_max)
+}
+
 /// A row of this very server's.
-async fn ask<R>(session: &Session, node: &Arc<Node>, text: &str) -> Option<R>
+async fn ask<R>(session: &Session, node: &Arc<Node>, patience: Duration, text: &str) -> Option<R>
 where
     R: for<'r> scylla::deserialize::row::DeserializeRow<'r, 'r>,
 {
     let mut statement = Statement::new(text);
     statement.set_consistency(Consistency::One);
-    statement.set_request_timeout(Some(PATIENCE));
+    statement.set_request_timeout(Some(patience));
     statement.set_load_balancing_policy(Some(SingleTargetLoadBalancingPolicy::new(NodeIdentifier::Node(Arc::clone(node)), None)));
     let rows = session.query_unpaged(statement, ()).await.ok()?;
     let rows: QueryRowsResult = rows.into_rows_result().ok()?;
@@ -155,7 +163,7 @@ fn unix_ms(time: CqlTimeuuid) -> i64 {
 async fn reads(session: &Session, config: &ScyllaConfig) -> bool {
     let mut statement = Statement::new(format!("SELECT version FROM {}.schema_steps WHERE part = 'store'", config.keyspace));
     statement.set_consistency(consistency(config.consistency));
-    statement.set_request_timeout(Some(PATIENCE));
+    statement.set_request_timeout(Some(patience(config)));
     session.query_unpaged(statement, ()).await.is_ok()
 }
 
@@ -177,7 +185,7 @@ fn servers_findings(config: &ScyllaConfig, servers: &[ScyllaServer]) -> Vec<Scyl
             }
             Some(_) => {}
         }
-        if let Some(ahead) = server.clock_ahead_ms.filter(|ahead| ahead.abs() > CLOCKS_APART_MS) {
+        if let Some(ahead) = server.clock_ahead_ms.filter(|ahead| ahead.abs() > CLOCKS_APART_MS + server.clock_unsure_ms) {
             findings.push(danger(format!("the clock of {} is {ahead} ms ahead of this node's", server.address)));
         }
     }

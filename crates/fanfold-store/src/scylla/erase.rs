@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use fanfold_fold::{Offset, SessionKey};
+use scylla::policies::timestamp_generator::{SimpleTimestampGenerator, TimestampGenerator as _};
 use uuid::Uuid;
 
 use super::ScyllaStore;
@@ -19,6 +20,16 @@ use crate::stored::unavailable;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("rows of an erased session are still there: a server's clock is ahead")]
 struct NotRemoved;
+
+/// How far ahead of this node's clock rows and words of an erased session are removed. Far more than clocks of servers differ, and less
+/// than ScyllaDB takes (3 days).
+const AHEAD_US: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// When what must not come back is removed, in microseconds since 1970: after whatever a server with a clock that is ahead has written, or
+/// writes meanwhile. The id of an erased session stays taken, so that nobody has anything to write there later.
+pub(crate) fn for_good() -> i64 {
+    SimpleTimestampGenerator::new().next_timestamp().saturating_add(AHEAD_US)
+}
 
 impl ScyllaStore {
     /// Marks stand in static columns, which the removal of rows leaves alone: whatever is written late is hidden, too.
@@ -42,7 +53,7 @@ impl ScyllaStore {
         }
         self.drop_segments(call, session).await?;
         self.drop_all_words(call, session).await?;
-        call.execute(&self.statements.drop_rows, (session.tenant.as_str(), session.session.as_str())).await
+        call.execute(&self.statements.drop_rows, (for_good(), session.tenant.as_str(), session.session.as_str())).await
     }
 
     /// All that ever were, also those that were let go.

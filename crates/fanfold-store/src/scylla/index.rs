@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::ScyllaStore;
 use super::call::Call;
+use super::erase::for_good;
 use super::value::varint;
 use crate::port::{SessionPage, SessionQuery, SessionRow, StoreError};
 use crate::stored::key::session_key;
@@ -123,7 +124,7 @@ impl ScyllaStore {
         match newest {
             Some((Some(_), _)) => {
                 self.drop_words(call, row).await?;
-                call.execute(&self.statements.drop_row, (ids.0, ids.1, &at, &active)).await
+                call.execute(&self.statements.drop_row, (for_good(), ids.0, ids.1, &at, &active)).await
             }
             Some((None, _)) | None => Ok(()),
         }

@@ -160,11 +160,14 @@ pub(crate) async fn migrate(config: &ScyllaConfig) -> Result<Migrated, ScyllaErr
     let session = connect(config).await?;
     let keyspace = &config.keyspace;
     let replicas = config.replicas;
-    let create = format!(
-        "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
-        {{'class': 'NetworkTopologyStrategy', 'replication_factor': {replicas}}}"
-    );
-    run(&session, 0, &create, STATEMENT).await?;
+    // Who may only make tables in it may not even ask for one that is there already.
+    if !has_keyspace(&session, keyspace).await? {
+        let create = format!(
+            "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
+            {{'class': 'NetworkTopologyStrategy', 'replication_factor': {replicas}}}"
+        );
+        run(&session, 0, &create, STATEMENT).await?;
+    }
     let steps = Table { name: "schema_steps", columns: "part text, version int, PRIMARY KEY ((part), version)", options: "" };
     run(&session, 0, &steps.create(keyspace, &session), STATEMENT).await?;
     let from = version(&session, keyspace, STATEMENT).await?.unwrap_or(0);
@@ -206,6 +209,11 @@ pub(crate) async fn version(session: &Session, keyspace: &str, patience: Duratio
     let rows = run(session, 0, &steps, patience).await?.into_rows_result().map_err(refused)?;
     let versions = rows.rows::<(i32,)>().map_err(refused)?;
     Ok(versions.filter_map(Result::ok).map(|(version,)| version).max())
+}
+
+async fn has_keyspace(session: &Session, keyspace: &str) -> Result<bool, ScyllaError> {
+    let known = format!("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'");
+    Ok(run(session, 0, &known, STATEMENT).await?.into_rows_result().map_err(refused)?.rows_num() > 0)
 }
 
 async fn has_table(session: &Session, keyspace: &str, table: &str, patience: Duration) -> Result<bool, ScyllaError> {

@@ -42,14 +42,15 @@ statements! {
     row: "SELECT erased, content FROM sessions WHERE tenant = ? AND session = ? LIMIT 1";
     row_versions: "SELECT content FROM sessions WHERE tenant = ? AND session = ?";
     hide_row: "INSERT INTO sessions (tenant, session, erased) VALUES (?, ?, ?)";
-    drop_row: "DELETE FROM sessions WHERE tenant = ? AND session = ? AND at_offset = ? AND active_at_ms = ?";
-    drop_rows: "DELETE FROM sessions WHERE tenant = ? AND session = ? AND at_offset >= 0";
+    drop_row: "DELETE FROM sessions USING TIMESTAMP ? WHERE tenant = ? AND session = ? AND at_offset = ? AND active_at_ms = ?";
+    drop_rows: "DELETE FROM sessions USING TIMESTAMP ? WHERE tenant = ? AND session = ? AND at_offset >= 0";
     put_day: "INSERT INTO session_days (tenant, list, day) VALUES (?, ?, ?)";
     days: "SELECT day FROM session_days WHERE tenant = ? AND list = ? AND day <= ?";
     put_active: "INSERT INTO sessions_by_day (tenant, list, day, minute, session) VALUES (?, ?, ?, ?, ?)";
     active: "SELECT minute, session FROM sessions_by_day WHERE tenant = ? AND list = ? AND day = ? AND minute <= ?";
     put_word: "INSERT INTO session_words (tenant, list, head, part, word, session) VALUES (?, ?, ?, ?, ?, ?)";
-    drop_word: "DELETE FROM session_words WHERE tenant = ? AND list = ? AND head = ? AND part = ? AND word = ? AND session = ?";
+    drop_word: "DELETE FROM session_words USING TIMESTAMP ? \
+        WHERE tenant = ? AND list = ? AND head = ? AND part = ? AND word = ? AND session = ?";
     words: "SELECT session FROM session_words \
         WHERE tenant = ? AND list = ? AND head = ? AND part = ? AND word >= ? AND word < ? LIMIT ?";
     put_open_run: "INSERT INTO open_runs (bucket, tenant, session) VALUES (?, ?, ?)";

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::ScyllaStore;
 use super::call::Call;
+use super::erase::for_good;
 use super::index::{Fact, list};
 use crate::port::{SessionRow, StoreError};
 use crate::stored::key::session_key;
@@ -71,10 +72,11 @@ impl ScyllaStore {
         Ok(())
     }
 
+    /// Of a session that was erased: nobody finds a word by its row once that is gone.
     pub(crate) async fn drop_words(&self, call: Call<'_>, row: &SessionRow) -> Result<(), StoreError> {
         let (tenant, session) = (row.key.tenant.as_str(), row.key.session.as_str());
         let drop = async |(list, head, part, word): Place| {
-            call.execute(&self.statements.drop_word, (tenant, list, head, part, word, session)).await
+            call.execute(&self.statements.drop_word, (for_good(), tenant, list, head, part, word, session)).await
         };
         stream::iter(places(row)).map(drop).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         self.facts.forget(&fact(row));

@@ -1,7 +1,6 @@
 //! Cassandra nodes of a test's own, which it may stop, kill and start again.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use scylla::client::session_builder::SessionBuilder;
 use scylla::policies::host_filter::AllowListHostFilter;
 
 /// How long a node may take until it serves.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(300);
 
 /// Ends with this value.
 pub struct Cluster {
@@ -37,14 +36,14 @@ impl Cluster {
     pub async fn start(what: &str, count: usize, extra: impl Fn(&Path) -> String) -> Option<Self> {
         let jars = super::told("FANFOLD_CQL_JARS", what)?.into();
         let home = tempfile::tempdir().unwrap();
-        let mut cluster = Self { nodes: Vec::new(), port: free_port(), jars, home, storage: free_port() };
+        let mut cluster = Self { nodes: Vec::new(), port: fanfold_ports::free(), jars, home, storage: fanfold_ports::free() };
         for number in 0..count {
             let home = cluster.home.path().join(format!("node{}", number + 1));
             std::fs::create_dir(&home).unwrap();
             std::fs::write(home.join("extra.yaml"), extra(&home)).unwrap();
             let token = i128::from(i64::MIN) + (1 << 64) / count as i128 * number as i128;
             let address = format!("127.0.0.{}", number + 1);
-            cluster.nodes.push(Node { address, home, token: token.to_string(), jmx: free_port(), child: None });
+            cluster.nodes.push(Node { address, home, token: token.to_string(), jmx: fanfold_ports::free(), child: None });
             cluster.spawn(number);
         }
         Some(cluster)
@@ -109,7 +108,7 @@ impl Cluster {
         let address = self.address(number);
         let only = AllowListHostFilter::new([&address]).unwrap();
         let builder = SessionBuilder::new().known_node(&address).host_filter(std::sync::Arc::new(only));
-        builder.fetch_schema_metadata(false).build().await.unwrap()
+        builder.fetch_schema_metadata(false).default_execution_profile_handle(super::patient()).build().await.unwrap()
     }
 
     pub fn address(&self, number: usize) -> String {
@@ -161,8 +160,4 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

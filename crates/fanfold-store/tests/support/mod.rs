@@ -6,8 +6,10 @@ pub mod cluster;
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfold_store::{ScyllaConfig, ScyllaConsistency, ScyllaStore};
+use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle};
 use tokio::sync::OnceCell;
 
 /// What the environment says, or a note that tests were not run; in CI it is there.
@@ -31,8 +33,16 @@ pub fn config(address: &str, keyspace: &str) -> ScyllaConfig {
         replicas: 1,
         consistency: ScyllaConsistency::LocalQuorum,
         connect_ms_max: 60_000,
+        // What is slow on a busy machine is no outage.
+        request_ms_max: 20_000,
+        call_ms_max: 60_000,
         ..ScyllaConfig::default()
     }
+}
+
+/// For sessions past the store: they don't try again.
+pub fn patient() -> ExecutionProfileHandle {
+    ExecutionProfile::builder().request_timeout(Some(Duration::from_secs(120))).build().into_handle()
 }
 
 /// The keyspace that this process's tests share on the one server.

@@ -430,13 +430,14 @@ fn secret(file: &Path) -> anyhow::Result<String> {
 
 async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { command, url, grpc_url, token, token_file, json } = arguments;
-    let token = token_file.map_or(Ok(token), |file| secret(&file).map(Some))?;
+    let token = token_file.as_deref().map_or(Ok(token), |file| secret(file).map(Some))?;
     let output = if json { Output::Json } else { Output::Text };
     let grpc_url = match &command {
         Command::Worker(Worker { node: Some(node), .. }) => node.clone(),
         _ => grpc_url,
     };
-    let client = || Client::new(ClientConfig { http: url, grpc: grpc_url, token, ..ClientConfig::default() });
+    let config = ClientConfig { http: url, grpc: grpc_url, token, ..ClientConfig::default() };
+    let client = || Client::new(config.clone());
     match command {
         Command::Dev(dev) => node::dev(dev).await,
         Command::Serve(serve) => node::serve(serve).await,
@@ -460,7 +461,7 @@ async fn run_async(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Parked => ask::parked(&client()?, output).await,
         Command::Unpark { session } => ask::unpark(&client()?, &session).await,
         Command::DeadLetters { what } => ask::dead_letters(&client()?, output, what).await,
-        Command::Worker(worker) => worker::worker(client()?, worker).await,
+        Command::Worker(worker) => worker::worker(config, token_file, worker).await,
         Command::Append(append) => append::append(&client()?, output, append).await,
     }
 }

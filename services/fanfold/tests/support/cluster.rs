@@ -1,7 +1,6 @@
 //! A deployment of a test's own, of any number of nodes, on servers that the environment tells of or that the test has started.
 
 use std::ffi::OsStr;
-use std::net::TcpListener;
 use std::process::Command;
 
 use super::{Node, node_name, told};
@@ -104,7 +103,7 @@ impl Cluster {
     }
 }
 
-/// Free at this moment; whoever takes it before it is used fails the test.
+/// For what is started again at the same address.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    fanfold_ports::free()
 }

@@ -9,7 +9,7 @@ use super::cluster::free_port;
 use super::told;
 
 /// How long it may take until it serves.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(300);
 
 /// Cassandra on one node. Ends with this value.
 pub struct CqlServer {
