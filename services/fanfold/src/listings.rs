@@ -301,8 +301,13 @@ mod tests {
         Watching::new(Arc::clone(tenant))
     }
 
+    /// What is told within a minute of a clock that only waits.
+    async fn next(watching: &mut Watching) -> Result<Vec<SessionRow>, Missed> {
+        tokio::time::timeout(Duration::from_secs(60), watching.next()).await.expect("something is told")
+    }
+
     async fn told(watching: &mut Watching) -> Result<Vec<(String, u64)>, Missed> {
-        let rows = watching.next().await?;
+        let rows = next(watching).await?;
         Ok(rows.into_iter().map(|row| (row.key.session.to_string(), row.offset.0)).collect())
     }
 
@@ -363,7 +368,7 @@ mod tests {
             let session = SessionKey::new(tenant.parse().unwrap(), "s".parse().unwrap());
             store.erase(&Erasure { session, offset: Offset(at), erased_at_ms: clock::now_ms() }).await.unwrap();
         }
-        let rows = watching.next().await.unwrap();
+        let rows = next(&mut watching).await.unwrap();
         let told = rows.iter().map(|row| (row.key.session.as_str(), row.status.as_str(), row.offset.0));
         assert_eq!(told.collect::<Vec<_>>(), [("s", "erased", 9)]);
         let again = tokio::time::timeout(Duration::from_secs(60), watching.next()).await;

@@ -354,14 +354,18 @@ async fn it_is_told_how_readers_came_back() {
 /// No list shows what was erased, so the other node finds it elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_another_node_erases_leaves_the_list() {
-    let Some(cluster) = Cluster::make("a list of sessions that another node erases from") else { return };
-    let (here, there) = (cluster.node("0"), cluster.node("0"));
+    // Later than the test ends, the watcher's node would do something for the erasure itself.
+    let later = ("ERASE__SETTLE_MS", "3600000");
+    let Some(cluster) = Cluster::make_with("a list of sessions that another node erases from", &[later]) else { return };
+    let here = cluster.node_with(&[("ARCHIVE__QUIET_MS", "3600000"), ("ARCHIVE__WAIT_MS_MAX", "3600000")]);
+    let there = cluster.node("0");
     for session in ["a", "b"] {
         open(&there.client(), session, "ann", session).await;
     }
     let mut watcher = Watcher::open(&here, Transport::WebSocket, "", v1::Watch::default()).await;
     watcher.until(|watcher| watcher.titles() == ["a", "b"]).await;
     there.client().erase("b").await.unwrap();
-    watcher.until(|watcher| watcher.rows["b"].status == "erased").await;
+    let told = watcher.until(|watcher| watcher.rows["b"].status == "erased");
+    tokio::time::timeout(DEADLINE, told).await.expect("it is told");
     assert_eq!((watcher.rows["a"].status.as_str(), watcher.resets), ("open", 1));
 }

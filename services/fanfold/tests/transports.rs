@@ -276,7 +276,7 @@ async fn a_client_that_never_stops_talking_is_told_things() {
     let flood = tokio::spawn(async move { while sink.feed(frame.clone()).await.is_ok() {} });
     let (mut pings, mut answers) = (0, 0);
     let told = async {
-        while pings < 3 || answers < 10_000 {
+        while pings < 20 || answers < 10_000 {
             let Some(Ok(Message::Text(text))) = frames.next().await else { panic!("a frame") };
             match Format::Json.decode_server(text.as_bytes()).unwrap().frame {
                 Some(Out::Ping(_)) => pings += 1,
