@@ -259,7 +259,15 @@ impl Post {
     /// One try.
     async fn one(&self, sessions: &Sessions, key: Key, tried: Try) -> (Key, Try, Outcome) {
         let outcome = match self.is_ours(&key).await {
-            Ok(Some(note)) => self.try_to_tell(sessions, &key, tried, &note).await,
+            Ok(Some(note)) => {
+                let outcome = self.try_to_tell(sessions, &key, tried, &note).await;
+                if let Outcome::Failed(not_before) = outcome {
+                    // The others leave it to this node until it has tried again. Where that can't be said, one more may try.
+                    let wait_ms = u64::try_from(not_before.as_millis()).unwrap_or(u64::MAX);
+                    let _ = Note::of(&self.node, clock::now_ms().saturating_add(wait_ms)).put(&*self.notes, &key).await;
+                }
+                outcome
+            }
             // Told, or for another node to tell.
             Ok(None) => Outcome::Done,
             Err(error) => {
@@ -267,11 +275,6 @@ impl Post {
                 Outcome::Failed(Duration::ZERO)
             }
         };
-        if let Outcome::Failed(not_before) = outcome {
-            // The others leave it to this node until it has tried again. Where that can't be said, one more may try.
-            let wait_ms = u64::try_from(not_before.as_millis()).unwrap_or(u64::MAX);
-            let _ = Note::of(&self.node, clock::now_ms().saturating_add(wait_ms)).put(&*self.notes, &key).await;
-        }
         (key, tried, outcome)
     }
 
