@@ -113,7 +113,7 @@ enum Row {
 /// What was read of a session.
 enum Read {
     /// All of it, and the state it leads to.
-    Whole(Tail, State),
+    Whole(Tail, Box<State>),
     /// Not all of it, for this reason.
     Not(String),
 }
@@ -278,7 +278,7 @@ impl Exporter {
                 file.put(Block::Records(records)).await?;
             }
         }
-        Ok(if tail.records == 0 { Read::Not("it does not exist".to_owned()) } else { Read::Whole(tail, state) })
+        Ok(if tail.records == 0 { Read::Not("it does not exist".to_owned()) } else { Read::Whole(tail, Box::new(state)) })
     }
 
     /// A log or store that is away for a moment doesn't cost the whole file.
