@@ -237,7 +237,8 @@ impl Importer<'_> {
         let lease = lease.context("the run queue does not hand out what was put into it")?;
         let (offered, found) = ((&hint.session, &hint.run), (&lease.hint.session, &lease.hint.run));
         anyhow::ensure!(offered == found, "the run queue is not empty: it has run {} of session {}", found.1, found.0);
-        Ok(queue.bury(lease.id, &letter.reason).await?)
+        queue.bury(lease.id, &letter.reason).await?;
+        Ok(())
     }
 
     async fn begin(&self, head: Head, checked: &Checked) -> anyhow::Result<Incoming> {

@@ -38,10 +38,10 @@ impl Graves {
             for (name, reason) in page {
                 let Some((session, run)) = key(&name) else { continue };
                 self.queue.offer(&Hint::new(session, run)).await?;
-                if let Some(lease) = self.queue.take("restore", Duration::from_secs(60), Duration::ZERO).await? {
-                    if let Some(forgotten) = self.queue.bury(lease.id, &String::from_utf8_lossy(&reason)).await? {
-                        self.let_go(&forgotten).await;
-                    }
+                if let Some(lease) = self.queue.take("restore", Duration::from_secs(60), Duration::ZERO).await?
+                    && let Some(forgotten) = self.queue.bury(lease.id, &String::from_utf8_lossy(&reason)).await?
+                {
+                    self.let_go(&forgotten).await;
                 }
             }
         }

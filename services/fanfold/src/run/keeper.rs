@@ -186,7 +186,7 @@ impl Keeper {
     async fn look(&self, sessions: &Sessions, session: &SessionKey) {
         let view = match sessions.look(session, Offset::NONE, usize::MAX).await {
             Ok(looked) => looked.view,
-            Err(HostError::Erased) => View::default(),
+            Err(HostError::Erased { .. }) => View::default(),
             Err(error) => {
                 return tracing::warn!(%session, error = &error as &dyn std::error::Error, "overdue run not looked at yet");
             }
