@@ -237,7 +237,6 @@ impl Importer<'_> {
         let lease = lease.context("the run queue does not hand out what was put into it")?;
         let (offered, found) = ((&hint.session, &hint.run), (&lease.hint.session, &lease.hint.run));
         anyhow::ensure!(offered == found, "the run queue is not empty: it has run {} of session {}", found.1, found.0);
-        // One for which there is no room any more has no note here yet.
         queue.bury(lease.id, &letter.reason).await?;
         Ok(())
     }

@@ -38,8 +38,9 @@ impl Graves {
             for (name, reason) in page {
                 let Some((session, run)) = key(&name) else { continue };
                 self.queue.offer(&Hint::new(session, run)).await?;
-                let Some(lease) = self.queue.take("restore", Duration::from_secs(60), Duration::ZERO).await? else { continue };
-                if let Some(forgotten) = self.queue.bury(lease.id, &String::from_utf8_lossy(&reason)).await? {
+                if let Some(lease) = self.queue.take("restore", Duration::from_secs(60), Duration::ZERO).await?
+                    && let Some(forgotten) = self.queue.bury(lease.id, &String::from_utf8_lossy(&reason)).await?
+                {
                     self.let_go(&forgotten).await;
                 }
             }
