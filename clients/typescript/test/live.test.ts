@@ -218,6 +218,9 @@ live("a node that drains says when to come back", async (context) => {
   await until(session, ({ phase }) => phase === "live");
   assert.ok(seen.length >= 2);
   await session.send("Still there?");
+  // A state that grows on would be compared with a later one.
+  await session.cancel();
+  await until(session, answered);
   await same(fanfold, session);
 });
 

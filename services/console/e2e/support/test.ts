@@ -151,6 +151,7 @@ export function shown(page: Page, scrolling = true): Promise<Record<string, stri
     const scroller = document.querySelector(".scroller");
     if (!scroller) return all;
     const begin = scroller.scrollTop;
+    const fromEnd = scroller.scrollHeight - scroller.clientHeight - begin < 50;
     await gather();
     if (!scrolling) return all;
     for (let last = -1; scroller.scrollTop !== last; ) {
@@ -158,7 +159,8 @@ export function shown(page: Page, scrolling = true): Promise<Record<string, stri
       scroller.scrollTop -= scroller.clientHeight * 0.8;
       await gather();
     }
-    scroller.scrollTop = begin;
+    // On the way messages were measured that were only guessed: what was the end is further down now.
+    scroller.scrollTop = fromEnd ? scroller.scrollHeight : begin;
     await gather();
     return all;
   }, scrolling);
