@@ -47,7 +47,7 @@ async function opened(context: TestContext, pace: string, files: Record<string, 
 
 test(
   "the plain script works, and goes on in the middle of an answer after a reload",
-  { skip, timeout: 90_000 },
+  { skip, timeout: 300_000 },
   async (context) => {
     const script = readFileSync(new URL("clients/typescript/dist/fanfold.min.js", repository), "utf8");
     const [page] = await opened(context, "20", { "/": example("html"), "/fanfold.min.js": script });
@@ -61,7 +61,7 @@ test(
   },
 );
 
-test("the module for a bundler works, over a network that comes and goes", { skip, timeout: 90_000 }, async (context) => {
+test("the module for a bundler works, over a network that comes and goes", { skip, timeout: 300_000 }, async (context) => {
   const html = `<pre id="chat"></pre><p id="state"></p><script type="module" src="/page.js"></script>`;
   const watched = example("ts")
     .replace("const live =", "const live = globalThis.live =")
@@ -89,7 +89,7 @@ test("the module for a bundler works, over a network that comes and goes", { ski
   assert.deepEqual(page.said, []);
 });
 
-test("a page of another origin uses the node, and gets nothing where it isn't listed", { skip, timeout: 120_000 }, async (context) => {
+test("a page of another origin uses the node, and gets nothing where it isn't listed", { skip, timeout: 300_000 }, async (context) => {
   const script = readFileSync(new URL("clients/typescript/dist/fanfold.min.js", repository), "utf8");
   const nowhere = "http://127.0.0.1:9";
   const [listed, other] = [await Site.start(context, nowhere, {}), await Site.start(context, nowhere, {})];
@@ -140,7 +140,7 @@ test("a page of another origin uses the node, and gets nothing where it isn't li
   );
 });
 
-test("where WebSocket can't pass, a page reads server-sent events", { skip, timeout: 90_000 }, async (context) => {
+test("where WebSocket can't pass, a page reads server-sent events", { skip, timeout: 300_000 }, async (context) => {
   const html = `<pre id="chat"></pre><p id="state"></p><script type="module" src="/page.js"></script>`;
   const watched = example("ts")
     .replace("new Fanfold()", `new Fanfold({ transports: ["sse"] })`)
@@ -154,7 +154,7 @@ test("where WebSocket can't pass, a page reads server-sent events", { skip, time
 
 test(
   "React renders what changes, under StrictMode too, and follows as long as it is there",
-  { skip, timeout: 90_000 },
+  { skip, timeout: 300_000 },
   async (context) => {
     const app = `
     import { StrictMode, memo, useState } from "react";

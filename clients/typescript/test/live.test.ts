@@ -14,11 +14,11 @@ const there = haveNode();
 
 /** A test of this file needs a node. */
 function live(name: string, run: (context: TestContext) => Promise<void>): void {
-  test(name, { skip: !there, timeout: 60_000 }, run);
+  test(name, { skip: !there, timeout: 300_000 }, run);
 }
 
 function client(context: TestContext, url: string, options: FanfoldOptions = {}): Fanfold {
-  const fanfold = new Fanfold({ url, backoffFirstMs: 50, backoffLongestMs: 500, connectTimeoutMs: 2_000, ...options });
+  const fanfold = new Fanfold({ url, backoffFirstMs: 50, backoffLongestMs: 500, connectTimeoutMs: 10_000, ...options });
   context.after(() => fanfold.close());
   return fanfold;
 }
@@ -97,7 +97,7 @@ live("a page that is reloaded in the middle of an answer goes on where it was", 
 });
 
 live("connections that are cut again and again lose nothing", async (context) => {
-  const node = await Node.dev(context, "--model-pace", "5");
+  const node = await Node.dev(context, "--model-pace", "20");
   const proxy = await Proxy.start(context, node.url);
   const fanfold = client(context, proxy.url);
   const session = fanfold.follow(await fanfold.open());
@@ -210,9 +210,10 @@ live("a node that drains says when to come back", async (context) => {
     () => fanfold.connection.error?.code === "draining" && fanfold.connection,
     fanfold.subscribe,
   );
+  const beganMs = Date.now();
   const ended = node.end("SIGTERM");
   const { error, retryAtMs } = await told;
-  assert.ok(retryAtMs && error && retryAtMs >= Date.now() + error.retryAfterMs - 1000, "not before it was asked to");
+  assert.ok(retryAtMs && error && retryAtMs >= beganMs + error.retryAfterMs, "not before it was asked to");
   await ended;
   await node.restart();
   await until(session, ({ phase }) => phase === "live");
@@ -289,7 +290,7 @@ live("what is over for good is not asked for again", async (context) => {
 });
 
 live("a connection on which nothing comes is taken for dead", async (context) => {
-  const node = await Node.dev(context, "--worker-slots", "0");
+  const node = await Node.pinging(context, 500, "--worker-slots", "0");
   const proxy = await Proxy.start(context, node.url);
   const fanfold = client(context, proxy.url);
   const session = fanfold.follow(await fanfold.open());
@@ -349,7 +350,7 @@ live("a token that ended is replaced by another one, a bad one ends it", async (
   const now = () => Math.floor(Date.now() / 1000);
   let brought = 0;
   const fanfold = client(context, node.url, {
-    token: () => token({ sub: "ann", exp: now() + ((brought += 1) > 1 ? 600 : 2) }),
+    token: () => token({ sub: "ann", exp: now() + ((brought += 1) > 1 ? 600 : 8) }),
   });
   const direct = client(context, node.url, { token: token({ sub: "ann", exp: now() + 600 }) });
   const session = fanfold.follow(await direct.open());

@@ -34,7 +34,7 @@ async fn recordings_say_the_same_over_http() {
         for pieces in [Pieces::Of(1), random(50), random(5_000), Pieces::Whole] {
             let server = FaultServer::replies(vec![reply.clone().in_pieces(pieces)]).await.unwrap();
             let mut config = endpoint(&server.url(), recording.dialect());
-            (config.tries_max, config.first_token_ms_max, config.total_ms_max) = (1, 20_000, 60_000);
+            (config.tries_max, config.first_token_ms_max, config.total_ms_max) = (1, 60_000, 600_000);
             let said = match router(vec![config]).answer("m", &question(), &[]).await {
                 Ok(answer) => read_answer(answer).await,
                 Err(error) => vec![ModelEvent::Failed(error.why.failure())],

@@ -62,7 +62,7 @@ test.describe("an answer of 10,000 tokens", () => {
 test.describe("a session of 2,000 messages", () => {
   test.use({ options: { slots: 0 } });
   // They are written one after the other, and read once by scrolling through all of them.
-  test.describe.configure({ timeout: 300_000 });
+  test.describe.configure({ timeout: 600_000 });
 
   test("is shown from its end, and to its beginning when one goes there", async ({ page, node }) => {
     await fill(node, "s1", MESSAGES);

@@ -9,8 +9,8 @@ export default defineConfig({
   fullyParallel: true,
   workers: Number(process.env.FANFOLD_E2E_WORKERS ?? 2),
   retries: 0,
-  timeout: 120_000,
-  expect: { timeout: 20_000 },
+  timeout: 300_000,
+  expect: { timeout: 60_000 },
   reporter: [["list"]],
   use: {
     launchOptions: { executablePath: chromium(), args: ["--no-sandbox", "--disable-dev-shm-usage"] },

@@ -35,6 +35,11 @@ export class Node {
 
   /** `fanfold dev` on free ports; ends with the test. */
   static dev(context: TestContext, ...more: string[]): Promise<Node> {
+    return Node.pinging(context, undefined, ...more);
+  }
+
+  /** The same with another time between two pings. */
+  static pinging(context: TestContext, pingMs: number | undefined, ...more: string[]): Promise<Node> {
     const data = folder(context);
     const start = (port: number): Promise<Node> =>
       Node.start(
@@ -42,6 +47,7 @@ export class Node {
         ["dev", "--http", `127.0.0.1:${port}`, "--grpc", "127.0.0.1:0", "--data", join(data, "data"), ...more],
         data,
         start,
+        pingMs,
       );
     return start(0);
   }
@@ -67,8 +73,10 @@ export class Node {
     arguments_: string[],
     data: string,
     again: (port: number) => Promise<Node>,
+    pingMs?: number,
   ): Promise<Node> {
-    const environment = { ...process.env, FANFOLD_LOG: "warn", FANFOLD_LIMITS__PING_INTERVAL_MS: "500" };
+    const pings = pingMs === undefined ? {} : { FANFOLD_LIMITS__PING_INTERVAL_MS: String(pingMs) };
+    const environment = { ...process.env, FANFOLD_LOG: "warn", ...pings };
     const child = spawn(BINARY, arguments_, { env: environment, stdio: ["ignore", "pipe", "inherit"] });
     context.after(() => child.kill("SIGKILL"));
     for await (const line of createInterface({ input: child.stdout })) {

@@ -1,6 +1,6 @@
 import type { LiveSession, SessionEvent, Snapshot } from "../../src/index.js";
 
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 90_000;
 
 /** Waits until a session is as wanted, which is looked at after each change. */
 export function until(live: LiveSession, wanted: (snapshot: Snapshot) => boolean, what = wanted.toString()): Promise<Snapshot> {

@@ -142,14 +142,19 @@ export function shown(page: Page, scrolling = true): Promise<Record<string, stri
         return copy.textContent ?? "";
       });
     const all: Record<string, string> = {};
+    const scroller = document.querySelector(".scroller");
+    if (!scroller) return all;
+    // On a busy machine messages come into the page some frames after the scrolling that asks for them.
+    const covers = () => {
+      const tops = [...document.querySelectorAll("[data-message]")].map((message) => message.getBoundingClientRect().top);
+      return scroller.scrollTop < scroller.clientHeight || Math.min(...tops) <= scroller.getBoundingClientRect().top;
+    };
     const gather = async () => {
-      for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+      for (let frame = 0; frame < 2 || (frame < 300 && !covers()); frame++) await new Promise(requestAnimationFrame);
       for (const message of document.querySelectorAll("[data-message]")) {
         all[message.getAttribute("data-message") ?? ""] = textOf(message).join("").replace(/\s+/g, "");
       }
     };
-    const scroller = document.querySelector(".scroller");
-    if (!scroller) return all;
     const begin = scroller.scrollTop;
     const fromEnd = scroller.scrollHeight - scroller.clientHeight - begin < 50;
     await gather();
@@ -184,6 +189,6 @@ export async function expectSame(page: Page, node: Node, session: string, path?:
   const state = await node.idle(session);
   const messages = path ? path.map((id) => state.messages.find((message) => message.id === id)) : newestPath(state);
   const all = Object.fromEntries(messages.flatMap((message) => (message ? [[message.id, expected(message)]] : [])));
-  await expect.poll(() => shown(page), { timeout: 75_000 }).toEqual(all);
+  await expect.poll(() => shown(page), { timeout: 180_000 }).toEqual(all);
   return state;
 }

@@ -22,10 +22,10 @@ pub fn endpoint(model: &str, url: &str, dialect: DialectName) -> EndpointConfig 
         name: "first".into(),
         url: url.into(),
         dialect,
-        connect_ms_max: 10_000,
-        first_token_ms_max: 20_000,
-        idle_ms_max: 20_000,
-        total_ms_max: 60_000,
+        connect_ms_max: 60_000,
+        first_token_ms_max: 60_000,
+        idle_ms_max: 60_000,
+        total_ms_max: 600_000,
         tries_max: 1,
         ..EndpointConfig::default()
     }
