@@ -295,7 +295,8 @@ async fn a_reader_keeps_its_session_in_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn who_leaves_before_the_answer_comes_keeps_nothing_in_memory() {
-    let (world, _, key) = written().await;
+    let (world, elsewhere, key) = written().await;
+    completed(&elsewhere, &key, 21).await;
     let node = world.node(SessionConfig::default()).await;
     world.log.read_ms.store(100, std::sync::atomic::Ordering::Relaxed);
     let left = tokio::time::timeout(Duration::from_millis(50), subscribe(&node, &key, Start::Now)).await;
