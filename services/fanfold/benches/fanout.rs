@@ -257,7 +257,7 @@ impl Producer {
     fn post(&mut self, path: &str, body: &str) {
         let length = body.len();
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         self.connection.get_mut().write_all(request.as_bytes()).unwrap();
         let head = head(&mut self.connection);
@@ -349,7 +349,7 @@ fn masked(text: &str) -> Vec<u8> {
 /// One subscriber, from the handshake on. It counts what it is sent.
 fn subscribe(readers: &Runtime, node: SocketAddr, count: &Arc<Count>) -> JoinHandle<()> {
     let mut connection = BufReader::new(connect(node));
-    let request = "GET /v1/ws HTTP/1.1\r\nhost: node\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n\
+    let request = "GET /v1/ws HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n\
                    sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-protocol: fanfold.v1.json\r\n\r\n";
     connection.get_mut().write_all(request.as_bytes()).unwrap();
     let answer = head(&mut connection);
