@@ -88,7 +88,11 @@ async fn an_open_node_answers_under_no_name_that_a_stranger_may_own() {
             assert_eq!(request.send().await.unwrap().status(), expected, "{host} {path}");
             // A page's own requests don't always name it.
             let request = reqwest::Client::new().get(format!("{}{path}", node.http)).header("host", host);
-            assert_eq!(request.send().await.unwrap().status(), expected, "{host} {path}");
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), expected, "{host} {path}");
+            if expected == StatusCode::FORBIDDEN {
+                assert!(answer.text().await.unwrap().contains("[listen] origins"), "what helps is said");
+            }
         }
     }
 }

@@ -14,19 +14,26 @@ use tower_http::cors::{AllowCredentials, AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::problem::Problem;
 use crate::auth::Authenticator;
-use crate::edge::Edge;
+use crate::edge::{Edge, Failure};
 
 /// A browser asks again after this long whether a page may send what it wants to send.
 const PREFLIGHT_LASTS: Duration = Duration::from_secs(60 * 60);
+
+/// What an open node says under a name that may be anybody's.
+const REACHED_BADLY: &str =
+    "a node that asks for no token answers under an address, localhost, or the name of an origin in [listen] origins";
 
 /// Refuses what pages of other origins send. Clients that aren't browsers name none.
 ///
 /// Where nobody is asked for a token, the name under which the node was reached counts as well: its owner may have it lead to this
 /// machine after a browser has loaded a page from elsewhere under it (DNS rebinding), and takes the node's answers for that page's own.
 pub(super) async fn check(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Result<Response, Problem> {
-    let is_open = matches!(edge.authenticator, Authenticator::Open);
-    if !may_connect(&edge.origins, request.headers()) || (is_open && !is_reached_well(&edge.origins, request.headers())) {
+    if !may_connect(&edge.origins, request.headers()) {
         return Err(ErrorCode::OriginDenied.into());
+    }
+    if matches!(edge.authenticator, Authenticator::Open) && !is_reached_well(&edge.origins, request.headers()) {
+        let detail = Some(REACHED_BADLY.to_owned());
+        return Err(Failure { detail, ..Failure::new(ErrorCode::OriginDenied) }.into());
     }
     Ok(next.run(request).await)
 }
