@@ -13,7 +13,7 @@ use fanfold_wire::v1;
 use fanfold_wire::v1::{How, ResetReason};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use support::cluster::{Cluster, free_port};
+use support::cluster::Cluster;
 use support::nginx::Nginx;
 use support::numbers::{count, number};
 use support::wire::{Held, Wire};
@@ -34,7 +34,7 @@ struct Fleet {
 impl Fleet {
     fn start(what: &str) -> Option<Self> {
         let cluster = Cluster::make(what)?;
-        let ports = NAMES.map(|_| [free_port(), free_port()]);
+        let ports = NAMES.map(|_| [fanfold_ports::free(), fanfold_ports::free()]);
         let nodes = [0, 1, 2].map(|at| cluster.node_at(NAMES[at], ports[at]));
         Some(Self { cluster, ports, nodes })
     }

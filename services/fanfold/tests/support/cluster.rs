@@ -102,8 +102,3 @@ impl Cluster {
         Node::spawn(serve)
     }
 }
-
-/// For what is started again at the same address.
-pub fn free_port() -> u16 {
-    fanfold_ports::free()
-}

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::cluster::free_port;
 use super::told;
 
 /// How long it may take until it serves.
@@ -23,7 +22,7 @@ impl CqlServer {
     /// `None` where there is nothing to start, which is reported.
     pub fn start(what: &str) -> Option<Self> {
         let jars = told("FANFOLD_CQL_JARS", what)?.into();
-        let ports = [free_port(), free_port(), free_port()];
+        let ports = [(); 3].map(|()| fanfold_ports::free());
         let mut server = Self { jars, home: tempfile::tempdir().unwrap(), ports, child: None };
         server.start_again();
         Some(server)

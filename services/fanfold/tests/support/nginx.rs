@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use fanfold_client::{Client, ClientConfig};
 
-use super::cluster::free_port;
 use super::wire::Door;
 use super::{DEADLINE, Node, missing};
 
@@ -27,7 +26,7 @@ impl Nginx {
             missing(&format!("{what}: there is no nginx"));
             return None;
         }
-        let [http, grpc] = [free_port(), free_port()];
+        let [http, grpc] = [(); 2].map(|()| fanfold_ports::free());
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("nginx.conf"), config(nodes, [http, grpc])).unwrap();
         let mut command = Command::new(binary);
