@@ -214,9 +214,15 @@ export class Connector {
       this.#lose(errorOf(body));
     } else if (link) {
       // A connection that lives long enough to be pinged is not one that is taken and dropped.
-      if (kind === "ping") this.progress();
+      if (kind === "ping") this.#pinged(body["log_away"]);
       this.#host.frame(kind, body, link);
     }
+  }
+
+  #pinged(logAway = false): void {
+    this.progress();
+    const { connection } = this;
+    if (logAway !== (connection.logAway ?? false)) this.#set("open", { ...connection, logAway });
   }
 
   /** The connection is gone, or could not be made: comes back, unless that doesn't help. */

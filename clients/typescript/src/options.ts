@@ -78,6 +78,8 @@ export interface Connection {
   readonly transport?: Transport;
   /** The node's name, once it has said it. */
   readonly node?: string;
+  /** The node is reached but has lost its log: nothing new comes and nothing can be sent until it has it again. */
+  readonly logAway?: boolean;
   /** Failures in a row. */
   readonly failures: number;
   /** When the next try is due, while waiting; in ms since 1970. */

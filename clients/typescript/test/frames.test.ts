@@ -240,6 +240,21 @@ test("the same object as long as nothing changes", async (context) => {
   assert.equal(fanfold.connection, connection);
 });
 
+test("a node that has lost its log says so until it has it again", async (context) => {
+  const { script, fanfold, session } = await following(context);
+  const ping = (log_away: boolean) => script.say({ ping: { positions: [], log_away } });
+  ping(true);
+  const { connection } = fanfold;
+  assert.deepEqual([connection.phase, connection.logAway, session.phase], ["open", true, "live"]);
+  ping(true);
+  assert.equal(fanfold.connection, connection);
+  ping(false);
+  assert.equal(fanfold.connection.logAway, false);
+  ping(true);
+  script.close(1006);
+  assert.equal(fanfold.connection.logAway, undefined, "another node may have it");
+});
+
 test("a storage that is slow, full or spoilt does no harm", async (context) => {
   const memory = memoryStorage();
   const slow = {

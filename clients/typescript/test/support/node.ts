@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { appendFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -39,7 +40,7 @@ export class Node {
   }
 
   /** The same with another time between two pings. */
-  static pinging(context: TestContext, pingMs: number | undefined, ...more: string[]): Promise<Node> {
+  static async pinging(context: TestContext, pingMs: number | undefined, ...more: string[]): Promise<Node> {
     const data = folder(context);
     const start = (port: number): Promise<Node> =>
       Node.start(
@@ -49,11 +50,11 @@ export class Node {
         start,
         pingMs,
       );
-    return start(0);
+    return start(await freePort());
   }
 
   /** `fanfold serve`, which asks for tokens: see {@link token}. */
-  static serve(context: TestContext, origins: readonly string[] = []): Promise<Node> {
+  static async serve(context: TestContext, origins: readonly string[] = []): Promise<Node> {
     const data = folder(context);
     const start = (port: number): Promise<Node> => {
       writeFileSync(join(data, "secret"), SECRET);
@@ -65,7 +66,7 @@ export class Node {
       writeFileSync(join(data, "fanfold.toml"), config.join("\n"));
       return Node.start(context, ["serve", "--config", join(data, "fanfold.toml")], data, start);
     };
-    return start(0);
+    return start(await freePort());
   }
 
   private static async start(
@@ -99,6 +100,19 @@ export class Node {
   /** The same node again, on the same port. */
   restart(): Promise<Node> {
     return this.again(this.port);
+  }
+}
+
+/** A port that a node can come back to: below those that systems give to outgoing connections. */
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    const server = createServer();
+    const free = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    });
+    if (free) return port;
   }
 }
 

@@ -222,13 +222,15 @@ export function tokenOf(who: string, role = "user", tenant = "default"): string 
   return `${said}.${createHmac("sha256", SECRET).update(said).digest("base64url")}`;
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+// A port that a node can come back to: below those that systems give to outgoing connections.
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
     const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => (address && typeof address === "object" ? resolve(address.port) : reject(new Error("no port"))));
+    const free = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
     });
-  });
+    if (free) return port;
+  }
 }

@@ -9,6 +9,7 @@ const ROWS: [name: string, connection: Connection, session: Parameters<typeof st
   ["live over an open connection", open, session("live"), "Live", "good"],
   ["an open connection that hasn't brought all", open, session("catching_up"), "Catching up…", "busy"],
   ["an open connection that has brought nothing", open, session("connecting"), "Connecting…", "busy"],
+  ["a node without its log", { ...open, logAway: true }, session("live"), "Storage away", "bad"],
   ["the first try", { phase: "connecting", failures: 0 }, session("connecting"), "Connecting…", "busy"],
   ["a later try", { phase: "connecting", failures: 2 }, session("lost"), "Reconnecting…", "bad"],
   ["the wait between", { phase: "waiting", failures: 2, retryAtMs: 5000 }, session("lost"), "Connection lost", "bad"],

@@ -13,6 +13,8 @@ export interface Standing {
 }
 
 const AS_IT_WAS = "What you see is as it was then; it goes on from there by itself.";
+const LOG_AWAY =
+  "The node can't reach the log that keeps this conversation. What you see is true but may be old; it goes on by itself.";
 
 export function standingOf(
   connection: Connection,
@@ -35,6 +37,7 @@ export function standingOf(
     case "open":
       break;
   }
+  if (connection.logAway) return { tone: "bad", word: "Storage away", detail: LOG_AWAY, retry: false };
   if (snapshot === null || snapshot.phase === "live") {
     const over = connection.transport === "sse" ? " Over server-sent events, as no WebSocket can be had." : "";
     return { tone: "good", word: "Live", detail: `Everything the node has is shown as it comes.${over}`, retry: false };
