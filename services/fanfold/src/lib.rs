@@ -1,5 +1,6 @@
 //! A Fanfold node: sessions served over WebSocket, SSE, REST and gRPC, with a worker beside them.
 
+mod accept;
 pub mod archive;
 pub mod auth;
 pub mod backend;

@@ -1,9 +1,11 @@
 //! gRPC: the same sessions, the same frames, the same limits.
 
 mod append;
+mod socket;
 mod status;
 mod stream;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +13,17 @@ use fanfold_wire::server::operations_server::{Operations, OperationsServer};
 use fanfold_wire::server::sessions_server::{Sessions as SessionsService, SessionsServer};
 use fanfold_wire::server::workers_server::{Workers, WorkersServer};
 use fanfold_wire::v1;
-use futures::TryStreamExt as _;
+use futures::stream::{self as streams, Stream};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::socket::Socket;
 use self::status::status;
 use self::stream::FrameStream;
+use crate::accept::Sockets;
 use crate::auth::Caller;
 use crate::edge::{Edge, Failure};
-use crate::socket::tune;
 
 /// The services on a node.
 #[derive(Clone)]
@@ -39,7 +41,7 @@ pub async fn serve(
     health.set_serving::<SessionsServer<Service>>().await;
     health.set_serving::<WorkersServer<Service>>().await;
     let request_bytes_max = edge.limits.request_bytes_max;
-    let send_buffer_bytes = edge.limits.send_buffer_bytes;
+    let sockets = Sockets::new(listener, &edge.limits);
     // A client that is gone without a word, behind a proxy that is still there.
     let ping_interval = Duration::from_millis(edge.limits.ping_interval_ms);
     let service = Service { edge };
@@ -57,8 +59,14 @@ pub async fn serve(
         Ok(reflection) => server = server.add_service(reflection),
         Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "no reflection"),
     }
-    let sockets = TcpListenerStream::new(listener).inspect_ok(move |socket| tune(socket, send_buffer_bytes));
-    server.serve_with_incoming_shutdown(sockets, stop).await
+    server.serve_with_incoming_shutdown(incoming(sockets), stop).await
+}
+
+fn incoming(sockets: Sockets) -> impl Stream<Item = Result<Socket, Infallible>> {
+    streams::unfold(sockets, async |mut sockets| {
+        let (socket, place) = sockets.next().await;
+        Some((Ok(Socket::new(socket, place)), sockets))
+    })
 }
 
 impl Service {

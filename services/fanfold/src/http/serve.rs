@@ -1,11 +1,9 @@
-//! Connections over HTTP from their beginning to their end: so many at a time, and none that says nothing.
+//! Connections over HTTP from their beginning to their end: none that says nothing.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::Listener;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -13,23 +11,14 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
+use crate::accept::Sockets;
 use crate::config::LimitConfig;
-use crate::socket::tune;
 
 /// A client has sent the whole head of a request within this, after it was connected or answered. Longer than balancers keep
 /// connections for later by default: the one that is closed under a request costs an error.
 const HEAD_WITHIN: Duration = Duration::from_secs(75);
-
-/// A socket's place among those that the node has, held until it is closed. One that becomes a WebSocket takes it along.
-#[derive(Debug, Clone)]
-pub(super) struct Place(#[expect(dead_code, reason = "it is held, not used")] Arc<OwnedSemaphorePermit>);
-
-/// Sockets at a time: all connections may come by HTTP, and a quarter more are for single requests and for probes.
-fn sockets_max(limits: &LimitConfig) -> usize {
-    (limits.connections_max + limits.connections_max / 4 + 64).min(Semaphore::MAX_PERMITS)
-}
 
 /// Serves connections until `stop`, then lets them end by themselves.
 pub async fn serve(listener: TcpListener, router: Router, limits: LimitConfig, stop: impl Future<Output = ()>) {
@@ -38,28 +27,22 @@ pub async fn serve(listener: TcpListener, router: Router, limits: LimitConfig, s
 
 async fn serve_within(
     head_within: Duration,
-    mut listener: TcpListener,
+    listener: TcpListener,
     router: Router,
     limits: LimitConfig,
     stop: impl Future<Output = ()>,
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_within);
-    let places = Arc::new(Semaphore::new(sockets_max(&limits)));
+    let mut sockets = Sockets::new(listener, &limits);
     let (stopping, _) = watch::channel(());
     let mut stop = pin!(stop);
     loop {
-        let (socket, _) = tokio::select! {
-            // Waits where the process has no descriptor left.
-            accepted = Listener::accept(&mut listener) => accepted,
+        let (socket, place) = tokio::select! {
+            accepted = sockets.next() => accepted,
             () = &mut stop => break,
         };
-        let Ok(permit) = Arc::clone(&places).try_acquire_owned() else {
-            metrics::counter!("fanfold_sockets_refused_total").increment(1);
-            continue;
-        };
-        tune(&socket, limits.send_buffer_bytes);
-        let (place, router) = (Place(Arc::new(permit)), TowerToHyperService::new(router.clone()));
+        let router = TowerToHyperService::new(router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(place.clone());
             router.call(request)
@@ -80,7 +63,7 @@ async fn serve_within(
             }
         });
     }
-    drop(listener);
+    drop(sockets);
     // Nobody listens where there are no connections.
     let _ = stopping.send(());
     stopping.closed().await;
@@ -94,6 +77,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::accept::sockets_max;
 
     const DEADLINE: Duration = Duration::from_secs(60);
 

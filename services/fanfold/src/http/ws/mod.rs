@@ -20,7 +20,7 @@ use tungstenite::handshake::derive_accept_key;
 use self::receive::{ReceiveError, Received, Receiver};
 use self::socket::{SendError, Socket};
 use super::problem::Problem;
-use super::serve::Place;
+use crate::accept::Place;
 use crate::edge::{Connection, Edge, End, Event, Framing, Talk};
 
 /// The upgrade. Who it is comes in the first message, never in the address.
