@@ -191,3 +191,21 @@ pub(crate) fn read_manifest(key: &[u8], content: &[u8]) -> Option<Manifest> {
 fn chunk_key(key: &[u8], number: i32) -> Vec<u8> {
     [key, &number.to_be_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::golden;
+
+    #[test]
+    fn manifests_and_chunks_are_read() {
+        let key = snapshot_key(&golden::session(), golden::epoch(), FoldVersion(2), Offset(7));
+        let manifest = Manifest { bytes: 7, chunks: 1, crc: crc32c::crc32c(b"a state") };
+        let sealed = seal(&key, &[&rmp_serde::to_vec_named(&manifest).unwrap()]);
+        let read = read_manifest(&key, &golden::golden("manifest-1.bin", &sealed)).unwrap();
+        assert_eq!((read.bytes, read.chunks, read.crc), (manifest.bytes, manifest.chunks, manifest.crc));
+        let key = chunk_key(&key, 3);
+        let chunk = golden::golden("chunk-1.bin", &seal(&key, &[b"a state"]));
+        assert_eq!(open(&key, &chunk), Some(&b"a state"[..]));
+    }
+}

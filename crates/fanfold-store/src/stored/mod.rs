@@ -1,5 +1,7 @@
 //! How values look once they are stored, wherever that is: the same bytes on either side, so that they can be carried over.
 
+#[cfg(test)]
+pub(crate) mod golden;
 pub(crate) mod key;
 pub(crate) mod month;
 pub(crate) mod page;
