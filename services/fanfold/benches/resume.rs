@@ -13,7 +13,7 @@ mod deployment;
 
 use std::time::{Duration, Instant};
 
-use deployment::{Deployment, Kind, Node, PATIENCE, Reader, message, open, percentile, setting};
+use deployment::{Deployment, Kind, Node, PATIENCE, Reader, message, open, pages, percentile, setting};
 use fanfold_wire::v1;
 use fanfold_wire::v1::client_frame::Frame as In;
 use futures::StreamExt as _;
@@ -44,8 +44,7 @@ async fn main() {
         let node = deployment.node(&KEEP);
         let filled = fill(&node, sessions, records).await;
         println!("{}", kind.name());
-        let mut page = page(&node, sessions).await;
-        print("control: a page over HTTP", &mut page);
+        print("control: a page over HTTP", &mut pages(&node, sessions).await);
         let with = |cursor: Option<&String>, filled: &Filled| v1::Subscribe {
             session: filled.session.clone(),
             cursor: cursor.cloned(),
@@ -91,18 +90,6 @@ async fn read(node: &Node, filled: &[Filled], ask: impl Fn(&Filled) -> v1::Subsc
     for filled in filled {
         figures.push(reader.first_frame(ask(filled)).await.as_secs_f64() * 1e3);
         reader.say(In::Unsubscribe(v1::Unsubscribe { session: filled.session.clone() })).await;
-    }
-    figures
-}
-
-/// What a request costs that reads nothing.
-async fn page(node: &Node, times: usize) -> Vec<f64> {
-    let (client, url) = (reqwest::Client::new(), format!("{}/v1/openapi.json", node.http));
-    let mut figures = Vec::with_capacity(times);
-    for _ in 0..times {
-        let started = Instant::now();
-        client.get(&url).send().await.unwrap().bytes().await.unwrap();
-        figures.push(started.elapsed().as_secs_f64() * 1e3);
     }
     figures
 }

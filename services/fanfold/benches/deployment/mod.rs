@@ -254,6 +254,18 @@ impl Reader {
     }
 }
 
+/// What a request costs that reads nothing.
+pub async fn pages(node: &Node, times: usize) -> Vec<f64> {
+    let (client, url) = (reqwest::Client::new(), format!("{}/v1/openapi.json", node.http));
+    let mut figures = Vec::with_capacity(times);
+    for _ in 0..times {
+        let started = Instant::now();
+        client.get(&url).send().await.unwrap().bytes().await.unwrap();
+        figures.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    figures
+}
+
 /// The value below which so many of a hundred are.
 pub fn percentile(figures: &mut [f64], percent: usize) -> f64 {
     figures.sort_by(f64::total_cmp);
