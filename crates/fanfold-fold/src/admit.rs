@@ -140,8 +140,8 @@ impl State {
     fn admit_start<'a>(&self, started: &'a RunStarted, brought: &mut Brought<'a>) -> Result<(), Refusal> {
         let run = self.settle(&started.run, brought)?;
         let again = run.attempt.as_ref() == Some(&started.attempt);
-        // An attempt that was lost or failed doesn't come back: the next one has an id of its own.
-        if again && run.status != RunStatus::Running {
+        // An attempt that was lost, failed or overtaken doesn't come back: the next one has an id of its own.
+        if (again && run.status != RunStatus::Running) || self.was_overtaken(&run.id, &started.attempt) {
             return Err(Refusal::Fenced);
         }
         if run.attempts >= run.attempts_max && !again && !goes_on(run, started) {

@@ -184,7 +184,8 @@ impl State {
             run.model.clone_from(&started.model);
         }
         let Some(reply) = self.view.messages.position(&run.reply) else { return };
-        self.attempt = Some(Attempt { id: started.attempt.clone(), run: at, reply, seq: 0, current: true });
+        let before = self.attempt.take().filter(|attempt| attempt.run == at).map(Attempt::overtaken).unwrap_or_default();
+        self.attempt = Some(Attempt { id: started.attempt.clone(), run: at, reply, seq: 0, current: true, before });
         let kept = self.reset_message(reply, started.resume, ops);
         let run = &mut self.view.runs[at];
         run.thoughts.retain(|thought| (thought.part as usize) < kept);

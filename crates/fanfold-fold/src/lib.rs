@@ -75,6 +75,6 @@ pub use merge::Merger;
 pub use output::REPLY_PARTS_MAX;
 pub use position::{CURSOR_CHARS, Cursor, CursorError, Epoch, FoldVersion, Offset};
 pub use record::{RECORD_BYTES_MAX, RECORD_VERSION, Record, RecordError};
-pub use state::{COMMANDS_REMEMBERED, CONTENT_BYTES_MAX, FOLD_VERSION, MESSAGES_MAX, State, StateError};
+pub use state::{ATTEMPTS_REMEMBERED, COMMANDS_REMEMBERED, CONTENT_BYTES_MAX, FOLD_VERSION, MESSAGES_MAX, State, StateError};
 pub use verdict::{Refusal, Settled, Verdict};
 pub use view::{CustomValue, Message, Messages, Run, RunError, RunStatus, Session, SessionStatus, THOUGHTS_MAX, Thought, View};

@@ -10,7 +10,7 @@ use crate::view::{SessionStatus, View};
 use crate::{AttemptId, CommandId, FoldVersion, Part, RunId, Settled};
 
 /// The version of the rules in this crate. Raised whenever the same records may lead to another state or delta.
-pub const FOLD_VERSION: FoldVersion = FoldVersion(next::raised(2));
+pub const FOLD_VERSION: FoldVersion = FoldVersion(next::raised(3));
 
 /// Commands whose verdicts a session remembers. A repetition of an older one is judged anew, so ids of messages and runs
 /// are what keeps it from acting twice.
@@ -22,6 +22,9 @@ pub const CONTENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Messages in one session. The next is refused with `session_full`.
 pub const MESSAGES_MAX: usize = 100_000;
+
+/// Attempts of one run that can't come back. One that is older than so many others is taken for a new one.
+pub const ATTEMPTS_REMEMBERED: usize = 256;
 
 /// The version byte of encoded states.
 const STATE_FORMAT: u8 = 1;
@@ -58,6 +61,20 @@ pub(crate) struct Attempt {
     pub(crate) seq: u64,
     /// Whether its words still count.
     pub(crate) current: bool,
+    /// The run's attempts before it: the last [`ATTEMPTS_REMEMBERED`].
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(crate) before: VecDeque<AttemptId>,
+}
+
+impl Attempt {
+    /// The attempts that the next one of the same run comes after.
+    pub(crate) fn overtaken(mut self) -> VecDeque<AttemptId> {
+        while self.before.len() >= ATTEMPTS_REMEMBERED {
+            self.before.pop_front();
+        }
+        self.before.push_back(self.id);
+        self.before
+    }
 }
 
 /// Why bytes are not a state of this build.
@@ -103,6 +120,12 @@ impl State {
     /// What became of a command that this state still remembers.
     pub fn remembered(&self, id: &CommandId) -> Option<Settled> {
         self.commands.iter().rev().find(|known| known.id == *id).map(|known| known.settled)
+    }
+
+    /// Whether a run had this attempt before the one that it has now.
+    pub(crate) fn was_overtaken(&self, run: &RunId, attempt: &AttemptId) -> bool {
+        let known = self.attempt.as_ref().filter(|known| self.view.runs.get(known.run).is_some_and(|of| of.id == *run));
+        known.is_some_and(|known| known.before.contains(attempt))
     }
 
     pub(crate) fn remember(&mut self, id: CommandId, settled: Settled) {

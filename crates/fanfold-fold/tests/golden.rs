@@ -288,6 +288,7 @@ fn history() -> Vec<Record> {
         vec![start("r3", "t3")],
         vec![output("t3", vec![failed.into()])],
         vec![RunCancelled { run: id("r4"), reason: "enough".into() }.into()],
+        vec![start("r5", "t4")],
         vec![start("r5", "t5")],
         vec![RunSteered { run: id("r5"), text: "kürzer".into() }.into()],
         vec![ToolDecided { message: id("a1"), call: "t1".into(), approved: false, reason: "nein".into() }.into()],

@@ -92,7 +92,7 @@ table! {
     RunNotStarted "run_not_started" 409 FailedPrecondition 4515 Later NotApplied "The run has not started.";
     RunNotNext "run_not_next" 409 FailedPrecondition 4516 Later NotApplied "Another run of the session comes first.";
     AttemptsExhausted "attempts_exhausted" 409 FailedPrecondition 4517 No NotApplied "The run has no attempt left.";
-    Fenced "fenced" 409 Aborted 4518 No NotApplied "Another attempt has taken over; what this one says no longer counts.";
+    Fenced "fenced" 409 Aborted 4518 No NotApplied "This attempt was given up or overtaken; what it says no longer counts.";
     ToolCallNotFound "tool_call_not_found" 404 NotFound 4504 No NotApplied "The tool call does not exist.";
     ToolCallSettled "tool_call_settled" 409 FailedPrecondition 4519 No NotApplied "The tool call does not wait for a decision.";
     NothingToCancel "nothing_to_cancel" 409 FailedPrecondition 4520 No NotApplied "No run is open.";

@@ -1,6 +1,6 @@
 //! A run from its request to its one end: attempts, output, tools, waiting, steering.
 
-use fanfold_fold::{Action, Command, Event, Op, Record, Refusal, State, Verdict};
+use fanfold_fold::{ATTEMPTS_REMEMBERED, Action, Command, Event, Op, Record, Refusal, State, Verdict};
 
 use crate::script::*;
 
@@ -74,6 +74,31 @@ fn a_later_attempt_fences_an_earlier_one() {
          start r1 t3 => Refused(AttemptsExhausted)\nstart r1 t2",
         "!kürzer by eve | new",
         "r1 Running t2 2/2",
+    );
+}
+
+#[test]
+fn an_attempt_that_was_overtaken_does_not_come_back() {
+    let overtaken = "start r1 t2\nstart r1 t1 => Refused(Fenced)\nout t1 1 text:x => Refused(Fenced)\nout t2 1 text:new";
+    let begun = "open\nmsg m1 - hi\nask r1 m1 a1 max=9\nstart r1 t1\n";
+    check(&format!("{begun}{overtaken}"), "Open\nm1 <- hi\na1 <m1 new\nr1 Running t2 2/9");
+    check(&format!("{begun}lost r1 t1\n{overtaken}"), "Open\nm1 <- hi\na1 <m1 new\nr1 Running t2 2/9");
+    let later = "lost r1 t2\nstart r1 t1 => Refused(Fenced)\nstart r1 t3\nstart r1 t2 => Refused(Fenced)";
+    check(&format!("{begun}{overtaken}\n{later}"), "Open\nm1 <- hi\na1 <m1\nr1 Running t3 3/9");
+    // Another run may have it: ids of attempts are its own.
+    check(
+        &format!("{begun}cancel r1\nask r2 m1 a2\nstart r2 t1"),
+        "Open\nm1 <- hi\na1 <m1\na2 <m1\nr1 Cancelled t1 1/9\nr2 Running t1 1/3",
+    );
+}
+
+#[test]
+fn so_many_overtaken_attempts_are_remembered() {
+    let starts: String = (0..=ATTEMPTS_REMEMBERED + 1).map(|number| format!("start r1 t{number}\n")).collect();
+    let admitted = ATTEMPTS_REMEMBERED + 3;
+    check(
+        &format!("open\nmsg m1 - hi\nask r1 m1 a1 max=999\n{starts}start r1 t1 => Refused(Fenced)\nstart r1 t0"),
+        &format!("Open\nm1 <- hi\na1 <m1\nr1 Running t0 {admitted}/999"),
     );
 }
 
