@@ -138,6 +138,7 @@ pub(crate) fn refuse(message: Msg, error: &HostError) {
         | Msg::Appended(..)
         | Msg::SnapshotDone(..)
         | Msg::RowDone(..)
+        | Msg::RowDue
         | Msg::Sweep
         | Msg::Passivate
         | Msg::Drain => {}

@@ -41,6 +41,8 @@ pub(crate) struct Hydrated {
 pub(crate) struct Folded {
     pub(crate) state: State,
     pub(crate) offset: Offset,
+    /// When the last record was stored that was folded here, by the log's clock. A snapshot doesn't tell.
+    pub(crate) stored_at_ms: Option<u64>,
     /// The first record that could not be read and was passed over.
     pub(crate) degraded: Option<Offset>,
 }
@@ -48,13 +50,14 @@ pub(crate) struct Folded {
 impl Folded {
     /// Of a session that was erased by the record at `at`.
     pub(crate) fn erased(at: Offset) -> Self {
-        Self { state: State::erased(), offset: at, degraded: None }
+        Self { state: State::erased(), offset: at, stored_at_ms: None, degraded: None }
     }
 
     /// Takes in the record that follows. One that can't be read is passed over and remembered: the session goes on (poison).
     pub(crate) fn fold(&mut self, stored: &StoredRecord) -> Option<(Record, Verdict, Delta)> {
         assert!(stored.offset > self.offset, "I2 contiguous: {} after {}", stored.offset, self.offset);
         self.offset = stored.offset;
+        self.stored_at_ms = Some(stored.stored_at_ms);
         match Record::decode(&stored.record) {
             Ok(record) => {
                 let (verdict, delta) = self.state.apply(&record);
@@ -154,7 +157,7 @@ async fn newest_of(node: &Node, key: &SessionKey, epoch: Epoch, upto: Offset) ->
         let snapshot = node.ports.snapshots.newest(key, epoch, FOLD_VERSION, upto).await.map_err(unavailable)?;
         let Some(snapshot) = snapshot else { return Ok(None) };
         match State::decode(&snapshot.state) {
-            Ok(state) => return Ok(Some(Folded { state, offset: snapshot.offset, degraded: None })),
+            Ok(state) => return Ok(Some(Folded { state, offset: snapshot.offset, stored_at_ms: None, degraded: None })),
             Err(error) => {
                 // The recovery ladder: the next older one.
                 tracing::warn!(session = %key, offset = snapshot.offset.0, error = &error as &dyn std::error::Error, "snapshot skipped");

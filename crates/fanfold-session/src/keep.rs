@@ -54,19 +54,30 @@ pub(crate) struct Row {
     failed: bool,
     last_at: Option<Instant>,
     busy: bool,
+    /// It is to be looked at when its interval is over.
+    timed: bool,
     waiting: Vec<(Offset, Reply<(), HostError>)>,
 }
 
 impl Row {
-    pub(crate) fn new() -> Self {
-        Self { kept: Offset::NONE, changed: false, urgent: false, failed: false, last_at: None, busy: false, waiting: Vec::new() }
+    /// `changed`: there may be none as new as the session is.
+    pub(crate) fn new(changed: bool) -> Self {
+        Self {
+            kept: Offset::NONE,
+            changed,
+            urgent: false,
+            failed: false,
+            last_at: None,
+            busy: false,
+            timed: false,
+            waiting: Vec::new(),
+        }
     }
 
     pub(crate) fn noticed(&mut self, op: &Op) {
         match op {
-            Op::SessionChanged(_) | Op::RunChanged(_) => self.urgent = true,
-            Op::MessageAdded(_)
-            | Op::MessageReset { .. }
+            Op::SessionChanged(_) | Op::RunChanged(_) | Op::MessageAdded(_) => self.urgent = true,
+            Op::MessageReset { .. }
             | Op::PartAppended { .. }
             | Op::PartSet { .. }
             | Op::ToolCallChanged { .. }
@@ -88,6 +99,12 @@ impl Row {
         let rested = self.last_at.is_none_or(|at| at.elapsed() >= ROW_INTERVAL);
         !self.busy && ((self.urgent && !self.failed) || ((self.changed || self.urgent) && rested))
     }
+
+    /// When it is due by then, if nothing else makes it so.
+    fn due_later(&self) -> Option<Instant> {
+        let waits = (self.changed || self.urgent) && !self.busy && !self.timed;
+        self.last_at.filter(|_| waits).map(|at| at + ROW_INTERVAL)
+    }
 }
 
 impl Live {
@@ -103,6 +120,20 @@ impl Live {
         }
         if self.row.is_due() {
             self.keep_row();
+        } else if let Some(at) = self.row.due_later() {
+            self.row.timed = true;
+            let myself = self.myself.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep_until(at).await;
+                let _ = myself.send_message(Msg::RowDue);
+            });
+        }
+    }
+
+    pub(crate) fn on_row_due(&mut self) {
+        self.row.timed = false;
+        if !self.draining {
+            self.keep(false);
         }
     }
 
@@ -168,7 +199,7 @@ impl Live {
             title: view.session.title.clone(),
             status: status.to_owned(),
             opened_at_ms: view.session.opened_at_ms,
-            active_at_ms: (node.ports.clock)(),
+            active_at_ms: self.folded.stored_at_ms.unwrap_or_else(|| (node.ports.clock)()),
             open_runs: u32::try_from(view.open_runs().count()).unwrap_or(u32::MAX),
             offset,
         };

@@ -55,7 +55,7 @@ impl Live {
             writes: Writes::default(),
             deferred: Vec::new(),
             snapshots: Snapshots::new(snapshot),
-            row: Row::new(),
+            row: Row::new(base > snapshot),
             asking_leader: false,
             draining: false,
             cached: None,
@@ -76,6 +76,7 @@ impl Live {
             live.open_runs.insert(run.id.clone(), run.clone());
         }
         live.tell_needs();
+        live.keep(false);
         live.weigh();
         live
     }
@@ -113,6 +114,7 @@ impl Live {
             Msg::Settle(upto, reply) => self.on_settle(upto, reply),
             Msg::SnapshotDone(offset, kept) => self.on_snapshot_done(offset, kept),
             Msg::RowDone(offset, kept) => self.on_row_done(offset, kept),
+            Msg::RowDue => self.on_row_due(),
             Msg::Sweep => self.on_sweep(),
             Msg::Passivate => self.on_passivate(),
             Msg::Drain => self.on_drain(),

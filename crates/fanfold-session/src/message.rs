@@ -88,6 +88,8 @@ pub(crate) enum Msg {
     Settle(Offset, Reply<(), HostError>),
     SnapshotDone(Offset, bool),
     RowDone(Offset, bool),
+    /// The session's row has rested long enough.
+    RowDue,
     /// Time has passed: look for what is overdue.
     Sweep,
     /// Leave memory if nothing speaks against it.
