@@ -6,6 +6,7 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use bytes::{Buf as _, BytesMut};
+use fanfold_fold::Said;
 use fanfold_wire::v1::append_reply::Reply;
 use fanfold_wire::{ErrorCode, v1};
 use futures::StreamExt as _;
@@ -92,6 +93,15 @@ pub(super) async fn output(
     }
 }
 
+/// One piece said, as far as can be told without a session.
+fn read(line: &[u8]) -> Result<v1::Said, String> {
+    let said: v1::Said = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    match Said::try_from(said.clone()) {
+        Ok(_) => Ok(said),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// An attempt as its lines come in.
 struct Writing {
     attempt: Arc<Attempt>,
@@ -144,10 +154,14 @@ impl Writing {
                 self.attempt.alive();
                 continue;
             }
-            let one = serde_json::from_slice::<v1::Said>(&line)
-                .map_err(|error| Failure::bad_request(format!("line {}: {error}", self.lines)))?;
+            match read(&line) {
+                Ok(one) => said.push(one),
+                Err(what) => {
+                    let bad = Failure::bad_request(format!("line {}: {what}", self.lines));
+                    return self.end_before(said, bad).await;
+                }
+            }
             bytes += line.len();
-            said.push(one);
             if bytes >= GROUP_BYTES_MAX {
                 bytes = 0;
                 match self.append(std::mem::take(&mut said)).await {
@@ -160,6 +174,17 @@ impl Writing {
             return Err(ErrorCode::TooLarge.into());
         }
         if said.is_empty() { Ok(self.last.clone()) } else { Ok(self.append(said).await) }
+    }
+
+    /// What stands before a line that can't be taken is appended; then that is said.
+    async fn end_before(&mut self, said: Vec<v1::Said>, bad: Failure) -> Result<Reply, Failure> {
+        if said.is_empty() {
+            return Err(bad);
+        }
+        match self.append(said).await {
+            Reply::Ack(_) => Err(bad),
+            reply @ (Reply::Started(_) | Reply::Over(_) | Reply::Error(_)) => Ok(reply),
+        }
     }
 
     fn next_line(&mut self) -> Option<BytesMut> {
