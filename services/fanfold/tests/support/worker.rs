@@ -24,6 +24,8 @@ impl Worker {
     pub fn start(node: &Node, name: &str, arguments: &[&str]) -> Self {
         let mut worker = Command::new(env!("CARGO_BIN_EXE_fanfold"));
         worker.args(["worker", "--node", &node.grpc, "--name", name]).args(arguments).env("FANFOLD_LOG", "warn");
+        // On a busy machine an answer takes longer than a worker that is drained has by default.
+        worker.env("FANFOLD_NODE__DRAIN_MS_MAX", "120000");
         let mut child = worker.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = first_lines(child.stdout.take().unwrap(), 1);
         assert!(lines[0].starts_with("worker"), "{lines:?}");
