@@ -16,7 +16,7 @@ use crate::message::{Msg, Start};
 pub(crate) struct Deferred {
     until: Until,
     deadline: Instant,
-    message: Msg,
+    pub(crate) message: Msg,
 }
 
 enum Until {
@@ -99,7 +99,7 @@ impl Live {
             })
             .collect();
         for deferred in due {
-            self.handle(made_sure(deferred.message));
+            self.take(made_sure(deferred.message));
         }
     }
 
