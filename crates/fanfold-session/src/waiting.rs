@@ -31,7 +31,10 @@ enum Until {
 impl Live {
     /// Has the request handled again when this node is as new as the log is now.
     pub(crate) fn defer(&mut self, message: Msg) {
-        if self.deferred.len() >= self.birth.node.config.waiting_max {
+        let config = &self.birth.node.config;
+        let bytes = self.deferred.iter().map(|deferred| deferred.message.bytes()).sum::<usize>() + message.bytes();
+        let has_room = self.deferred.len() < config.waiting_max && bytes <= config.waiting_bytes_max;
+        if !has_room && !self.deferred.is_empty() {
             refuse(message, &HostError::Busy);
             return;
         }

@@ -356,7 +356,7 @@ fn follows(output: &Output, next: &Output) -> bool {
 }
 
 /// About how many bytes it takes in a record.
-fn said_bytes(output: &Output) -> usize {
+pub(crate) fn said_bytes(output: &Output) -> usize {
     const FRAME: usize = 24;
     let said = output.said.iter().map(|said| match said {
         Said::Text(delta) => delta.text.len(),

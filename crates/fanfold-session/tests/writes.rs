@@ -184,3 +184,42 @@ async fn a_conditional_command_said_again_hears_of_the_first() {
     let other = node.submit(&key, fact("g", 10), Some(last), Offset::NONE).await;
     assert!(matches!(other, Err(SubmitError::Conflict { .. })), "{other:?}");
 }
+
+/// A session that takes `hydration` to come into memory.
+async fn slow(hydration: Duration, config: SessionConfig) -> (World, Sessions, SessionKey) {
+    let (world, _, key) = opened(Faults::default(), SessionConfig::default()).await;
+    world.log.read_ms.store(hydration.as_millis() as u64, Ordering::Relaxed);
+    let node = world.node(config).await;
+    (world, node, key)
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_slow_session_longer_than_for_anything_else() {
+    let (world, node, key) = slow(Duration::from_secs(60), SessionConfig::default()).await;
+    let began = Instant::now();
+    let written = sent(&node, &key, fact("f", 10)).await;
+    let read = node.look(&key, Offset::NONE, 0).await;
+    assert!(matches!(read, Err(HostError::Busy)), "{read:?}");
+    assert!(matches!(answer_of(written).await, Err(SubmitError::Host(HostError::Busy))), "nothing was begun");
+    assert!(began.elapsed() < Duration::from_secs(6));
+    // Those who come back find the same hydration further on.
+    while node.look(&key, Offset::NONE, 0).await.is_err() {}
+    assert!(began.elapsed() < Duration::from_secs(61));
+    assert_eq!(logged(&world, &key), ["open"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_tells_a_slow_session_takes_nobodys_place() {
+    let config = SessionConfig { waiting_max: 2, idle_after: Duration::ZERO, ..SessionConfig::default() };
+    let (_world, node, key) = slow(Duration::from_secs(3), config).await;
+    let first = sent(&node, &key, fact("first", 10)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let second = sent(&node, &key, fact("second", 10)).await;
+    let third = node.submit(&key, fact("third", 10), None, Offset::NONE).await;
+    assert!(matches!(third, Err(SubmitError::Host(HostError::Busy))), "{third:?}");
+    // Nor does it get lost where no place is left.
+    assert!(node.drain(Instant::now() + Duration::from_secs(10)).await);
+    for answered in [first, second] {
+        assert_eq!(answer_of(answered).await.unwrap().verdict, Verdict::Applied);
+    }
+}
