@@ -214,7 +214,7 @@ impl Part {
     }
 
     /// Bytes of content, as counted against a session's limit.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         let held = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         match self {
             Self::Text(part) => part.text.len(),

@@ -4,6 +4,7 @@
 //! store keeps no reader waiting for what is here already.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fanfold_fold::SessionKey;
 use fanfold_log::Wake;
@@ -17,6 +18,7 @@ use crate::hydrate::{hydrate, unavailable};
 use crate::live::Live;
 use crate::message::Msg;
 use crate::node::Node;
+use crate::stash::Stash;
 
 pub(crate) struct SessionActor;
 
@@ -38,7 +40,7 @@ enum Phase {
     /// Nobody has asked for anything yet.
     Cold,
     /// It is being read; requests wait.
-    Hydrating(Vec<Msg>),
+    Hydrating(Stash),
     Live(Box<Live>),
 }
 
@@ -68,16 +70,15 @@ impl Hosted {
             (Phase::Live(live), message) => live.handle(message),
             (Phase::Hydrating(_), Msg::Hydrated(result)) => self.hydrated(myself, *result),
             (Phase::Hydrating(stash), message) => {
-                if stash.len() < self.birth.node.config.waiting_max {
-                    stash.push(message);
-                } else {
-                    refuse(message, &HostError::Busy);
-                }
+                stash.take(message);
+                // As long as somebody waits, it is swept.
+                self.birth.feed.waiting.store(stash.len(), Ordering::Relaxed);
             }
             (Phase::Cold, Msg::Passivate | Msg::Drain) => self.birth.directory.retire(&self.birth.key, myself),
             (Phase::Cold, message) => {
-                self.phase = Phase::Hydrating(vec![message]);
+                self.phase = Phase::Hydrating(Stash::new(Arc::clone(&self.birth.node)));
                 self.start_hydration(myself);
+                self.handle(myself, message);
             }
         }
     }
@@ -104,13 +105,13 @@ impl Hosted {
             Ok(hydrated) => {
                 let mut live = Box::new(Live::new(self.birth.clone(), myself.clone(), hydrated));
                 live.handle(Msg::Wake);
-                stash.into_iter().for_each(|message| live.handle(message));
+                stash.into_messages().for_each(|message| live.handle(message));
                 self.phase = Phase::Live(live);
             }
             Err(error) => {
                 tracing::warn!(session = %self.birth.key, error = &error as &dyn std::error::Error, "session did not load");
                 metrics::counter!("fanfold_session_hydrations_failed_total").increment(1);
-                stash.into_iter().for_each(|message| refuse(message, &error));
+                stash.into_messages().for_each(|message| refuse(message, &error));
                 self.birth.directory.retire(&self.birth.key, myself);
             }
         }

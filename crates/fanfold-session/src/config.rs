@@ -17,6 +17,8 @@ pub struct SessionConfig {
     pub hydration_attempts_max: u32,
     /// Requests that wait for one session: for its hydration, for an append, for an offset. Another is answered `busy`.
     pub waiting_max: usize,
+    /// About as many bytes of them may wait in each of these places. One request always may.
+    pub waiting_bytes_max: usize,
     /// Bytes of deltas that a session keeps per format, and once more unencoded.
     /// A cursor further behind than this gets a snapshot instead.
     pub ring_bytes_max: usize,
@@ -57,6 +59,7 @@ impl Default for SessionConfig {
             hydrations_max: 64,
             hydration_attempts_max: 5,
             waiting_max: 1024,
+            waiting_bytes_max: 8 << 20,
             ring_bytes_max: 256 * 1024,
             merge_above_bytes: 64 * 1024,
             wait_max: Duration::from_secs(5),

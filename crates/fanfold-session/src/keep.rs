@@ -241,10 +241,9 @@ impl Live {
         self.go_on();
     }
 
+    /// One that is leaving keeps the rest on its way out.
     fn go_on(&mut self) {
-        if self.draining {
-            self.leave();
-        } else {
+        if !self.draining {
             self.keep(false);
         }
     }

@@ -48,6 +48,7 @@ mod read;
 mod readers;
 mod ring;
 mod sessions;
+mod stash;
 mod subscription;
 mod supervisor;
 mod waiting;

@@ -10,7 +10,7 @@ use fanfold_log::{StoredRecord, Tail, TailItem};
 use ractor::ActorRef;
 use tokio::time::Instant;
 
-use crate::actor::Birth;
+use crate::actor::{Birth, refuse};
 use crate::codec::DeltaFrame;
 use crate::error::HostError;
 use crate::feed::Ended;
@@ -38,6 +38,8 @@ pub(crate) struct Live {
     pub(crate) row: Row,
     pub(crate) asking_leader: bool,
     pub(crate) draining: bool,
+    /// It is on its way out: nothing is begun any more.
+    left: bool,
     pub(crate) cached: Option<crate::read::CachedSnapshot>,
     tail: Tail,
     filling: bool,
@@ -58,6 +60,7 @@ impl Live {
             row: Row::new(base > snapshot),
             asking_leader: false,
             draining: false,
+            left: false,
             cached: None,
             filling: false,
             watches: Vec::new(),
@@ -100,6 +103,24 @@ impl Live {
     }
 
     pub(crate) fn handle(&mut self, message: Msg) {
+        if self.left {
+            return self.turn_away(message);
+        }
+        self.take(message);
+        if self.draining {
+            self.leave();
+        }
+        self.tell_needs();
+    }
+
+    /// A request that came too late. Where the node stays, its caller sees the reply dropped and asks the session's next actor.
+    fn turn_away(&self, message: Msg) {
+        if self.draining {
+            refuse(message, &HostError::Draining);
+        }
+    }
+
+    pub(crate) fn take(&mut self, message: Msg) {
         match message {
             Msg::Wake => self.on_wake(),
             Msg::Filled(page) => self.on_filled(page),
@@ -117,11 +138,11 @@ impl Live {
             Msg::RowDue => self.on_row_due(),
             Msg::Sweep => self.on_sweep(),
             Msg::Passivate => self.on_passivate(),
-            Msg::Drain => self.on_drain(),
+            // What it does about it, it does after each message from now on.
+            Msg::Drain => self.draining = true,
             // It was hydrated once; nobody asks twice.
             Msg::Hydrated(_) => {}
         }
-        self.tell_needs();
     }
 
     /// Why it is still needed here, where it can be seen without asking.
@@ -130,7 +151,7 @@ impl Live {
         self.birth.feed.has_runs.store(!self.open_runs.is_empty(), Ordering::Relaxed);
     }
 
-    fn on_wake(&mut self) {
+    pub(crate) fn on_wake(&mut self) {
         // What arrives while a gap is being read stays in the tail; it is looked at when the gap is closed.
         if self.filling {
             return;
@@ -403,18 +424,18 @@ impl Live {
         self.leave();
     }
 
-    fn on_drain(&mut self) {
-        self.draining = true;
-        self.leave();
-    }
-
-    /// Keeps the state, then goes. Comes back here when that is done or has failed.
-    pub(crate) fn leave(&mut self) {
-        if self.row.is_busy() || self.snapshots.is_busy() {
+    /// Keeps the state, then goes. A node that goes away comes here after each message, until that is done or has failed.
+    fn leave(&mut self) {
+        // Whoever waits for an append hears what became of it: "not applied" would be untrue of what the log has.
+        if self.left || self.writes.waiting() > 0 || self.row.is_busy() || self.snapshots.is_busy() {
             return;
         }
         if self.keep_last() {
             return;
+        }
+        self.left = true;
+        for deferred in std::mem::take(&mut self.deferred) {
+            self.turn_away(deferred.message);
         }
         self.birth.directory.retire(&self.birth.key, &self.myself);
     }

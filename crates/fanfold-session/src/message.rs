@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfold_fold::{AttemptId, Command, CommandId, Cursor, Delta, Offset, Output, Run, RunId, Verdict, View};
+use fanfold_fold::{Action, AttemptId, Command, CommandId, Cursor, Delta, Offset, Output, Part, Run, RunId, Verdict, View};
 use fanfold_log::{AppendError, ReadError, StoredRecord};
 use tokio::sync::oneshot;
 
@@ -11,6 +11,7 @@ use crate::error::{HostError, SubmitError, SubscribeError};
 use crate::feed::Attachment;
 use crate::hydrate::Hydrated;
 use crate::inbox::Signal;
+use crate::write::said_bytes;
 
 pub(crate) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
@@ -96,6 +97,45 @@ pub(crate) enum Msg {
     Passivate,
     /// Leave memory: the node is going away.
     Drain,
+}
+
+impl Msg {
+    /// About how many bytes a request holds while it waits.
+    pub(crate) fn bytes(&self) -> usize {
+        const FRAME: usize = 256;
+        let content = match self {
+            Self::Submit(submit) => content_bytes(&submit.command.action),
+            Self::Produce(produce) => said_bytes(&produce.output),
+            Self::Attach(_) | Self::Repair(_) | Self::Look(_) | Self::WatchRun(_) | Self::Settle(..) => 0,
+            Self::Wake
+            | Self::Hydrated(_)
+            | Self::Filled(_)
+            | Self::Leader(_)
+            | Self::Appended(..)
+            | Self::SnapshotDone(..)
+            | Self::RowDone(..)
+            | Self::Sweep
+            | Self::Passivate
+            | Self::Drain => 0,
+        };
+        FRAME + content
+    }
+}
+
+/// What a command brings, whether or not it will be admitted. Names are short.
+fn content_bytes(action: &Action) -> usize {
+    match action {
+        Action::Open(opened) => opened.title.as_ref().map_or(0, String::len),
+        Action::SetTitle(titled) => titled.title.len(),
+        Action::Close(closed) => closed.reason.len(),
+        Action::Send(send) => send.parts.iter().map(Part::bytes).sum(),
+        Action::Cancel { reason, .. } => reason.len(),
+        Action::FailRun(failed) => failed.message.len(),
+        Action::Steer(steered) => steered.text.len(),
+        Action::DecideTool(decided) => decided.reason.len(),
+        Action::Custom(custom) => custom.payload.len(),
+        Action::Erase | Action::RequestRun(_) | Action::StartRun(_) | Action::LoseAttempt(_) => 0,
+    }
 }
 
 /// Which append a caller waits for.

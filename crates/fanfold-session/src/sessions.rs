@@ -116,9 +116,8 @@ impl Sessions {
         if_last: Option<Offset>,
         at_least: Offset,
     ) -> Result<Receipt, SubmitError> {
-        self.ask(key, |reply| Msg::Submit(Box::new(Submit { command: command.clone(), if_last, at_least, sure: false, reply })))
-            .await
-            .unwrap_or(Err(SubmitError::Unknown))
+        let submit = |reply| Msg::Submit(Box::new(Submit { command: command.clone(), if_last, at_least, sure: false, reply }));
+        self.ask(key, submit).await.written()
     }
 
     /// Appends what an attempt says. Acknowledged when the log has it; a producer that was fenced or cancelled is told so.
@@ -129,11 +128,9 @@ impl Sessions {
         at_ms: u64,
         by: Option<String>,
     ) -> Result<Receipt, SubmitError> {
-        self.ask(key, |reply| {
-            Msg::Produce(Box::new(Produce { output: output.clone(), at_ms, by: by.clone(), sure: false, reply }))
-        })
-        .await
-        .unwrap_or(Err(SubmitError::Unknown))
+        let produce =
+            |reply| Msg::Produce(Box::new(Produce { output: output.clone(), at_ms, by: by.clone(), sure: false, reply }));
+        self.ask(key, produce).await.written()
     }
 
     /// Begins to read a session. News is signalled to `inbox` as `slot`.
@@ -211,7 +208,7 @@ impl Sessions {
 
     /// A session's state, not older than `at_least`, with its newest `window` messages.
     pub async fn look(&self, key: &SessionKey, at_least: Offset, window: usize) -> Result<Looked, HostError> {
-        self.ask(key, |reply| Msg::Look(Look { at_least, sure: false, window, reply })).await.unwrap_or(Err(HostError::Busy))
+        self.ask(key, |reply| Msg::Look(Look { at_least, sure: false, window, reply })).await.answer
     }
 
     /// A session's state at an offset of its past, folded for this call.
@@ -306,26 +303,28 @@ impl Sessions {
         self.inner.directory.get(key).is_some_and(|slot| slot.actor.send_message(message).is_ok())
     }
 
-    /// Sends a request and waits for its answer; an actor that ended under it is asked anew. `None` when that didn't help.
+    /// Sends a request and waits for its answer; where an actor ended under it, the next one is asked.
     async fn ask<T, E: From<HostError>>(
         &self,
         key: &SessionKey,
         request: impl Fn(oneshot::Sender<Result<T, E>>) -> Msg,
-    ) -> Option<Result<T, E>> {
+    ) -> Asked<T, E> {
+        let mut was_taken = false;
         for _ in 0..TRIES {
             let slot = match self.slot(key).await {
                 Ok(slot) => slot,
-                Err(error) => return Some(Err(error.into())),
+                Err(error) => return Asked { answer: Err(error.into()), was_taken },
             };
             let (reply, answer) = oneshot::channel();
             if slot.actor.send_message(request(reply)).is_err() {
                 continue;
             }
             if let Ok(answer) = answer.await {
-                return Some(answer);
+                return Asked { answer, was_taken };
             }
+            was_taken = true;
         }
-        None
+        Asked { answer: Err(HostError::Busy.into()), was_taken }
     }
 
     /// The session's actor, brought into memory if need be.
@@ -373,6 +372,23 @@ impl Sessions {
     }
 }
 
+/// What a request came to.
+struct Asked<T, E> {
+    answer: Result<T, E>,
+    /// An actor had it before the one that answered, and ended without a word.
+    was_taken: bool,
+}
+
+impl Asked<Receipt, SubmitError> {
+    /// Whoever ended without a word may have appended it, whatever is said of another try.
+    fn written(self) -> Result<Receipt, SubmitError> {
+        match self.answer {
+            Err(SubmitError::Host(_) | SubmitError::Overloaded) if self.was_taken => Err(SubmitError::Unknown),
+            answer => answer,
+        }
+    }
+}
+
 fn shard(key: &SessionKey) -> usize {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -387,9 +403,7 @@ async fn sweep(inner: std::sync::Weak<Inner>) {
     loop {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
-        if !inner.draining.load(Ordering::Acquire) {
-            sweep_once(&inner);
-        }
+        sweep_once(&inner);
     }
 }
 
@@ -407,6 +421,10 @@ fn sweep_once(inner: &Inner) {
     }
     metrics::gauge!("fanfold_session_hosted").set(slots.len() as f64);
     metrics::gauge!("fanfold_session_bytes").set(bytes as f64);
+    // They are leaving already.
+    if inner.draining.load(Ordering::Acquire) {
+        return;
+    }
     let mut count = slots.len();
     slots.retain(|slot| slot.feed.readers() == 0 && !slot.feed.has_runs.load(Ordering::Relaxed));
     // Read once each: what is used meanwhile must not change the order under the sort, which panics at that.

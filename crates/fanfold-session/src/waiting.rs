@@ -16,7 +16,7 @@ use crate::message::{Msg, Start};
 pub(crate) struct Deferred {
     until: Until,
     deadline: Instant,
-    message: Msg,
+    pub(crate) message: Msg,
 }
 
 enum Until {
@@ -31,7 +31,10 @@ enum Until {
 impl Live {
     /// Has the request handled again when this node is as new as the log is now.
     pub(crate) fn defer(&mut self, message: Msg) {
-        if self.deferred.len() >= self.birth.node.config.waiting_max {
+        let config = &self.birth.node.config;
+        let bytes = self.deferred.iter().map(|deferred| deferred.message.bytes()).sum::<usize>() + message.bytes();
+        let has_room = self.deferred.len() < config.waiting_max && bytes <= config.waiting_bytes_max;
+        if !has_room && !self.deferred.is_empty() {
             refuse(message, &HostError::Busy);
             return;
         }
@@ -99,7 +102,7 @@ impl Live {
             })
             .collect();
         for deferred in due {
-            self.handle(made_sure(deferred.message));
+            self.take(made_sure(deferred.message));
         }
     }
 

@@ -1,13 +1,14 @@
 //! How commands and output get into the log, and how their senders get the fold's verdict.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfold_fold::{Action, Event, Offset, Output, RECORD_BYTES_MAX, Record, Said, Settled, Verdict};
+use fanfold_fold::{Action, AttemptId, Event, Offset, Output, RECORD_BYTES_MAX, Record, Said, Settled, Verdict};
 use fanfold_log::{AppendError, Expect};
 use tokio::time::Instant;
 
+use crate::config::SessionConfig;
 use crate::error::{HostError, SubmitError};
 use crate::live::Live;
 use crate::message::{Msg, PendingKey, Produce, Receipt, Reply, Submit};
@@ -24,10 +25,19 @@ pub(crate) struct Writes {
     commands_seen: u64,
     /// Commands whose append begins when the one before them is done: the log gets them in the order in which they came.
     command_queue: VecDeque<Append>,
-    command_in_flight: bool,
-    queue: VecDeque<Box<Produce>>,
+    command_in_flight: Option<PendingKey>,
+    queue: VecDeque<Queued>,
     /// One append of output at a time: what comes meanwhile shares the next record.
     output_in_flight: bool,
+    /// Of all that waits here.
+    bytes: usize,
+}
+
+/// Output whose append has not begun.
+struct Queued {
+    deadline: Instant,
+    bytes: usize,
+    produce: Box<Produce>,
 }
 
 struct Append {
@@ -40,12 +50,19 @@ struct Append {
 struct Pending {
     deadline: Instant,
     command: Option<u64>,
+    bytes: usize,
     replies: Vec<Reply<Receipt, SubmitError>>,
 }
 
 impl Writes {
     pub(crate) fn waiting(&self) -> usize {
         self.pending.len() + self.queue.len()
+    }
+
+    /// Whether so many more bytes may wait. One always may, or what is large would never be taken.
+    fn has_room(&self, bytes: usize, config: &SessionConfig) -> bool {
+        let waiting = self.waiting();
+        waiting == 0 || (waiting < config.waiting_max && self.bytes + bytes <= config.waiting_bytes_max)
     }
 
     /// The newest command on its way; a later one is judged well only after it.
@@ -67,6 +84,7 @@ impl Writes {
     }
 
     fn forget(&mut self, pending: &Pending) {
+        self.bytes -= pending.bytes;
         if let Some(command) = pending.command {
             self.commands.remove(&command);
         }
@@ -83,13 +101,58 @@ impl Writes {
         }
     }
 
-    /// Appends that the log never confirmed may yet be stored.
+    /// Answers those who have waited long enough. An append that the log never confirmed may yet be stored. One that has not begun never
+    /// will be: nobody meets a command later that its sender has given up.
     pub(crate) fn expire(&mut self, now: Instant) {
         let overdue: Vec<_> = self.pending.extract_if(|_, pending| pending.deadline <= now).collect();
-        for (_, pending) in overdue {
+        let mut not_begun = HashSet::new();
+        self.command_queue.retain(|append| {
+            let waits = self.pending.contains_key(&append.key);
+            if !waits && self.command_in_flight.as_ref() != Some(&append.key) {
+                not_begun.insert(append.key.clone());
+            }
+            waits
+        });
+        for (key, pending) in overdue {
             self.forget(&pending);
-            pending.replies.into_iter().for_each(|reply| drop(reply.send(Err(SubmitError::Unknown))));
+            let error = if not_begun.contains(&key) { SubmitError::Host(HostError::Busy) } else { SubmitError::Unknown };
+            pending.replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+            if let PendingKey::Output(attempt, _) = key {
+                self.turn_away(&attempt);
+            }
         }
+        while let Some(attempt) = self.queue.front().filter(|first| first.deadline <= now).map(Queued::attempt) {
+            self.turn_away(&attempt);
+        }
+    }
+
+    /// What is said behind output that was given up would overtake its repetition, which the fold would then skip.
+    fn turn_away(&mut self, attempt: &AttemptId) {
+        let (behind, others) =
+            std::mem::take(&mut self.queue).into_iter().partition(|queued| queued.produce.output.attempt == *attempt);
+        self.queue = others;
+        for queued in Vec::from(behind) {
+            self.bytes -= queued.bytes;
+            let _ = queued.produce.reply.send(Err(SubmitError::Host(HostError::Busy)));
+        }
+    }
+
+    fn push(&mut self, queued: Queued) {
+        self.bytes += queued.bytes;
+        self.queue.push_back(queued);
+    }
+
+    /// The oldest output that waits, if `fits` says so of it and its size.
+    fn pop_if(&mut self, fits: impl FnOnce(&Produce, usize) -> bool) -> Option<(Box<Produce>, usize)> {
+        let Queued { bytes, produce, .. } = self.queue.pop_front_if(|first| fits(&first.produce, first.bytes))?;
+        self.bytes -= bytes;
+        Some((produce, bytes))
+    }
+}
+
+impl Queued {
+    fn attempt(&self) -> AttemptId {
+        self.produce.output.attempt.clone()
     }
 }
 
@@ -99,8 +162,9 @@ impl Live {
         if !submit.sure && submit.at_least > self.folded.offset {
             return self.defer(Msg::Submit(submit));
         }
-        // A log that was trimmed can't tell which record was a session's last.
-        if submit.if_last.is_some_and(|last| last < self.folded.offset) {
+        // A log that was trimmed can't tell which record was a session's last. A repetition hears of the first.
+        let is_known = self.folded.state.remembered(&submit.command.id).is_some();
+        if !is_known && submit.if_last.is_some_and(|last| last < self.folded.offset) {
             let _ = submit.reply.send(Err(SubmitError::Conflict { last: self.folded.offset }));
             return;
         }
@@ -127,14 +191,7 @@ impl Live {
 
     fn append(&mut self, record: &Record, expect: Expect, key: PendingKey, replies: Vec<Reply<Receipt, SubmitError>>) {
         let bytes = Bytes::from(record.encode());
-        let refusal = if bytes.len() > RECORD_BYTES_MAX {
-            Some(SubmitError::TooLarge { bytes: bytes.len() })
-        } else if self.writes.waiting() >= self.birth.node.config.waiting_max {
-            Some(SubmitError::Host(HostError::Busy))
-        } else {
-            None
-        };
-        if let Some(error) = refusal {
+        if let Some(error) = self.no_room(&key, bytes.len()) {
             replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
             if let PendingKey::Output(..) = key {
                 self.append_done(&key);
@@ -149,7 +206,8 @@ impl Live {
             (Some(pending), PendingKey::Output(..)) => pending.replies.extend(replies),
             (None, _) => {
                 let command = self.writes.ticket(&key);
-                self.writes.pending.insert(key.clone(), Pending { deadline, command, replies });
+                self.writes.bytes += bytes.len();
+                self.writes.pending.insert(key.clone(), Pending { deadline, command, bytes: bytes.len(), replies });
             }
         }
         let append = Append { id: append_id(&key, record), key, bytes, expect };
@@ -162,13 +220,31 @@ impl Live {
         }
     }
 
+    /// Why a record can't be taken. Output has found its room when it came.
+    fn no_room(&self, key: &PendingKey, bytes: usize) -> Option<SubmitError> {
+        let config = &self.birth.node.config;
+        let has_room = match (key, self.writes.pending.get(key)) {
+            (PendingKey::Output(..), _) => true,
+            (PendingKey::Command(_), Some(pending)) => pending.replies.len() < config.waiting_max,
+            (PendingKey::Command(_), None) => self.writes.has_room(bytes, config),
+        };
+        match (bytes > RECORD_BYTES_MAX, has_room) {
+            (true, _) => Some(SubmitError::TooLarge { bytes }),
+            (false, false) => Some(SubmitError::Host(HostError::Busy)),
+            (false, true) => None,
+        }
+    }
+
     fn append_command(&mut self) {
-        if self.writes.command_in_flight {
+        if self.writes.command_in_flight.is_some() {
             return;
         }
-        if let Some(next) = self.writes.command_queue.pop_front() {
-            self.writes.command_in_flight = true;
-            self.start(next);
+        while let Some(next) = self.writes.command_queue.pop_front() {
+            // The tail may have brought its verdict: it was in the log from before.
+            if self.writes.pending.contains_key(&next.key) {
+                self.writes.command_in_flight = Some(next.key.clone());
+                return self.start(next);
+            }
         }
     }
 
@@ -185,7 +261,7 @@ impl Live {
         match result {
             Ok(offset) if offset > self.folded.offset => {
                 // The tail brings it, as a rule before this; if it is late, the log has it.
-                self.handle(Msg::Wake);
+                self.on_wake();
                 if offset > self.folded.offset {
                     self.fill();
                 }
@@ -227,11 +303,13 @@ impl Live {
         if !current && !produce.sure {
             return self.defer(Msg::Produce(produce));
         }
-        if self.writes.waiting() >= self.birth.node.config.waiting_max {
+        let (config, bytes) = (&self.birth.node.config, said_bytes(&produce.output));
+        if !self.writes.has_room(bytes, config) {
             let _ = produce.reply.send(Err(SubmitError::Host(HostError::Busy)));
             return;
         }
-        self.writes.queue.push_back(produce);
+        let deadline = Instant::now() + config.wait_max;
+        self.writes.push(Queued { deadline, bytes, produce });
         self.append_output();
     }
 
@@ -240,16 +318,13 @@ impl Live {
         if self.writes.output_in_flight {
             return;
         }
-        let Some(first) = self.writes.queue.pop_front() else { return };
+        let Some((first, mut bytes)) = self.writes.pop_if(|_, _| true) else { return };
         let Produce { mut output, at_ms, by, reply, .. } = *first;
-        let mut bytes = said_bytes(&output);
         let mut replies = vec![reply];
-        while let Some(next) = self.writes.queue.front() {
-            let more = said_bytes(&next.output);
-            if !follows(&output, &next.output) || next.by != by || bytes + more > GROUP_BYTES_MAX {
-                break;
-            }
-            let Some(next) = self.writes.queue.pop_front() else { break };
+        let fits = |output: &Output, bytes: usize, next: &Produce, more: usize| {
+            follows(output, &next.output) && next.by == by && bytes + more <= GROUP_BYTES_MAX
+        };
+        while let Some((next, more)) = self.writes.pop_if(|next, more| fits(&output, bytes, next, more)) {
             bytes += more;
             output.said.extend(next.output.said);
             replies.push(next.reply);
@@ -264,7 +339,7 @@ impl Live {
     fn append_done(&mut self, key: &PendingKey) {
         match key {
             PendingKey::Command(_) => {
-                self.writes.command_in_flight = false;
+                self.writes.command_in_flight = None;
                 self.append_command();
             }
             PendingKey::Output(..) => {
@@ -281,7 +356,7 @@ fn follows(output: &Output, next: &Output) -> bool {
 }
 
 /// About how many bytes it takes in a record.
-fn said_bytes(output: &Output) -> usize {
+pub(crate) fn said_bytes(output: &Output) -> usize {
     const FRAME: usize = 24;
     let said = output.said.iter().map(|said| match said {
         Said::Text(delta) => delta.text.len(),

@@ -176,6 +176,8 @@ pub struct SessionLimits {
     pub hydration_attempts_max: u32,
     /// Requests that wait for one session. Another is answered `busy`.
     pub waiting_max: usize,
+    /// About as many bytes of requests may wait for one session. Another is answered `busy`.
+    pub waiting_bytes_max: usize,
     /// Bytes of recent deltas kept per session and format. A cursor further behind gets a snapshot.
     pub ring_bytes_max: usize,
     /// A reader further behind than this gets one merged delta.
@@ -355,6 +357,7 @@ impl Default for SessionLimits {
             hydrations_max,
             hydration_attempts_max,
             waiting_max,
+            waiting_bytes_max,
             ring_bytes_max,
             merge_above_bytes,
             wait_max,
@@ -369,6 +372,7 @@ impl Default for SessionLimits {
             hydrations_max,
             hydration_attempts_max,
             waiting_max,
+            waiting_bytes_max,
             ring_bytes_max,
             merge_above_bytes,
             wait_ms_max: ms(wait_max),
@@ -413,6 +417,7 @@ impl SessionLimits {
             hydrations_max: self.hydrations_max,
             hydration_attempts_max: self.hydration_attempts_max,
             waiting_max: self.waiting_max,
+            waiting_bytes_max: self.waiting_bytes_max,
             ring_bytes_max: self.ring_bytes_max,
             merge_above_bytes: self.merge_above_bytes,
             wait_max: Duration::from_millis(self.wait_ms_max),

@@ -34,6 +34,10 @@ pub struct SimLog {
     pub away: AtomicBool,
     /// How long each read takes.
     pub read_ms: AtomicU64,
+    /// Appends that come while this is set begin to be stored when it no longer is.
+    pub stuck: AtomicBool,
+    /// How long the confirmation of an append takes.
+    pub confirm_ms: AtomicU64,
     /// Whether the guard looks after tails; without it only the chain does.
     pub guarded: AtomicBool,
     faults: Faults,
@@ -64,6 +68,8 @@ impl SimLog {
             epoch: Epoch(uuid::Uuid::from_u128(7)),
             away: AtomicBool::new(false),
             read_ms: AtomicU64::new(0),
+            stuck: AtomicBool::new(false),
+            confirm_ms: AtomicU64::new(0),
             guarded: AtomicBool::new(true),
             faults,
             inner: Mutex::new(inner),
@@ -72,6 +78,27 @@ impl SimLog {
 
     pub fn records(&self, key: &SessionKey) -> Vec<StoredRecord> {
         self.inner.lock().unwrap().records.get(key).cloned().unwrap_or_default()
+    }
+
+    fn store(&self, session: &SessionKey, record: Bytes, expect: Expect) -> Result<Offset, AppendError> {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.chance(self.faults.refused) {
+            return Err(AppendError::Overloaded);
+        }
+        let last = inner.records.get(session).and_then(|records| records.last()).map_or(Offset::NONE, |last| last.offset);
+        match expect {
+            Expect::Any => {}
+            Expect::Empty if last == Offset::NONE => {}
+            Expect::Last(expected) if last == expected => {}
+            Expect::Empty | Expect::Last(_) => return Err(AppendError::Conflict { last }),
+        }
+        let stored = inner.store(session, record);
+        let offset = stored.offset;
+        inner.deliver(session, stored, self.faults);
+        if inner.chance(self.faults.unconfirmed) {
+            return Err(AppendError::Unknown("lost answer".into()));
+        }
+        Ok(offset)
     }
 
     /// Stores a record as another node would: no tail here hears of it.
@@ -137,24 +164,12 @@ impl EventLog for SimLog {
         _id: Option<&str>,
     ) -> Result<Offset, AppendError> {
         tokio::task::yield_now().await;
-        let mut inner = self.inner.lock().unwrap();
-        if inner.chance(self.faults.refused) {
-            return Err(AppendError::Overloaded);
+        while self.stuck.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let last = inner.records.get(session).and_then(|records| records.last()).map_or(Offset::NONE, |last| last.offset);
-        match expect {
-            Expect::Any => {}
-            Expect::Empty if last == Offset::NONE => {}
-            Expect::Last(expected) if last == expected => {}
-            Expect::Empty | Expect::Last(_) => return Err(AppendError::Conflict { last }),
-        }
-        let stored = inner.store(session, record);
-        let offset = stored.offset;
-        inner.deliver(session, stored, self.faults);
-        if inner.chance(self.faults.unconfirmed) {
-            return Err(AppendError::Unknown("lost answer".into()));
-        }
-        Ok(offset)
+        let stored = self.store(session, record, expect);
+        tokio::time::sleep(Duration::from_millis(self.confirm_ms.load(Ordering::Relaxed))).await;
+        stored
     }
 
     async fn last(&self, session: &SessionKey) -> Result<Offset, ReadError> {

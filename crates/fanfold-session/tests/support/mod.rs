@@ -6,6 +6,7 @@ pub mod store;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use fanfold_fold::{
@@ -24,6 +25,7 @@ pub struct World {
     pub log: Arc<SimLog>,
     pub store: Arc<SimStore>,
     pub frames: Arc<Frames>,
+    pub observer: Arc<Watcher>,
 }
 
 /// Frames by number: the simulated encoding of a frame is its number, so a reader gets the very values that were encoded.
@@ -74,16 +76,23 @@ impl FrameCodec for SimCodec {
     }
 }
 
-struct Nobody;
+/// Says nothing, and ends the actor that tells it something if it is told to.
+#[derive(Default)]
+pub struct Watcher {
+    pub panics: AtomicBool,
+}
 
-impl Observer for Nobody {
-    fn run_changed(&self, _session: &SessionKey, _run: &Run) {}
+impl Observer for Watcher {
+    fn run_changed(&self, _session: &SessionKey, _run: &Run) {
+        assert!(!self.panics.load(Ordering::Relaxed), "as the test wants it");
+    }
+
     fn worked(&self, _session: &SessionKey, _run: &RunId) {}
 }
 
 impl World {
     pub fn new(seed: u64, faults: Faults) -> Self {
-        Self { log: SimLog::new(seed, faults), store: Arc::default(), frames: Arc::default() }
+        Self { log: SimLog::new(seed, faults), store: Arc::default(), frames: Arc::default(), observer: Arc::default() }
     }
 
     /// A node of this world; several may serve the same sessions.
@@ -102,7 +111,7 @@ impl World {
             parking: self.store.clone(),
             codecs: vec![Arc::new(SimCodec(self.frames.clone()))],
             neighbours,
-            observer: Arc::new(Nobody),
+            observer: self.observer.clone(),
             clock: Arc::new(|| 0),
         };
         Sessions::start(ports, config).await.unwrap()
