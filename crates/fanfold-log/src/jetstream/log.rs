@@ -135,8 +135,8 @@ impl EventLog for JetStreamLog {
         Ok(self.reader.last(session).await?)
     }
 
-    async fn last_of(&self, sessions: &[SessionKey]) -> Result<Vec<Offset>, ReadError> {
-        Ok(self.reader.last_of(sessions).await?)
+    async fn last_of(&self, sessions: &[SessionKey]) -> Vec<Option<Offset>> {
+        self.reader.last_of(sessions).await
     }
 
     /// Republishing is at most once.

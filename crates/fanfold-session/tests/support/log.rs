@@ -32,6 +32,8 @@ pub struct SimLog {
     pub epoch: Epoch,
     /// Reads fail while this is set.
     pub away: AtomicBool,
+    /// Nobody is told where this session ends, as if its shard had no leader.
+    pub silent: Mutex<Option<SessionKey>>,
     /// How long each read takes.
     pub read_ms: AtomicU64,
     /// Whether the guard looks after tails; without it only the chain does.
@@ -63,6 +65,7 @@ impl SimLog {
         Arc::new(Self {
             epoch: Epoch(uuid::Uuid::from_u128(7)),
             away: AtomicBool::new(false),
+            silent: Mutex::new(None),
             read_ms: AtomicU64::new(0),
             guarded: AtomicBool::new(true),
             faults,
@@ -158,6 +161,9 @@ impl EventLog for SimLog {
     }
 
     async fn last(&self, session: &SessionKey) -> Result<Offset, ReadError> {
+        if self.silent.lock().unwrap().as_ref() == Some(session) {
+            return Err(ReadError::Unavailable("silent".into()));
+        }
         Ok(self.records(session).last().map_or(Offset::NONE, |last| last.offset))
     }
 
