@@ -36,7 +36,7 @@ mod embedded {
 mod jetstream {
     use fanfold_log::jetstream::migrate;
     use fanfold_log::{JetStreamLog, JetStreamLogConfig};
-    use fanfold_nats::testing::{LIMITS, Server};
+    use fanfold_nats::testing::{Cluster, LIMITS, Server};
     use fanfold_nats::{Nats, NatsOptions};
 
     use super::*;
@@ -51,6 +51,27 @@ mod jetstream {
     }
 
     fanfold_log::consumer_conformance!(opened);
+
+    /// All checks in one test, as a cluster takes its time to start.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn three_servers_pass_every_check_of_a_consumer() {
+        let Some(cluster) = Cluster::start("the consumer's suite on three NATS servers").await else { return };
+        let on_all = async || {
+            // Three servers on one machine: what is slow is no outage here.
+            let config = JetStreamLogConfig {
+                read_ms_max: 30_000,
+                append_ms_max: 60_000,
+                duplicate_window_ms: 120_000,
+                ..support::config(cluster.options(), 3)
+            };
+            migrate(&config, Offset::NONE).await.unwrap();
+            let log = JetStreamLog::open(&config).await.unwrap();
+            let consumer = log.consumer().await.unwrap();
+            let opened: (Arc<dyn EventLog>, Arc<dyn Consumer>) = (Arc::new(log), Arc::new(consumer));
+            opened
+        };
+        fanfold_log::consumer_conformance!(together on_all().await);
+    }
 
     #[tokio::test]
     async fn a_shard_that_does_not_answer_holds_up_no_other() {
