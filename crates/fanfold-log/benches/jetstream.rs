@@ -35,7 +35,7 @@ fn setting(name: &str, default: usize) -> usize {
 async fn main() {
     let rounds = setting("FANFOLD_BENCH_ROUNDS", 7);
     let length = Duration::from_millis(setting("FANFOLD_BENCH_MS", 1000) as u64);
-    let Some(server) = Server::start_unsynced("appends to one NATS server") else { return };
+    let Some(server) = Server::start_unsynced("appends to one NATS server", "") else { return };
     let Some(cluster) = Cluster::start("appends to three NATS servers").await else { return };
     let dir = tempfile::tempdir().unwrap();
     let config = EmbeddedLogConfig { dir: dir.path().into(), ..EmbeddedLogConfig::default() };

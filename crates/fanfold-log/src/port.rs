@@ -108,13 +108,14 @@ pub trait EventLog: Send + Sync + 'static {
     /// The session's last offset as the log's leader knows it; [`Offset::NONE`] if it has none.
     async fn last(&self, session: &SessionKey) -> Result<Offset, ReadError>;
 
-    /// The same for many sessions in one request. May be a little behind the leader: for noticing what a tail lost.
-    async fn last_of(&self, sessions: &[SessionKey]) -> Result<Vec<Offset>, ReadError> {
+    /// The same for many sessions at once, in their order. `None` where the log could not be asked: never "empty", and of one session
+    /// no word on the others. May be a little behind the leader: for noticing what a tail lost.
+    async fn last_of(&self, sessions: &[SessionKey]) -> Vec<Option<Offset>> {
         let mut last = Vec::with_capacity(sessions.len());
         for session in sessions {
-            last.push(self.last(session).await?);
+            last.push(self.last(session).await.ok());
         }
-        Ok(last)
+        last
     }
 
     /// Whether a tail can lose a session's last record without saying so, as where delivery is at most once.

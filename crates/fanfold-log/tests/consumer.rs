@@ -34,10 +34,10 @@ mod embedded {
 }
 
 mod jetstream {
-    use fanfold_log::JetStreamLog;
     use fanfold_log::jetstream::migrate;
-    use fanfold_nats::testing::Server;
-    use fanfold_nats::{Limits, Nats};
+    use fanfold_log::{JetStreamLog, JetStreamLogConfig};
+    use fanfold_nats::testing::{Cluster, LIMITS, Server};
+    use fanfold_nats::{Nats, NatsOptions};
 
     use super::*;
 
@@ -51,6 +51,27 @@ mod jetstream {
     }
 
     fanfold_log::consumer_conformance!(opened);
+
+    /// All checks in one test, as a cluster takes its time to start.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn three_servers_pass_every_check_of_a_consumer() {
+        let Some(cluster) = Cluster::start("the consumer's suite on three NATS servers").await else { return };
+        let on_all = async || {
+            // Three servers on one machine: what is slow is no outage here.
+            let config = JetStreamLogConfig {
+                read_ms_max: 30_000,
+                append_ms_max: 60_000,
+                duplicate_window_ms: 120_000,
+                ..support::config(cluster.options(), 3)
+            };
+            migrate(&config, Offset::NONE).await.unwrap();
+            let log = JetStreamLog::open(&config).await.unwrap();
+            let consumer = log.consumer().await.unwrap();
+            let opened: (Arc<dyn EventLog>, Arc<dyn Consumer>) = (Arc::new(log), Arc::new(consumer));
+            opened
+        };
+        fanfold_log::consumer_conformance!(together on_all().await);
+    }
 
     #[tokio::test]
     async fn a_shard_that_does_not_answer_holds_up_no_other() {
@@ -68,8 +89,7 @@ mod jetstream {
             let notices = consumer.take(1, Duration::from_secs(30)).await.unwrap();
             consumer.done(notices.into_iter().map(|notice| notice.ticket).collect()).await.unwrap();
         }
-        let limits = Limits { subscription_messages_max: 64, request_max: Duration::from_secs(10) };
-        let nats = Nats::connect(&options, limits).await.unwrap();
+        let nats = Nats::connect(&options, LIMITS).await.unwrap();
         let delete = format!("$JS.API.STREAM.DELETE.{}-log-0", config.prefix);
         nats.ask::<serde_json::Value>(delete, Bytes::new(), None, None).await.unwrap();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
@@ -82,6 +102,58 @@ mod jetstream {
             assert!(tokio::time::Instant::now() < deadline, "the other one is trimmed");
         }
         assert_eq!(consumer.lag().await.unwrap().records, 0, "of the one that answers");
+    }
+
+    /// By an operator, or with its server.
+    #[tokio::test]
+    async fn a_deleted_consumer_is_made_again() {
+        let Some((options, _server)) = support::server("a consumer that is deleted") else { return };
+        let config = JetStreamLogConfig { shards: 1, ..support::config(options.clone(), 1) };
+        migrate(&config, Offset::NONE).await.unwrap();
+        let log = JetStreamLog::open(&config).await.unwrap();
+        let consumer = log.consumer().await.unwrap();
+        let nats = Nats::connect(&options, LIMITS).await.unwrap();
+        // Once while it is waited for, once while nobody asks.
+        for (number, wait) in [(0, Duration::from_millis(100)), (1, Duration::ZERO)] {
+            assert_eq!(consumer.take(1, wait).await.unwrap(), []);
+            let delete = format!("$JS.API.CONSUMER.DELETE.{0}-log-0.{0}-archive", config.prefix);
+            nats.ask::<serde_json::Value>(delete, Bytes::new(), None, None).await.unwrap();
+            let at = log.append(&super::session(number), Bytes::from_static(b"record"), Expect::Any, None).await.unwrap();
+            // What was noticed before comes again.
+            let noticed = async {
+                while !consumer.take(1, Duration::from_secs(60)).await.unwrap().iter().any(|notice| notice.offset == at) {}
+            };
+            tokio::time::timeout(Duration::from_secs(60), noticed).await.expect("it is noticed");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_is_gone_is_asked_now_and_then() {
+        const ACCOUNTS: &str = "accounts { SYS { users: [{ user: system, password: x }] }\n\
+            FANFOLD { jetstream: enabled, users: [{ user: node, password: x }] } }\nsystem_account: SYS\n";
+        let Some(server) = Server::start("a shard that is asked in vain", ACCOUNTS) else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let password = folder.path().join("password");
+        std::fs::write(&password, "x").unwrap();
+        let be = |user: &str| NatsOptions { user: Some(user.into()), password_file: Some(password.clone()), ..server.options() };
+        let config = support::config(be("node"), 1);
+        migrate(&config, Offset::NONE).await.unwrap();
+        let log = JetStreamLog::open(&config).await.unwrap();
+        let consumer = log.consumer().await.unwrap();
+        let node = Nats::connect(&be("node"), LIMITS).await.unwrap();
+        let delete = format!("$JS.API.STREAM.DELETE.{}-log-0", config.prefix);
+        node.ask::<serde_json::Value>(delete, Bytes::new(), None, None).await.unwrap();
+        let system = Nats::connect(&be("system"), LIMITS).await.unwrap();
+        let received = async || {
+            let told = system.ask::<serde_json::Value>("$SYS.REQ.SERVER.PING.STATSZ".into(), Bytes::new(), None, None).await;
+            told.unwrap()["statsz"]["received"]["msgs"].as_u64().unwrap()
+        };
+        let before = received().await;
+        for _ in 0..8 {
+            assert_eq!(consumer.take(1, Duration::from_millis(500)).await.unwrap(), []);
+        }
+        let asked = received().await - before;
+        assert!(asked < 100, "I5 bounded: {asked} questions in four seconds");
     }
 }
 

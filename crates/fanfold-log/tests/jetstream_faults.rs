@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::stream::Info;
 use bytes::Bytes;
 use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
-use fanfold_log::{EventLog, JetStreamLogConfig, ReadError};
+use fanfold_log::{AppendError, EventLog, Expect, JetStreamLogConfig, ReadError};
 use fanfold_nats::Nats;
 use fanfold_nats::testing::{Cluster, LIMITS, Server};
 use serde_json::{Value, json};
@@ -164,4 +164,23 @@ async fn nothing_acknowledged_is_lost_when_the_only_server_is_killed() {
     }
     traffic.goes_on().await;
     traffic.check().await;
+}
+
+/// A try whose answer is late may be stored: what the server says of the next one is no word on both.
+#[tokio::test]
+async fn an_append_that_may_be_stored_is_not_said_to_be_refused() {
+    let Some(server) = Server::start("an append whose answer is late", "") else { return };
+    let config = JetStreamLogConfig { append_try_ms_max: 300, ..support::config(server.options(), 1) };
+    let log = support::log(&config).await;
+    let session = SessionKey::new(TenantId::default(), SessionId::new("s").unwrap());
+    server.signal("-STOP");
+    let append = log.append(&session, Bytes::from_static(b"record"), Expect::Empty, Some("id"));
+    // By then the first try has been given up. The server reads it all the same, and finds that the next one expects too little.
+    let go_on = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.signal("-CONT");
+    };
+    let (answer, ()) = tokio::join!(append, go_on);
+    assert!(matches!(answer, Err(AppendError::Unknown(_))), "{answer:?}");
+    assert_eq!(read_all(&*log, &session).await.len(), 1, "it is stored");
 }

@@ -109,6 +109,39 @@ async fn what_is_dangerous_is_said() {
 }
 
 #[tokio::test]
+async fn servers_and_streams_that_refuse_or_lose_records_are_named() {
+    // Less than a record may have, and no word on when to sync.
+    let more = format!("max_payload: 100000\n{ACCOUNTS}");
+    let Some(server) = Server::start_unsynced("the report of a server as it comes", &more) else { return };
+    let users = Users { server, folder: tempfile::tempdir().unwrap() };
+    let config = JetStreamLogConfig { shard_bytes_max: 20_000, ..support::config(users.be("node", "n"), 1) };
+    migrate(&config, Offset::NONE).await.unwrap();
+    let log = JetStreamLog::open(&config).await.unwrap();
+    let session = SessionKey::new(TenantId::default(), "s".parse().unwrap());
+    let (stream, other) = match log.shard_of(&session) {
+        0 => (format!("{}-log-0", config.prefix), format!("{}-log-1", config.prefix)),
+        _ => (format!("{}-log-1", config.prefix), format!("{}-log-0", config.prefix)),
+    };
+    log.append(&session, vec![b'x'; 17_000].into(), Expect::Any, None).await.unwrap();
+    // As after an epoch was begun by hand.
+    let nats = Nats::connect(&config.nats, LIMITS).await.unwrap();
+    let mut found = nats.api::<Info>(&format!("STREAM.INFO.{other}"), &()).await.unwrap().config;
+    found.metadata.insert("fanfold.epoch".into(), uuid::Uuid::new_v4().to_string());
+    nats.api::<Info>(&format!("STREAM.UPDATE.{other}"), &found).await.unwrap();
+    let report = inspect(&config, Some(&users.be("system", "s")), now).await.unwrap();
+    let full = |f: &Finding| matches!(f, Finding::Full { stream: full, percent: 80..=99 } if *full == stream);
+    assert!(has(&report, full), "{report:?}");
+    let unsynced = |f: &Finding| matches!(f, Finding::Sync { server, interval } if server == "one" && interval.as_secs() > 1);
+    assert!(has(&report, unsynced), "{report:?}");
+    assert!(has(&report, |f| matches!(f, Finding::Payload { found: 100_000, .. })), "{report:?}");
+    assert!(has(&report, |f| matches!(f, Finding::Epochs)), "{report:?}");
+    assert!(!has(&report, |f| matches!(f, Finding::Unusable { .. } | Finding::Version { .. })), "{report:?}");
+    // A node with another number of shards would look for sessions in the wrong places.
+    let report = inspect(&JetStreamLogConfig { shards: 1, ..config }, None, now).await.unwrap();
+    assert!(has(&report, |f| matches!(f, Finding::Unusable { why, .. } if why.contains("2 shards"))), "{report:?}");
+}
+
+#[tokio::test]
 async fn the_shipped_permissions_are_enough_and_each_of_them_is_needed() {
     let prefix = "ff";
     let shipped = permissions(prefix);
@@ -227,18 +260,37 @@ async fn until(config: &JetStreamLogConfig, is_so: impl Fn(&Report) -> bool) {
     }
 }
 
+/// Has one server lead all streams, as after the others were started again one by one; until that is said.
+async fn all_led_by(config: &JetStreamLogConfig, server: &str) {
+    let nats = Nats::connect(&config.nats, LIMITS).await.unwrap();
+    let deadline = std::time::Instant::now() + DEADLINE;
+    loop {
+        let report = inspect(config, None, now).await.unwrap();
+        if has(&report, |f| matches!(f, Finding::Uneven { server: uneven, leads: 4, of: 4 } if uneven == server)) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{report:?}");
+        for shard in report.shards.iter().filter(|shard| shard.leader.as_deref() != Some(server)) {
+            let wanted = serde_json::json!({ "placement": { "preferred": server } });
+            // One that has no leader now is asked again.
+            let _ = nats.api::<serde_json::Value>(&format!("STREAM.LEADER.STEPDOWN.{}", shard.stream), &wanted).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_server_of_a_cluster_that_is_gone_is_named() {
     let Some(mut cluster) = Cluster::start("the report of a cluster").await else { return };
-    let config = support::config(cluster.options(), 3);
+    let config = JetStreamLogConfig { shards: 4, ..support::config(cluster.options(), 3) };
     migrate(&config, Offset::NONE).await.unwrap();
     // New streams first find their leaders, and those their replicas.
     until(&config, |report| {
         let amiss = |f: &Finding| matches!(f, Finding::Behind { .. } | Finding::FewReplicas { .. } | Finding::Leaderless { .. });
         let whole = |shard: &ShardReport| shard.leader.is_some() && shard.replicas == 3;
-        report.shards.len() == 2 && !has(report, amiss) && report.shards.iter().all(whole)
+        report.shards.len() == 4 && !has(report, amiss) && report.shards.iter().all(whole)
     })
     .await;
+    all_led_by(&config, "one").await;
     cluster.servers[2].kill();
     until(&config, |report| has(report, |f| matches!(f, Finding::Behind { server, .. } if *server == "three"))).await;
 }

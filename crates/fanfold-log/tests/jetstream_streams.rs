@@ -136,7 +136,7 @@ async fn forged_positions_are_not_believed() {
     let page = log.read(&session("s"), first, 10, 10_000).await.unwrap();
     assert_eq!(page.records.iter().map(|record| record.offset).collect::<Vec<_>>(), [second, third]);
     assert!(page.end);
-    assert_eq!(log.last_of(&[session("s")]).await.unwrap(), [third]);
+    assert_eq!(log.last_of(&[session("s")]).await, [Some(third)]);
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_lost_last_record_is_found_by_asking() {
     let second = append(&*log, &session("s"), "second").await;
     nats.api::<Info>(&call, &with).await.unwrap();
     assert!(log.tail_may_lose());
-    assert_eq!(log.last_of(&[session("other"), session("s")]).await.unwrap(), [Offset::NONE, second]);
+    assert_eq!(log.last_of(&[session("other"), session("s")]).await, [Some(Offset::NONE), Some(second)]);
     let page = log.read(&session("s"), first, 10, 1000).await.unwrap();
     assert_eq!((page.records[0].offset, page.records[0].previous, page.end), (second, first, true));
     // And what comes next shows the gap by its chain.
@@ -167,6 +167,21 @@ async fn a_lost_last_record_is_found_by_asking() {
     };
     tokio::time::timeout(DEADLINE, one).await.unwrap();
     assert!(matches!(&heard[..], [TailItem::Record(record)] if record.offset == third && record.previous == second), "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_shard_that_is_gone_keeps_no_other_from_being_asked() {
+    let Some((config, _server)) = one_shard("a shard that is gone") else { return };
+    let config = JetStreamLogConfig { shards: 2, ..config };
+    migrate(&config, Offset::NONE).await.unwrap();
+    let log = JetStreamLog::open(&config).await.unwrap();
+    let of_shard = |shard| (0..).map(|n| session(&format!("s{n}"))).find(|session| log.shard_of(session) == shard).unwrap();
+    let (gone, stays) = (of_shard(0), of_shard(1));
+    append(&log, &gone, "gone").await;
+    let last = append(&log, &stays, "stays").await;
+    let delete = format!("$JS.API.STREAM.DELETE.{}-log-0", config.prefix);
+    nats(&config).await.ask::<Value>(delete, Bytes::new(), None, None).await.unwrap();
+    assert_eq!(log.last_of(&[gone.clone(), stays, gone]).await, [None, Some(last), None]);
 }
 
 #[tokio::test]

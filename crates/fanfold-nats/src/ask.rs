@@ -56,6 +56,11 @@ impl ApiError {
     pub fn is(&self, code: ErrorCode) -> bool {
         self.err_code == code.0
     }
+
+    /// The refusal that came as an answer, if it is one.
+    pub fn in_answer(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Failed>(payload).ok()?.error
+    }
 }
 
 impl RequestError {

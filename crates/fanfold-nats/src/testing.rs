@@ -72,8 +72,8 @@ impl Server {
     }
 
     /// One server that acknowledges before it syncs, as they do by default.
-    pub fn start_unsynced(what: &str) -> Option<Self> {
-        Self::start_with(what, "", "")
+    pub fn start_unsynced(what: &str, more: &str) -> Option<Self> {
+        Self::start_with(what, "", more)
     }
 
     fn start_with(what: &str, sync: &str, more: &str) -> Option<Self> {

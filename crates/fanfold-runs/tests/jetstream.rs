@@ -1,5 +1,5 @@
 //! The suite of every queue, on JetStream: on one server, and on three that replicate.
-#![allow(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that panics is a test that fails")]
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,6 +10,8 @@ use fanfold_nats::NatsOptions;
 use fanfold_nats::testing::{Cluster, Server};
 use fanfold_runs::jetstream::{QueueFinding, QueueReport, inspect};
 use fanfold_runs::{Clock, Hint, JetStreamRunQueue, JetStreamRunQueueConfig, LeaseError, Offered, RunQueue, conformance};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 #[allow(clippy::disallowed_methods, reason = "a test's clock")]
 fn clock() -> Arc<dyn Clock> {
@@ -49,6 +51,37 @@ async fn one_server() -> Option<(Arc<dyn RunQueue>, Option<Server>)> {
 }
 
 fanfold_runs::conformance!(one_server);
+
+/// All checks in one test, as a cluster takes its time to start; and side by side, as most of a check is waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_pass_every_check() {
+    let Some(cluster) = Cluster::start("the queue's suite on three NATS servers").await else { return };
+    let side_by_side = Arc::new(Semaphore::new(8));
+    let on_all = || {
+        let config = JetStreamRunQueueConfig { buckets: 4, ..config(cluster.options(), 3) };
+        let side_by_side = Arc::clone(&side_by_side);
+        async move {
+            let permit = side_by_side.acquire_owned().await.unwrap();
+            (ready_queue(&config).await, permit)
+        }
+    };
+    let mut checks = JoinSet::new();
+    fanfold_runs::conformance!(together checks, on_all());
+    while let Some(check) = checks.join_next().await {
+        println!("{} holds on three servers", check.unwrap());
+    }
+}
+
+/// Once the servers have told each other of the new streams: a queue that takes a hint, gives it, and has looked into each bucket.
+async fn ready_queue(config: &JetStreamRunQueueConfig) -> Arc<dyn RunQueue> {
+    let queue = queue(config).await;
+    let first = hint("first", "r");
+    until(|| async { queue.offer(&first).await.ok() }).await;
+    let lease = until(|| async { queue.take("w", LEASE, WAIT).await.ok().flatten() }).await;
+    until(|| async { matches!(queue.done(lease.id).await, Ok(()) | Err(LeaseError::Lost)).then_some(()) }).await;
+    until(|| async { queue.take("w", LEASE, Duration::ZERO).await.ok().filter(Option::is_none) }).await;
+    queue
+}
 
 fn hint(session: &str, run: &str) -> Hint {
     let session = SessionKey::new(TenantId::default(), SessionId::new(session).unwrap());

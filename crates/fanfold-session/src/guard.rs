@@ -12,9 +12,6 @@ const GUARD_INTERVAL: Duration = Duration::from_secs(2);
 /// Looks in a row that fail before the log counts as away: one may meet an election.
 const AWAY_AFTER: u32 = 2;
 
-/// Sessions asked for in one request.
-const GUARD_SESSIONS_MAX: usize = 1000;
-
 /// Until the node is dropped: compares what sessions in use have folded with what the log says is their last offset. Where it can't be
 /// asked, readers have what they have and no more: that is told.
 pub(crate) async fn guard(inner: Weak<Inner>) {
@@ -23,22 +20,13 @@ pub(crate) async fn guard(inner: Weak<Inner>) {
         tokio::time::sleep(GUARD_INTERVAL).await;
         let Some(inner) = inner.upgrade() else { return };
         let in_use = inner.directory.in_use();
-        let mut answered = true;
-        for chunk in in_use.chunks(GUARD_SESSIONS_MAX) {
-            let keys: Vec<_> = chunk.iter().map(|(key, _)| key.clone()).collect();
-            let last = match inner.node.ports.log.last_of(&keys).await {
-                Ok(last) => last,
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "tails not checked");
-                    answered = false;
-                    break;
-                }
-            };
-            for ((_, slot), last) in chunk.iter().zip(last) {
-                if last > slot.feed.head() {
-                    // The actor reads what is missing; one that has ended needs nothing.
-                    let _ = slot.actor.send_message(Msg::Leader(Ok(last)));
-                }
+        let keys: Vec<_> = in_use.iter().map(|(key, _)| key.clone()).collect();
+        let last = inner.node.ports.log.last_of(&keys).await;
+        let answered = last.iter().all(Option::is_some);
+        for ((_, slot), last) in in_use.iter().zip(last) {
+            if let Some(last) = last.filter(|last| *last > slot.feed.head()) {
+                // The actor reads what is missing; one that has ended needs nothing.
+                let _ = slot.actor.send_message(Msg::Leader(Ok(last)));
             }
         }
         failed = if answered { 0 } else { failed + 1 };

@@ -6,7 +6,7 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
 use fanfold_store::{Eraser, Erasure, ScyllaCompression, ScyllaConfig, ScyllaError, ScyllaStore, ScyllaTls, SessionIndex};
@@ -126,6 +126,24 @@ async fn the_shipped_roles_may_what_they_need_and_no_more() {
     store.erase(&Erasure { session: session.clone(), offset: Offset(1), erased_at_ms: 1 }).await.unwrap();
     store.erase_done(&session).await.unwrap();
     assert_eq!(store.row(&session).await.unwrap().unwrap().status, "erased");
+    let grants = [
+        "CREATE ROLE reader WITH PASSWORD = 'reader' AND LOGIN = true",
+        "GRANT SELECT ON KEYSPACE $K TO reader",
+        "GRANT MODIFY ON TABLE $K.notes TO reader",
+    ];
+    for grant in grants {
+        admin.query_unpaged(grant.replace("$K", &config.keyspace), ()).await.unwrap();
+    }
+    let forbidden = async |config: &ScyllaConfig| {
+        let findings = ScyllaStore::doctor(config, now_ms).await.unwrap().findings;
+        let dangers = findings.into_iter().filter(|finding| finding.is_danger && finding.what.contains("this user may not"));
+        dangers.map(|finding| finding.what).collect::<Vec<_>>()
+    };
+    assert_eq!(forbidden(&be("fanfold", "node")).await, Vec::<String>::new());
+    let said = forbidden(&be("reader", "reader")).await;
+    assert!(said.iter().all(|what| what.contains("may not write")), "{said:?}");
+    let names = |table: &str| said.iter().any(|what| what.contains(&format!("table {table}:")));
+    assert!(names("sessions") && names("segments") && names("session_words") && !names("notes"), "{said:?}");
     let node = logged_in(&cluster, "fanfold", "node").await.unwrap();
     for refused in
         ["CREATE TABLE $K.more (key int PRIMARY KEY)", "DROP TABLE $K.sessions", "ALTER TABLE $K.sessions ADD more int"]
@@ -142,6 +160,11 @@ async fn the_shipped_roles_may_what_they_need_and_no_more() {
         assert!(Instant::now() < deadline, "not everybody is let in any more");
     }
     assert!(logged_in(&cluster, USER, "admin").await.is_some());
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test's clock")]
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 /// Past the store; `None` for who isn't let in.

@@ -97,8 +97,18 @@ pub(crate) fn embedded_log(config: &Config) -> EmbeddedLogConfig {
     EmbeddedLogConfig { dir: config.node.data.join("log"), bytes_max, ..EmbeddedLogConfig::default() }
 }
 
+/// Servers that must keep a record so that the loss of one neither loses it nor stops the log.
+const REPLICAS_SAFE: usize = 3;
+
 async fn shared(config: &Config) -> anyhow::Result<Backend> {
     let log = JetStreamLog::open(&config.log.jetstream).await.context("the log does not open")?;
+    if log.replicas() < REPLICAS_SAFE {
+        // Whether servers sync before they acknowledge, they tell the system's account only: that the doctor asks.
+        tracing::warn!(
+            replicas = log.replicas(),
+            "records are kept on fewer than {REPLICAS_SAFE} servers: the loss of one stops the log, or loses what was acknowledged"
+        );
+    }
     let store = ScyllaStore::open(&config.store.scylla).await.context("the store does not open")?;
     same_epochs(&log, &store).await?;
     let consumer = log.consumer().await.context("the log has no consumer")?;

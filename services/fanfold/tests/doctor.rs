@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use fanfold_nats::testing::Server;
-use support::told;
+use support::{Node, node_name, told};
 
 const ACCOUNTS: &str = r#"
 accounts {
@@ -103,6 +103,24 @@ fn it_looks_at_log_queue_store_and_whether_they_belong_together() {
     for part in ["log", "queue"] {
         assert!(said.iter().any(|(p, s, w)| p == part && s == "broken" && w.contains("fanfold migrate")), "{part}: {said:?}");
     }
+}
+
+#[test]
+fn a_node_warns_of_a_log_that_one_server_keeps() {
+    let Some(cql) = told("FANFOLD_TEST_CQL", "a node on one server") else { return };
+    let Some(nats) = Server::start("a node on one server", ACCOUNTS) else { return };
+    let servers = Servers { nats, cql, folder: tempfile::tempdir().unwrap() };
+    let mine = format!("d{}", uuid::Uuid::new_v4().simple());
+    assert!(servers.command("migrate", &mine, &mine).status().unwrap().success());
+    let mut serve = servers.command("serve", &mine, &mine);
+    let log = servers.folder.path().join("log");
+    serve.env("FANFOLD_NODE__NAME", node_name()).env("FANFOLD_NODE__DATA", servers.folder.path());
+    serve.env("FANFOLD_LISTEN__HTTP", "127.0.0.1:0").env("FANFOLD_LISTEN__GRPC", "127.0.0.1:0");
+    serve.stderr(std::fs::File::create(&log).unwrap());
+    // It warns before it says where it is.
+    let _node = Node::spawn(serve);
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.contains("fewer than 3 servers"), "{said}");
 }
 
 #[test]

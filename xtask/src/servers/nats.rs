@@ -87,7 +87,10 @@ fn start(binary: &Path, folder: &Path) -> Result<(Process, String), String> {
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let config = folder.join("nats.conf");
     // What streams set aside is promised, not written: many small tests fit onto a small disk.
-    let text = format!("listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: \"{}\", max_file_store: 64GB }}\n", folder.display());
+    let store = folder.display();
+    let text = format!(
+        "listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: \"{store}\", max_file_store: 64GB, sync_interval: always }}\n"
+    );
     std::fs::write(&config, text).map_err(|error| format!("{}: {error}", config.display()))?;
     let child = Command::new(binary)
         .arg("--config")

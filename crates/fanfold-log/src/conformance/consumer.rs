@@ -14,10 +14,13 @@ pub type Consumed = (Arc<dyn EventLog>, Arc<dyn Consumer>);
 
 /// One `#[tokio::test]` per check. `$open` is an async function that returns a log, its consumer and whatever must outlive them, or
 /// `None` where there is none to be had. A notice that isn't given back may take a second to come again, and it takes no more.
+/// `consumer_conformance!(together opened)` runs all checks in one test, one after another, with a log and a consumer of their own each.
 #[macro_export]
 macro_rules! consumer_conformance {
-    ($open:path) => {
-        $crate::consumer_conformance!(@each $open,
+    (together $opened:expr) => { $crate::consumer_conformance!(@each (@run $opened)); };
+    ($open:path) => { $crate::consumer_conformance!(@each (@test $open)); };
+    (@each $how:tt) => {
+        $crate::consumer_conformance!(@split $how,
             every_record_is_noticed_in_its_sessions_order,
             notices_are_bounded,
             nothing_above_the_floor_is_let_go_of,
@@ -26,14 +29,16 @@ macro_rules! consumer_conformance {
             the_lag_is_known,
         );
     };
-    (@each $open:path, $($check:ident),+ $(,)?) => { $(
+    (@split $how:tt, $($check:ident),+ $(,)?) => { $( $crate::consumer_conformance!(@one $how, $check); )+ };
+    (@one (@run $opened:expr), $check:ident) => { $crate::conformance::$check($opened).await; };
+    (@one (@test $open:path), $check:ident) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $check() {
             let opened = Option::<(std::sync::Arc<dyn $crate::EventLog>, std::sync::Arc<dyn $crate::Consumer>, _)>::from($open().await);
             let Some((log, consumer, _alive)) = opened else { return };
             $crate::conformance::$check((log, consumer)).await;
         }
-    )+ };
+    };
 }
 
 /// Takes until as many have come.

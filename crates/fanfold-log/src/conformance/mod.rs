@@ -178,8 +178,8 @@ impl Follower {
             true => match tokio::time::timeout(SILENCE, self.woken.notified()).await {
                 Ok(()) => {}
                 Err(_silent) => {
-                    let last = self.log.last_of(std::slice::from_ref(&self.session)).await.expect("a healthy log answers");
-                    if last.first().is_some_and(|last| *last > self.upto()) {
+                    let last = self.log.last_of(std::slice::from_ref(&self.session)).await;
+                    if last[0].expect("a healthy log answers") > self.upto() {
                         self.backfill().await;
                     }
                 }

@@ -70,17 +70,23 @@ impl Append<'_> {
         })?;
         let shard = self.reader.shard(self.session);
         shard.check().map_err(|_| AppendError::Closed)?;
-        self.until_answered(shard).await
+        let mut doubt = None;
+        match (self.until_answered(shard, &mut doubt).await, doubt) {
+            // What is said of a later try says nothing of the earlier one, which may be stored: a server of its own looks at the
+            // expectation before the id, and a cluster at limits before either.
+            (Err(_), Some(doubt)) => Err(AppendError::Unknown(Box::new(doubt))),
+            (result, _) => result,
+        }
     }
 
-    async fn until_answered(&self, shard: &Shard) -> Result<Offset, AppendError> {
+    /// `doubt`: of the last try that may be stored or not.
+    async fn until_answered(&self, shard: &Shard, doubt: &mut Option<RequestError>) -> Result<Offset, AppendError> {
         let deadline = Instant::now() + self.limits.max;
         let mut expected = match self.expect {
             Expect::Any => None,
             Expect::Empty => Some(Offset::NONE),
             Expect::Last(offset) => Some(offset),
         };
-        let mut doubt = None;
         let [mut pause, pause_max] = PAUSES;
         loop {
             let before = shard.seen();
@@ -90,14 +96,14 @@ impl Append<'_> {
                 Tried::NotYet => {}
                 // Without an id a repetition would be a second record.
                 Tried::InDoubt(error) if self.id.is_none() => return Err(AppendError::Unknown(Box::new(error))),
-                Tried::InDoubt(error) => doubt = Some(error),
+                Tried::InDoubt(error) => *doubt = Some(error),
                 Tried::Unexpected => match self.unexpected(expected).await {
                     Ok(now) => expected = now,
                     Err(error) => return Err(error),
                 },
             }
             if Instant::now() + pause >= deadline {
-                return Err(doubt.map_or(AppendError::Overloaded, |error| AppendError::Unknown(Box::new(error))));
+                return Err(AppendError::Overloaded);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(pause_max);

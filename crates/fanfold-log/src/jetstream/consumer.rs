@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_nats::{Message, Subject, Subscriber};
 use bytes::Bytes;
 use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
-use fanfold_nats::{Gathered, Nats, RequestError};
+use fanfold_nats::{ApiError, Gathered, Nats, RequestError};
 use futures::StreamExt as _;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Mutex as Turn;
@@ -31,8 +31,14 @@ const PULL_MAX: Duration = Duration::from_secs(10);
 /// Notices asked for at one time, of all shards together; they must fit into the subscription.
 const PULLED_MAX: usize = 1024;
 
+/// Before a shard whose consumer doesn't answer is asked again; twice as long each time, up to [`PULL_MAX`].
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// What a server says at the end of a request instead of a record.
 const NO_MORE: [u16; 2] = [404, 408];
+
+/// The last part of the subject where the answer to the making of a shard's consumer comes.
+const MADE: &str = "made-";
 
 /// The [`Consumer`] of a [`JetStreamLog`].
 pub struct JetStreamConsumer {
@@ -40,6 +46,8 @@ pub struct JetStreamConsumer {
     layout: Layout,
     shards: Arc<[Shard]>,
     name: String,
+    /// What the durable consumers are made with.
+    config: Value,
     pulling: Turn<Pulling>,
     /// Up to where each shard was trimmed from here.
     trimmed: Mutex<HashMap<u32, u64>>,
@@ -54,10 +62,15 @@ struct Pulling {
     asked: Vec<Asked>,
 }
 
-#[derive(Clone, Copy)]
+/// What one shard owes.
+#[derive(Clone)]
 struct Asked {
     left: usize,
     until: Instant,
+    /// Its consumer is to be made before it is asked for more.
+    make: bool,
+    /// How long it was left alone the last time; `None` as long as it answers.
+    pause: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -78,64 +91,111 @@ impl JetStreamLog {
         let reader = &self.reader;
         let (nats, layout, shards) = (reader.nats.clone(), reader.layout.clone(), Arc::clone(&reader.shards));
         let name = layout.consumer();
+        let config = json!({
+            "durable_name": name,
+            "description": "Carries records into the archive",
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": self.consumers.ack_wait.as_nanos() as u64,
+            "max_deliver": -1,
+            "max_ack_pending": self.consumers.pending_max,
+            "replay_policy": "instant",
+            "headers_only": true,
+        });
         for shard in shards.iter() {
-            let config = json!({
-                "durable_name": name,
-                "description": "Carries records into the archive",
-                "deliver_policy": "all",
-                "ack_policy": "explicit",
-                "ack_wait": self.consumers.ack_wait.as_nanos() as u64,
-                "max_deliver": -1,
-                "max_ack_pending": self.consumers.pending_max,
-                "replay_policy": "instant",
-                "headers_only": true,
-            });
-            let question = json!({ "stream_name": shard.stream, "config": config });
-            let call = format!("CONSUMER.DURABLE.CREATE.{}.{name}", shard.stream);
-            nats.api::<serde_json::Value>(&call, &question).await.map_err(Trouble::from)?;
+            let (call, question) = making(shard, &name, &config);
+            nats.api::<Value>(&call, &question).await.map_err(Trouble::from)?;
         }
         let inbox = nats.client().new_inbox();
         let answers = nats.client().subscribe(format!("{inbox}.*")).await.map_err(unavailable)?;
-        let asked = vec![Asked { left: 0, until: Instant::now() }; shards.len()];
+        let asked = vec![Asked { left: 0, until: Instant::now(), make: false, pause: None }; shards.len()];
         let pulling = Turn::new(Pulling { answers, inbox, asked });
         let alive = Alive::begin(&nats, &layout);
-        Ok(JetStreamConsumer { nats, layout, shards, name, pulling, trimmed: Mutex::default(), _alive: alive })
+        Ok(JetStreamConsumer { nats, layout, shards, name, config, pulling, trimmed: Mutex::default(), _alive: alive })
+    }
+}
+
+/// How a shard's consumer is made, or brought up to date.
+fn making(shard: &Shard, name: &str, config: &Value) -> (String, Value) {
+    let call = format!("CONSUMER.DURABLE.CREATE.{}.{name}", shard.stream);
+    (call, json!({ "stream_name": shard.stream, "config": config }))
+}
+
+impl Asked {
+    fn asked_for(&mut self, left: usize, now: Instant) {
+        // A server that was not there to be asked is asked again after the same time.
+        (self.left, self.until) = (left, now + PULL_MAX);
+    }
+
+    fn answered(&mut self, left: usize) {
+        (self.left, self.pause) = (left, None);
+    }
+
+    /// Its consumer can't answer, or isn't there any more: it is left alone for a while, and told of the first time only.
+    fn refused(&mut self, shard: usize, why: &str) {
+        if self.pause.is_none() {
+            tracing::warn!(shard, why, "a shard has no notices for the archiver; it is asked until it has");
+        }
+        let pause = self.pause.map_or(PAUSE, |pause| (pause * 2).min(PULL_MAX));
+        *self = Self { left: 1, until: Instant::now() + pause, make: true, pause: Some(pause) };
     }
 }
 
 impl JetStreamConsumer {
-    /// Asks the shards that have answered all that they were asked for.
-    async fn ask(&self, pulling: &mut Pulling) -> Result<(), ReadError> {
+    /// Asks the shards that have answered all that they were asked for, and says when the next one is to be asked.
+    async fn ask(&self, pulling: &mut Pulling) -> Result<Instant, ReadError> {
         let now = Instant::now();
         let batch = (PULLED_MAX / self.shards.len()).max(1);
         for (number, (shard, asked)) in self.shards.iter().zip(&mut pulling.asked).enumerate() {
             if asked.left > 0 && asked.until > now {
                 continue;
             }
-            let question = json!({ "batch": batch, "expires": PULL_MAX.as_nanos() as u64 });
-            let call = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", shard.stream, self.name);
-            let inbox = format!("{}.{number}", pulling.inbox);
-            let published = self.nats.client().publish_with_reply(call, inbox, question.to_string().into());
+            let (call, question, inbox) = match asked.make {
+                // One that is there stays as it is, with what it knows; one that was deleted begins with what is there.
+                true => {
+                    let (call, question) = making(shard, &self.name, &self.config);
+                    asked.asked_for(1, now);
+                    (call, question, format!("{}.{MADE}{number}", pulling.inbox))
+                }
+                false => {
+                    let call = format!("CONSUMER.MSG.NEXT.{}.{}", shard.stream, self.name);
+                    asked.asked_for(batch, now);
+                    (
+                        call,
+                        json!({ "batch": batch, "expires": PULL_MAX.as_nanos() as u64 }),
+                        format!("{}.{number}", pulling.inbox),
+                    )
+                }
+            };
+            let question = question.to_string().into();
+            let published = self.nats.client().publish_with_reply(format!("$JS.API.{call}"), inbox, question);
             published.await.map_err(unavailable)?;
-            // A server that was not there to be asked is asked again after the same time.
-            *asked = Asked { left: batch, until: now + PULL_MAX };
         }
-        Ok(())
+        Ok(pulling.asked.iter().map(|asked| asked.until).min().unwrap_or(now + PULL_MAX))
     }
 
     /// A record's notice, or the end of what a shard was asked for.
-    fn hear(&self, message: Message, asked: &mut [Asked]) -> Option<Notice> {
-        if let Some(status) = message.status {
-            let shard = message.subject.rsplit('.').next().and_then(|number| number.parse::<usize>().ok())?;
-            asked.get_mut(shard)?.left = 0;
-            if !NO_MORE.contains(&status.as_u16()) {
-                tracing::warn!(shard, status = status.as_u16(), description = message.description, "a consumer was not read");
+    fn hear(&self, message: Message, pulling: &mut Pulling) -> Option<Notice> {
+        let told = message.subject.strip_prefix(&pulling.inbox).and_then(|told| told.strip_prefix('.'));
+        if let Some(told) = told {
+            let made = told.strip_prefix(MADE);
+            let shard = made.unwrap_or(told).parse::<usize>().ok()?;
+            let asked = pulling.asked.get_mut(shard)?;
+            let refusal = || ApiError::in_answer(&message.payload).map(|error| error.to_string());
+            match (message.status.map(|status| status.as_u16()), made) {
+                (Some(status), None) if NO_MORE.contains(&status) => asked.answered(0),
+                (Some(status), _) => asked.refused(shard, message.description.as_deref().unwrap_or(&status.to_string())),
+                (None, Some(_)) => match refusal() {
+                    Some(why) => asked.refused(shard, &why),
+                    None => (asked.left, asked.make) = (0, false),
+                },
+                (None, None) => {}
             }
             return None;
         }
         let (shard, session) = self.layout.session(&message.subject)?;
-        let asked = asked.get_mut(shard as usize)?;
-        asked.left = asked.left.saturating_sub(1);
+        let asked = pulling.asked.get_mut(shard as usize)?;
+        asked.answered(asked.left.saturating_sub(1));
         let reply = message.reply?;
         let Delivered { offset, stored_at_ms, again } = delivered(&reply)?;
         let size = message.headers.as_ref().and_then(|headers| headers.get_last("Nats-Msg-Size"));
@@ -197,7 +257,7 @@ impl JetStreamConsumer {
         if keep <= self.trimmed().get(&number).copied().unwrap_or(1) {
             return Ok(());
         }
-        self.nats.api::<serde_json::Value>(&format!("STREAM.PURGE.{}", shard.stream), &json!({ "seq": keep })).await?;
+        self.nats.api::<Value>(&format!("STREAM.PURGE.{}", shard.stream), &json!({ "seq": keep })).await?;
         self.trimmed().insert(number, keep);
         Ok(())
     }
@@ -214,12 +274,13 @@ impl Consumer for JetStreamConsumer {
         let deadline = Instant::now() + wait;
         let mut notices = Vec::new();
         while notices.len() < notices_max {
-            self.ask(&mut pulling).await?;
+            let next = self.ask(&mut pulling).await?;
             // What is there is taken; only for the first one is waited.
             let until = if notices.is_empty() { deadline } else { Instant::now() };
-            match tokio::time::timeout_at(until, pulling.answers.next()).await {
-                Ok(Some(message)) => notices.extend(self.hear(message, &mut pulling.asked)),
+            match tokio::time::timeout_at(until.min(next), pulling.answers.next()).await {
+                Ok(Some(message)) => notices.extend(self.hear(message, &mut pulling)),
                 Ok(None) => return Err(unavailable(RequestError::Connection("the subscription for notices ended".into()))),
+                Err(_none) if Instant::now() < until => {}
                 Err(_none) => break,
             }
         }

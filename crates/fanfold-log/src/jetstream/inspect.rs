@@ -3,25 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::StatusCode;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{DiscardPolicy, Info, RetentionPolicy, StorageType};
 use fanfold_fold::{Epoch, Offset, RECORD_BYTES_MAX};
 use fanfold_nats::{ConnectError, Limits, Nats, NatsOptions, Needs, RequestError, VERSION_MIN};
-use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::config::JetStreamLogConfig;
 use super::layout::{Layout, LayoutError};
 use super::migrate::{Identity, is_out_of_date, wanted};
-
-/// How long more servers are waited for that may not be there.
-const SILENCE: Duration = Duration::from_millis(500);
+use super::servers;
 
 /// Headers of a record, generously.
 const HEADER_BYTES_MAX: usize = 4096;
@@ -194,7 +189,7 @@ pub async fn inspect(
     let nats = Nats::connect(&config.nats, limits).await?;
     let mut report = Report::default();
     match system {
-        Some(system) => inspect_servers(&Nats::connect(system, limits).await?, limits.request_max, &mut report).await,
+        Some(system) => servers::inspect(&Nats::connect(system, limits).await?, limits.request_max, &mut report).await,
         None => report.findings.push(Finding::SyncUnknown),
     }
     // Whoever may not ask would wait for each answer in vain.
@@ -214,84 +209,6 @@ struct Told {
     ts: Option<String>,
     #[serde(flatten)]
     info: Info,
-}
-
-#[derive(Deserialize)]
-struct ToldOfServer {
-    server: ToldServer,
-    data: ToldData,
-}
-
-#[derive(Deserialize)]
-struct ToldServer {
-    name: String,
-    ver: String,
-}
-
-#[derive(Deserialize, Default)]
-struct ToldData {
-    #[serde(default)]
-    config: ToldConfig,
-    meta_cluster: Option<ToldCluster>,
-}
-
-#[derive(Deserialize)]
-struct ToldCluster {
-    #[serde(default)]
-    cluster_size: usize,
-}
-
-#[derive(Deserialize, Default)]
-struct ToldConfig {
-    #[serde(default)]
-    sync_interval: u64,
-    #[serde(default)]
-    sync_always: bool,
-}
-
-/// All servers answer, and each knows how many share JetStream: these are waited for, and then others for as long as some come.
-async fn inspect_servers(system: &Nats, max: Duration, report: &mut Report) {
-    let unasked = |why: String| Finding::Unasked { what: "servers".into(), why };
-    let inbox = system.client().new_inbox();
-    let mut answers = match system.client().subscribe(inbox.clone()).await {
-        Ok(answers) => answers,
-        Err(error) => return report.findings.push(unasked(error.to_string())),
-    };
-    let asked = system.client().publish_with_reply("$SYS.REQ.SERVER.PING.JSZ", inbox, r#"{"config":true}"#.into()).await;
-    if let Err(error) = asked {
-        return report.findings.push(unasked(error.to_string()));
-    }
-    let (begun, mut known) = (Instant::now(), 1);
-    let patience = |answered: usize, known: usize| match answered < known {
-        true => max.saturating_sub(begun.elapsed()).max(SILENCE),
-        false => SILENCE,
-    };
-    while let Ok(Some(answer)) = tokio::time::timeout(patience(report.servers.len(), known), answers.next()).await {
-        if answer.status == Some(StatusCode::NO_RESPONDERS) {
-            break;
-        }
-        let Ok(told) = serde_json::from_slice(&answer.payload) else {
-            continue;
-        };
-        let ToldOfServer { server: ToldServer { name, ver: version }, data } = told;
-        let sync_interval = Duration::from_nanos(data.config.sync_interval);
-        known = known.max(data.meta_cluster.map_or(1, |meta| meta.cluster_size));
-        if is_too_old(&version) {
-            report.findings.push(Finding::Version { server: name.clone(), version: version.clone() });
-        }
-        if !data.config.sync_always {
-            report.findings.push(Finding::Sync { server: name.clone(), interval: sync_interval });
-        }
-        report.servers.push(ServerReport { name, version, sync_always: data.config.sync_always, sync_interval });
-    }
-    if report.servers.is_empty() {
-        report.findings.push(unasked("none answers to this account".into()));
-    }
-}
-
-fn is_too_old(version: &str) -> bool {
-    let mut numbers = version.split('.').map(|number| number.parse::<i64>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (VERSION_MIN.0, VERSION_MIN.1)
 }
 
 async fn inspect_shard(
@@ -515,5 +432,33 @@ fn inspect_payload(nats: &Nats, report: &mut Report) {
     let found = nats.client().max_payload();
     if found < needed {
         report.findings.push(Finding::Payload { found, needed });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(leader: &str, epoch: u128) -> ShardReport {
+        let (stream, epoch, leader) = ("s".into(), Epoch(Uuid::from_u128(epoch)), Some(leader.into()));
+        let (first, last) = (Offset(1), Offset::NONE);
+        ShardReport { stream, epoch, leader, replicas: 3, first, last, records: 0, bytes: 0, unarchived: 0 }
+    }
+
+    #[test]
+    fn what_all_shards_together_show() {
+        let uneven = |leads, of| Finding::Uneven { server: "one".into(), leads, of };
+        let check = |leaders: &[&str], epochs: &[u128], replicas: usize, expected: &[Finding]| {
+            let shards = leaders.iter().zip(epochs).map(|(leader, epoch)| shard(leader, *epoch)).collect();
+            let mut report = Report { shards, ..Report::default() };
+            inspect_whole(&JetStreamLogConfig { replicas, ..JetStreamLogConfig::default() }, &mut report);
+            assert_eq!(report.findings, expected, "{leaders:?} {epochs:?}");
+        };
+        check(&["one", "two", "three", "one"], &[7; 4], 3, &[]);
+        check(&["one", "one", "one", "two"], &[7; 4], 3, &[uneven(3, 4)]);
+        check(&["one", "one", "one"], &[7; 3], 3, &[]);
+        check(&["one"; 4], &[7; 4], 1, &[Finding::FewReplicas { replicas: 1 }]);
+        check(&["one", "two"], &[7, 8], 3, &[Finding::Epochs]);
+        check(&["one"; 5], &[7, 7, 7, 7, 8], 3, &[Finding::Epochs, uneven(5, 5)]);
     }
 }

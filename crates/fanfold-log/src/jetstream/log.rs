@@ -26,6 +26,7 @@ pub struct JetStreamLog {
     pub(super) consumers: ConsumerLimits,
     appends: Appends,
     appends_max: u32,
+    replicas: usize,
     closed: AtomicBool,
 }
 
@@ -72,9 +73,11 @@ impl JetStreamLog {
         let subscription_messages_max = TAIL_RECORDS_MAX.max(BATCH_MAX) + 8;
         let limits = Limits { subscription_messages_max, request_max: config.read_max() };
         let nats = Nats::connect(&config.nats, limits).await?;
-        let mut shards = Vec::new();
+        let (mut shards, mut replicas) = (Vec::new(), usize::MAX);
         for shard in 0..config.shards {
-            shards.push(open_shard(&nats, &layout, shard).await?);
+            let (shard, kept_on) = open_shard(&nats, &layout, shard).await?;
+            shards.push(shard);
+            replicas = replicas.min(kept_on);
         }
         let permits = |count: usize| Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS));
         let appends_max = config.appends_max.clamp(1, u32::MAX as usize >> 3);
@@ -93,6 +96,7 @@ impl JetStreamLog {
                 ack_wait: Duration::from_millis(config.archive_ack_ms_max),
             },
             appends_max: appends_max as u32,
+            replicas,
             closed: AtomicBool::new(false),
         })
     }
@@ -103,15 +107,21 @@ impl JetStreamLog {
     pub fn epochs(&self) -> impl Iterator<Item = Epoch> {
         self.reader.shards.iter().map(|shard| shard.epoch)
     }
+
+    /// How many servers keep each record: of the shard that has the fewest.
+    pub fn replicas(&self) -> usize {
+        self.replicas
+    }
 }
 
-async fn open_shard(nats: &Nats, layout: &Layout, shard: u32) -> Result<Shard, OpenError> {
+/// With the number of servers that keep it.
+async fn open_shard(nats: &Nats, layout: &Layout, shard: u32) -> Result<(Shard, usize), OpenError> {
     let stream = layout.stream(shard);
     let info = nats.stream(&stream).await;
     let info = info.map_err(|source| OpenError::Unavailable { stream: stream.clone(), source })?;
     let info = info.ok_or_else(|| OpenError::Missing { stream: stream.clone() })?;
     let identity = Identity::of(&info, layout)?;
-    Ok(Shard::new(stream, identity.epoch, Offset(info.state.last_sequence)))
+    Ok((Shard::new(stream, identity.epoch, Offset(info.state.last_sequence)), info.config.num_replicas))
 }
 
 #[async_trait::async_trait]
@@ -135,8 +145,8 @@ impl EventLog for JetStreamLog {
         Ok(self.reader.last(session).await?)
     }
 
-    async fn last_of(&self, sessions: &[SessionKey]) -> Result<Vec<Offset>, ReadError> {
-        Ok(self.reader.last_of(sessions).await?)
+    async fn last_of(&self, sessions: &[SessionKey]) -> Vec<Option<Offset>> {
+        self.reader.last_of(sessions).await
     }
 
     /// Republishing is at most once.

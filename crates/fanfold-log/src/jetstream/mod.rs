@@ -41,6 +41,7 @@ mod layout;
 mod log;
 mod migrate;
 mod read;
+mod servers;
 mod shard;
 mod tail;
 

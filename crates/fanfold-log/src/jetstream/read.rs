@@ -8,6 +8,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::{HeaderMap, Message};
 use fanfold_fold::{Offset, SessionKey};
 use fanfold_nats::{Gathered, Nats, RequestError};
+use futures::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -28,6 +29,9 @@ const LAST_OF_MAX: usize = 1000;
 
 /// Bytes of one answer to that, as the server sends whole records.
 const LAST_OF_BYTES_MAX: usize = 8 << 20;
+
+/// Shards asked for them at one time.
+const LAST_OF_SHARDS: usize = 8;
 
 /// Before a replica that is behind is asked again.
 const STALE_PAUSE: Duration = Duration::from_millis(5);
@@ -198,25 +202,44 @@ impl Reader {
         batch(gathered, &subject)
     }
 
-    /// One question for each shard that is concerned, or more where answers are long.
-    pub(crate) async fn last_of(&self, sessions: &[SessionKey]) -> Result<Vec<Offset>, Trouble> {
+    /// One question for each shard that is concerned, or more where answers are long. `None` for the sessions of one that doesn't answer,
+    /// which holds up no other.
+    pub(crate) async fn last_of(&self, sessions: &[SessionKey]) -> Vec<Option<Offset>> {
         let mut by_shard = BTreeMap::<u32, Vec<String>>::new();
         for session in sessions {
             by_shard.entry(self.layout.shard(session)).or_default().push(self.layout.subject(session));
         }
-        let mut last = HashMap::new();
-        let _permit = self.batches.acquire().await.map_err(|_| Trouble::Busy)?;
-        for (shard, subjects) in by_shard {
-            for subjects in subjects.chunks(LAST_OF_MAX) {
-                self.last_of_shard(shard, subjects, &mut last).await?;
+        let asked = by_shard.into_iter().map(async |(shard, subjects)| (shard, self.last_of_shard(shard, &subjects).await));
+        let mut asked = stream::iter(asked).buffer_unordered(LAST_OF_SHARDS);
+        let mut answers = HashMap::new();
+        while let Some((shard, answer)) = asked.next().await {
+            match answer {
+                Ok(last) => {
+                    answers.insert(shard, last);
+                }
+                Err(error) => {
+                    let stream = &self.shards[shard as usize].stream;
+                    tracing::warn!(stream, error = &error as &dyn std::error::Error, "tails of a shard are not checked");
+                }
             }
         }
-        let of = |session: &SessionKey| last.get(&self.layout.subject(session)).copied().unwrap_or(Offset::NONE);
-        Ok(sessions.iter().map(of).collect())
+        let of = |session: &SessionKey| {
+            let last = answers.get(&self.layout.shard(session))?;
+            Some(last.get(&self.layout.subject(session)).copied().unwrap_or(Offset::NONE))
+        };
+        sessions.iter().map(of).collect()
     }
 
-    async fn last_of_shard(&self, shard: u32, subjects: &[String], last: &mut HashMap<String, Offset>) -> Result<(), Trouble> {
-        let shard = &self.shards[shard as usize];
+    async fn last_of_shard(&self, shard: u32, subjects: &[String]) -> Result<HashMap<String, Offset>, Trouble> {
+        let _permit = self.batches.acquire().await.map_err(|_| Trouble::Busy)?;
+        let mut last = HashMap::new();
+        for subjects in subjects.chunks(LAST_OF_MAX) {
+            self.add_last_of(&self.shards[shard as usize], subjects, &mut last).await?;
+        }
+        Ok(last)
+    }
+
+    async fn add_last_of(&self, shard: &Shard, subjects: &[String], last: &mut HashMap<String, Offset>) -> Result<(), Trouble> {
         shard.check()?;
         let mut from = 1;
         loop {

@@ -113,8 +113,7 @@ impl Follower {
 
     async fn step(&mut self) {
         if tokio::time::timeout(SILENCE, self.woken.notified()).await.is_err()
-            && let Ok(last) = self.log.last_of(std::slice::from_ref(&self.session)).await
-            && last[0] > self.upto()
+            && self.log.last_of(std::slice::from_ref(&self.session)).await[0].is_some_and(|last| last > self.upto())
         {
             self.found_by_guard += 1;
             self.backfill().await;

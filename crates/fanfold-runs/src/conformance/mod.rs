@@ -38,11 +38,14 @@ const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_secs(2);
 
 /// One `#[tokio::test]` per check, with whatever arguments follow. `$open` is an async function that returns an `Arc` of a queue and
-/// whatever must outlive it, or `None` where there is none to be had.
+/// whatever must outlive it, or `None` where there is none to be had. `conformance!(together tasks, open())` spawns all checks into a
+/// `JoinSet` instead; `open()` is a future that gives a queue and whatever must outlive it.
 #[macro_export]
 macro_rules! conformance {
-    ($open:path $(, $key:ident = $value:expr)*) => {
-        $crate::conformance!(@ $open, [$($key = $value),*],
+    (together $tasks:ident, $queue:expr) => { $crate::conformance!(@each (@spawn $tasks, $queue)); };
+    ($open:path $(, $key:ident = $value:expr)*) => { $crate::conformance!(@each (@test $open, [$($key = $value),*])); };
+    (@each $how:tt) => {
+        $crate::conformance!(@split $how,
             an_empty_queue_has_nothing,
             a_hint_is_taken_as_offered,
             a_run_is_known_until_it_is_done,
@@ -67,10 +70,16 @@ macro_rules! conformance {
             lists_are_in_pages,
         );
     };
-    (@ $open:path, $arguments:tt, $($check:ident),+ $(,)?) => {
-        $( $crate::conformance!(@@ $open, $arguments, $check); )+
+    (@split $how:tt, $($check:ident),+ $(,)?) => { $( $crate::conformance!(@one $how, $check); )+ };
+    (@one (@spawn $tasks:ident, $queue:expr), $check:ident) => {
+        let queue = $queue;
+        $tasks.spawn(async move {
+            let (queue, _alive) = queue.await;
+            $crate::conformance::$check(queue).await;
+            stringify!($check)
+        });
     };
-    (@@ $open:path, [$($key:ident = $value:expr),*], $check:ident) => {
+    (@one (@test $open:path, [$($key:ident = $value:expr),*]), $check:ident) => {
         #[tokio::test($($key = $value),*)]
         async fn $check() {
             let opened = Option::<(std::sync::Arc<dyn $crate::RunQueue>, _)>::from($open().await);

@@ -32,6 +32,8 @@ pub struct SimLog {
     pub epoch: Epoch,
     /// Reads fail while this is set.
     pub away: AtomicBool,
+    /// Nobody is told where this session ends, as if its shard had no leader.
+    pub silent: Mutex<Option<SessionKey>>,
     /// How long each read takes.
     pub read_ms: AtomicU64,
     /// Appends that come while this is set begin to be stored when it no longer is.
@@ -67,6 +69,7 @@ impl SimLog {
         Arc::new(Self {
             epoch: Epoch(uuid::Uuid::from_u128(7)),
             away: AtomicBool::new(false),
+            silent: Mutex::new(None),
             read_ms: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
             confirm_ms: AtomicU64::new(0),
@@ -173,6 +176,9 @@ impl EventLog for SimLog {
     }
 
     async fn last(&self, session: &SessionKey) -> Result<Offset, ReadError> {
+        if self.silent.lock().unwrap().as_ref() == Some(session) {
+            return Err(ReadError::Unavailable("silent".into()));
+        }
         Ok(self.records(session).last().map_or(Offset::NONE, |last| last.offset))
     }
 

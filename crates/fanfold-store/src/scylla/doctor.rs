@@ -15,6 +15,7 @@ use scylla::value::CqlTimeuuid;
 use super::config::{ScyllaConfig, ScyllaConsistency};
 use super::connect::{connect, consistency};
 use super::error::ScyllaError;
+use super::permissions::{self, Refused};
 use super::schema;
 
 /// Clocks further apart than this decide wrongly which of two removals and writes came last.
@@ -68,7 +69,7 @@ pub struct ScyllaFinding {
     pub what: String,
 }
 
-/// Looks at every server and at the keyspace. Changes nothing.
+/// Looks at every server and at the keyspace. Changes nothing that anybody reads.
 pub(crate) async fn look(config: &ScyllaConfig, now_ms: impl Fn() -> u64) -> Result<ScyllaReport, ScyllaError> {
     // Whichever data centre they are in.
     let session = connect(&ScyllaConfig { datacenter: String::new(), ..config.clone() }).await?;
@@ -96,6 +97,9 @@ pub(crate) async fn look(config: &ScyllaConfig, now_ms: impl Fn() -> u64) -> Res
         findings: Vec::new(),
     };
     let mut findings = servers_findings(config, &report.servers);
+    if report.consistency_reached && schema_found.is_some_and(|found| found >= schema::VERSION) {
+        findings.extend(permissions::refused(&session, config).await.into_iter().map(permission_finding));
+    }
     match unreadable {
         Some(unreadable) => findings.push(unreadable),
         None => findings.extend(schema_findings(config, &report)),
@@ -135,7 +139,7 @@ async fn server(session: &Session, node: &Arc<Node>, patience: Duration, now_ms:
 }
 
 /// How long a server may take to answer: as long as a call of the store.
-fn patience(config: &ScyllaConfig) -> Duration {
+pub(crate) fn patience(config: &ScyllaConfig) -> Duration {
     Duration::from_millis(config.call_ms_max)
 }
 
@@ -228,6 +232,15 @@ fn schema_findings(config: &ScyllaConfig, report: &ScyllaReport) -> Vec<ScyllaFi
         findings.push(danger("a read with the configured consistency failed: too few copies answer"));
     }
     findings
+}
+
+fn permission_finding(refused: Refused) -> ScyllaFinding {
+    danger(match refused {
+        Refused::Forbidden { verb, table } => {
+            format!("this user may not {verb} the table {table}: grant it SELECT and MODIFY on the keyspace")
+        }
+        Refused::Failed { verb, table, why } => format!("a try to {verb} the table {table} failed: {why}"),
+    })
 }
 
 fn replication_findings(config: &ScyllaConfig, strategy: &Strategy) -> Vec<ScyllaFinding> {

@@ -16,6 +16,7 @@ mod error;
 mod index;
 mod notes;
 mod parking;
+mod permissions;
 mod schema;
 mod snapshots;
 mod statements;
@@ -66,8 +67,8 @@ impl ScyllaStore {
         schema::migrate(config).await
     }
 
-    /// Looks at every server and at the keyspace, and says what is missing or dangerous. Changes nothing. `now_ms` is this node's
-    /// clock: milliseconds since 1970.
+    /// Looks at every server and at the keyspace, tries what nodes do there, and says what is missing or dangerous. Changes nothing that
+    /// anybody reads. `now_ms` is this node's clock: milliseconds since 1970.
     pub async fn doctor(config: &ScyllaConfig, now_ms: impl Fn() -> u64) -> Result<ScyllaReport, ScyllaError> {
         doctor::look(config, now_ms).await
     }

@@ -63,7 +63,7 @@ impl Deployment {
         let (servers, nats) = match kind {
             Kind::Embedded => ((None, None), None),
             Kind::One => {
-                let server = Server::start_unsynced("a node on one NATS server")?;
+                let server = Server::start_unsynced("a node on one NATS server", "")?;
                 let options = server.options();
                 ((Some(server), None), Some(options))
             }
