@@ -1,6 +1,7 @@
 //! Notices what a tail lost at its end: a last record that never came has no successor whose chain would show it.
 
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::message::Msg;
@@ -41,6 +42,7 @@ pub(crate) async fn guard(inner: Weak<Inner>) {
                 }
             }
         }
+        inner.log_answers.store(answered, Ordering::Release);
         failed = if answered { 0 } else { failed + 1 };
         let away = failed >= AWAY_AFTER;
         inner.log_away.send_if_modified(|known| std::mem::replace(known, away) != away);

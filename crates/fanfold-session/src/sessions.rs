@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     births: Vec<Mutex<()>>,
     draining: AtomicBool,
     pub(crate) log_away: watch::Sender<bool>,
+    /// Of the guard's newest look.
+    pub(crate) log_answers: AtomicBool,
 }
 
 /// Figures of a node.
@@ -79,6 +81,7 @@ impl Sessions {
             births,
             draining: AtomicBool::new(false),
             log_away: watch::Sender::new(false),
+            log_answers: AtomicBool::new(true),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         if inner.node.ports.log.tail_may_lose() {
@@ -99,6 +102,12 @@ impl Sessions {
     /// Whether the log can't be asked for what sessions in use lack. Never where a tail loses nothing.
     pub fn log_away(&self) -> watch::Receiver<bool> {
         self.inner.log_away.subscribe()
+    }
+
+    /// Whether the log answered when it was last asked what sessions in use lack: one failure is enough, where [`Self::log_away`] waits
+    /// for a second. While it doesn't, that nothing is heard of a session means nothing.
+    pub fn log_answers(&self) -> bool {
+        self.inner.log_answers.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -212,6 +221,12 @@ impl Sessions {
     /// A session's state, not older than `at_least`, with its newest `window` messages.
     pub async fn look(&self, key: &SessionKey, at_least: Offset, window: usize) -> Result<Looked, HostError> {
         self.ask(key, |reply| Msg::Look(Look { at_least, sure: false, window, reply })).await.unwrap_or(Err(HostError::Busy))
+    }
+
+    /// The same, not older than what the log's leader has now: what a state doesn't show was not there.
+    pub async fn look_newest(&self, key: &SessionKey, window: usize) -> Result<Looked, HostError> {
+        // No state is as new as that, so the leader is asked.
+        self.look(key, Offset(u64::MAX), window).await
     }
 
     /// A session's state at an offset of its past, folded for this call.
