@@ -1,7 +1,6 @@
 //! Notices what a tail lost at its end: a last record that never came has no successor whose chain would show it.
 
-use std::sync::Weak;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::message::Msg;
@@ -24,17 +23,17 @@ pub(crate) async fn guard(inner: Weak<Inner>) {
         tokio::time::sleep(GUARD_INTERVAL).await;
         let Some(inner) = inner.upgrade() else { return };
         let in_use = inner.directory.in_use();
-        let mut answered = true;
+        let mut asked = 0;
         for chunk in in_use.chunks(GUARD_SESSIONS_MAX) {
             let keys: Vec<_> = chunk.iter().map(|(key, _)| key.clone()).collect();
             let last = match inner.node.ports.log.last_of(&keys).await {
                 Ok(last) => last,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "tails not checked");
-                    answered = false;
                     break;
                 }
             };
+            asked += chunk.len();
             for ((_, slot), last) in chunk.iter().zip(last) {
                 if last > slot.feed.head() {
                     // The actor reads what is missing; one that has ended needs nothing.
@@ -42,7 +41,8 @@ pub(crate) async fn guard(inner: Weak<Inner>) {
                 }
             }
         }
-        inner.log_answers.store(answered, Ordering::Release);
+        inner.unheard.send_replace(Arc::new(in_use[asked..].iter().map(|(key, _)| key.clone()).collect()));
+        let answered = asked == in_use.len();
         failed = if answered { 0 } else { failed + 1 };
         let away = failed >= AWAY_AFTER;
         inner.log_away.send_if_modified(|known| std::mem::replace(known, away) != away);

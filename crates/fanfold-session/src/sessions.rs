@@ -1,5 +1,6 @@
 //! A node's sessions, by verbs. The handle keeps the actors.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,8 +47,7 @@ pub(crate) struct Inner {
     births: Vec<Mutex<()>>,
     draining: AtomicBool,
     pub(crate) log_away: watch::Sender<bool>,
-    /// Of the guard's newest look.
-    pub(crate) log_answers: AtomicBool,
+    pub(crate) unheard: watch::Sender<Arc<HashSet<SessionKey>>>,
 }
 
 /// Figures of a node.
@@ -81,7 +81,7 @@ impl Sessions {
             births,
             draining: AtomicBool::new(false),
             log_away: watch::Sender::new(false),
-            log_answers: AtomicBool::new(true),
+            unheard: watch::Sender::default(),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         if inner.node.ports.log.tail_may_lose() {
@@ -104,10 +104,10 @@ impl Sessions {
         self.inner.log_away.subscribe()
     }
 
-    /// Whether the log answered when it was last asked what sessions in use lack: one failure is enough, where [`Self::log_away`] waits
-    /// for a second. While it doesn't, that nothing is heard of a session means nothing.
-    pub fn log_answers(&self) -> bool {
-        self.inner.log_answers.load(Ordering::Acquire)
+    /// Sessions in use whose log didn't answer when it was last asked what they lack. That nothing is heard of them means nothing. Here one
+    /// failure is enough, where [`Self::log_away`] waits for a second.
+    pub fn unheard(&self) -> Arc<HashSet<SessionKey>> {
+        Arc::clone(&self.inner.unheard.borrow())
     }
 
     pub(crate) fn is_draining(&self) -> bool {

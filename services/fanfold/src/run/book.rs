@@ -259,14 +259,17 @@ impl Book {
         }
     }
 
-    /// Nothing could be heard up to now, of this session or of any: silence before it counts for nothing. Whoever lives says so within a
-    /// third of the silence that is borne.
-    pub(crate) fn excuse(&mut self, of: Option<&SessionKey>, now: Instant) {
+    /// Nothing could be heard of these sessions up to now: silence before it counts for nothing. Whoever lives says so within a third of
+    /// the silence that is borne.
+    pub(crate) fn excuse(&mut self, unheard: &HashSet<SessionKey>, now: Instant) {
+        if unheard.is_empty() {
+            return;
+        }
         for ((session, _), kept) in &mut self.runs {
-            if of.is_none_or(|of| of == session) {
+            if unheard.contains(session) {
+                // A sign of life that the log lacks is still to be said, and an excuse is none.
+                kept.logged = if kept.since > kept.logged { kept.logged } else { now };
                 kept.since = now;
-                // Not heard of, so there is no sign of life for the log.
-                kept.logged = now;
             }
         }
     }
@@ -497,21 +500,27 @@ mod tests {
     #[tokio::test]
     async fn silence_while_nothing_could_be_heard_counts_for_nothing() {
         let (mut book, now, third) = (Book::new(PATIENCE), Instant::now(), PATIENCE.silence_max / 3);
+        let mine = HashSet::from([session()]);
+        let others = HashSet::from([SessionKey::new(TenantId::default(), SessionId::new("other").unwrap())]);
         book.changed(&session(), &run("r1", RunStatus::Running), now);
-        let (overdue, again) = (now + PATIENCE.silence_max, now + PATIENCE.silence_max * 2 - third);
-        book.excuse(Some(&SessionKey::new(TenantId::default(), SessionId::new("other").unwrap())), overdue - third);
+        let (overdue, again) = (now + third * 3, now + third * 5);
+        book.excuse(&others, overdue - third);
         let lost = book.overdue(overdue, 0);
         assert!(book.is_still(&lost[0]), "another session's excuse is not this one's");
-        book.excuse(None, overdue - third);
+        book.excuse(&mine, overdue - third);
         assert!(!book.is_still(&lost[0]));
         assert!(book.overdue(again - third / 2, 0).is_empty());
         assert_eq!(book.unheard(again - third / 2), [], "an excuse is no sign of life");
         let lost = book.overdue(again, 0);
         book.worked(&session(), &key("r1").1, again);
         assert!(!book.is_still(&lost[0]), "it has spoken since");
+        // Another shard's sessions may be the only ones that can't be heard.
+        book.beats(&key("r1"), &AttemptId::new("a").unwrap(), again + third);
+        book.excuse(&mine, again + third);
+        assert_eq!(book.unheard(again + third).len(), 1, "who lives still says so");
         // The same for what nobody takes.
         book.changed(&session(), &run("r1", RunStatus::Queued), again);
-        book.excuse(Some(&session()), again + PATIENCE.queued_max / 2);
+        book.excuse(&mine, again + PATIENCE.queued_max / 2);
         assert!(book.overdue(again + PATIENCE.queued_max, 0).is_empty());
         assert_eq!(book.overdue(again + PATIENCE.queued_max * 3 / 2, 0).len(), 1);
     }

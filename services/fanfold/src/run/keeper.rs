@@ -1,6 +1,7 @@
 //! Sees to it that every run ends (I8): tells the queue which runs wait, and says in the log when nobody took one in time or when a
 //! worker has gone silent. It decides nothing: the fold does.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -158,16 +159,11 @@ impl Keeper {
                 let sessions = sessions.clone();
                 tokio::spawn(async move { say_alive(&sessions, unheard).await });
             }
-            let answers = sessions.log_answers();
-            if !answers {
-                self.book().excuse(None, Instant::now());
-            }
+            // What can't be heard is not silent.
+            self.book().excuse(&sessions.unheard(), Instant::now());
             let overdue = self.book().overdue(Instant::now(), clock::now_ms());
             self.news.notify_one();
-            if answers {
-                let said = futures::stream::iter(overdue);
-                said.for_each_concurrent(ENDS_MAX, |overdue| self.say_overdue(&sessions, overdue)).await;
-            }
+            futures::stream::iter(overdue).for_each_concurrent(ENDS_MAX, |overdue| self.say_overdue(&sessions, overdue)).await;
         }
     }
 
@@ -180,7 +176,7 @@ impl Keeper {
         // Another node's worker is heard by the log alone, and what it said last may not be here yet.
         if let Err(error) = sessions.look_newest(&session, 0).await {
             tracing::warn!(%session, error = &error as &dyn std::error::Error, "not known whether a run is overdue");
-            return self.book().excuse(Some(&session), Instant::now());
+            return self.book().excuse(&HashSet::from([session]), Instant::now());
         }
         if !self.book().is_still(&overdue) {
             return;
