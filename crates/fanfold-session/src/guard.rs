@@ -1,6 +1,7 @@
 //! Notices what a tail lost at its end: a last record that never came has no successor whose chain would show it.
 
-use std::sync::Weak;
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::message::Msg;
@@ -22,7 +23,9 @@ pub(crate) async fn guard(inner: Weak<Inner>) {
         let in_use = inner.directory.in_use();
         let keys: Vec<_> = in_use.iter().map(|(key, _)| key.clone()).collect();
         let last = inner.node.ports.log.last_of(&keys).await;
-        let answered = last.iter().all(Option::is_some);
+        let unheard: HashSet<_> = keys.into_iter().zip(&last).filter(|(_, last)| last.is_none()).map(|(key, _)| key).collect();
+        let answered = unheard.is_empty();
+        inner.unheard.send_replace(Arc::new(unheard));
         for ((_, slot), last) in in_use.iter().zip(last) {
             if let Some(last) = last.filter(|last| *last > slot.feed.head()) {
                 // The actor reads what is missing; one that has ended needs nothing.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use fanfold_fold::{Action, AttemptId, Command, CommandId, Cursor, Delta, Offset, Output, Part, Run, RunId, Verdict, View};
+use fanfold_fold::{
+    Action, AttemptId, Command, CommandId, Cursor, Delta, Offset, Output, Part, Run, RunId, Settled, Verdict, View,
+};
 use fanfold_log::{AppendError, ReadError, StoredRecord};
 use tokio::sync::oneshot;
 
@@ -24,6 +26,18 @@ pub struct Receipt {
     pub offset: Offset,
     /// The same as a cursor: a read with it sees the effect.
     pub cursor: Cursor,
+}
+
+impl Receipt {
+    /// For who sent the same id while the first was on its way.
+    pub(crate) fn repeated(&self) -> Self {
+        let verdict = match self.verdict {
+            Verdict::Applied => Verdict::Repeated(Settled::Applied),
+            Verdict::Refused(refusal) => Verdict::Repeated(Settled::Refused(refusal)),
+            Verdict::Repeated(settled) => Verdict::Repeated(settled),
+        };
+        Self { verdict, ..self.clone() }
+    }
 }
 
 /// Where a subscription begins.
@@ -114,6 +128,7 @@ impl Msg {
             | Self::Appended(..)
             | Self::SnapshotDone(..)
             | Self::RowDone(..)
+            | Self::RowDue
             | Self::Sweep
             | Self::Passivate
             | Self::Drain => 0,

@@ -1,5 +1,6 @@
 //! A node's sessions, by verbs. The handle keeps the actors.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     births: Vec<Mutex<()>>,
     draining: AtomicBool,
     pub(crate) log_away: watch::Sender<bool>,
+    pub(crate) unheard: watch::Sender<Arc<HashSet<SessionKey>>>,
 }
 
 /// Figures of a node.
@@ -79,6 +81,7 @@ impl Sessions {
             births,
             draining: AtomicBool::new(false),
             log_away: watch::Sender::new(false),
+            unheard: watch::Sender::default(),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
         if inner.node.ports.log.tail_may_lose() {
@@ -99,6 +102,12 @@ impl Sessions {
     /// Whether the log can't be asked for what sessions in use lack. Never where a tail loses nothing.
     pub fn log_away(&self) -> watch::Receiver<bool> {
         self.inner.log_away.subscribe()
+    }
+
+    /// Sessions in use whose log didn't answer when it was last asked what they lack. That nothing is heard of them means nothing. Here one
+    /// failure is enough, where [`Self::log_away`] waits for a second.
+    pub fn unheard(&self) -> Arc<HashSet<SessionKey>> {
+        Arc::clone(&self.inner.unheard.borrow())
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -209,6 +218,12 @@ impl Sessions {
     /// A session's state, not older than `at_least`, with its newest `window` messages.
     pub async fn look(&self, key: &SessionKey, at_least: Offset, window: usize) -> Result<Looked, HostError> {
         self.ask(key, |reply| Msg::Look(Look { at_least, sure: false, window, reply })).await.answer
+    }
+
+    /// The same, not older than what the log's leader has now: what a state doesn't show was not there.
+    pub async fn look_newest(&self, key: &SessionKey, window: usize) -> Result<Looked, HostError> {
+        // No state is as new as that, so the leader is asked.
+        self.look(key, Offset(u64::MAX), window).await
     }
 
     /// A session's state at an offset of its past, folded for this call.

@@ -52,6 +52,7 @@ impl Stash {
             | Msg::Appended(..)
             | Msg::SnapshotDone(..)
             | Msg::RowDone(..)
+            | Msg::RowDue
             | Msg::Passivate => {}
         }
     }

@@ -79,8 +79,15 @@ impl Writes {
     pub(crate) fn settle(&mut self, key: &PendingKey, result: &Result<Receipt, SubmitError>) {
         let Some(pending) = self.pending.remove(key) else { return };
         self.forget(&pending);
+        let mut replies = pending.replies.into_iter();
         // A caller that has left needs no answer.
-        pending.replies.into_iter().for_each(|reply| drop(reply.send(result.clone())));
+        replies.next().map(|reply| reply.send(result.clone()));
+        let result = match (key, result) {
+            // Their commands were not looked at: the first of this id was judged.
+            (PendingKey::Command(_), Ok(receipt)) => Ok(receipt.repeated()),
+            (PendingKey::Command(_) | PendingKey::Output(..), result) => result.clone(),
+        };
+        replies.for_each(|reply| drop(reply.send(result.clone())));
     }
 
     fn forget(&mut self, pending: &Pending) {

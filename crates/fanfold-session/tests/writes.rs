@@ -116,6 +116,18 @@ async fn nobody_meets_a_command_that_its_sender_has_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_with_one_id_under_way_one_has_acted() {
+    let (world, node, key) = opened(Faults::default(), SessionConfig::default()).await;
+    world.log.stuck.store(true, Ordering::Relaxed);
+    let first = sent(&node, &key, fact("same", 10)).await;
+    let second = sent(&node, &key, fact("same", 20)).await;
+    world.log.stuck.store(false, Ordering::Relaxed);
+    assert_eq!(answer_of(first).await.unwrap().verdict, Verdict::Applied);
+    assert_eq!(answer_of(second).await.unwrap().verdict, Verdict::Repeated(Settled::Applied));
+    assert_eq!(logged(&world, &key), ["open", "same"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn output_behind_what_was_given_up_does_not_overtake_it() {
     let (world, node, key) = opened(Faults::default(), SessionConfig::default()).await;
     for command in [ask(1), start(1)] {

@@ -1,8 +1,12 @@
-//! From an append to the frame that a reader gets, on another node where there are several; beside NATS alone.
+//! From an append to the frame that a reader gets, on another node where there are several; beside NATS alone. And from a cancel to its
+//! receipt and to the worker that is told; beside a record.
 //!
 //! Sessions append one record at a time each, at a fixed rate all together. A reader follows all of them over one WebSocket: on the same
 //! node for the embedded log, on a second node for JetStream. *NATS alone* is the same record, published with an acknowledgement by one
 //! connection, to a stream of the same configuration, and heard by a core subscription of another. Rounds take turns.
+//!
+//! Cancels come by the reader's node, over gRPC, while a worker writes one word after the other at the first node, each as soon as it can.
+//! Beside them, in turn: a record of the same session at the same node, which only waits for its receipt.
 //!
 //! `FANFOLD_BENCH_ROUNDS` (default 5), `FANFOLD_BENCH_SECONDS` of a turn (3), `FANFOLD_BENCH_RATE` of records a second (200).
 
@@ -13,11 +17,13 @@ mod deployment;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deployment::{Deployment, Kind, Node, Reader, fact, open, percentile, setting};
+use deployment::{Deployment, Kind, Node, Reader, ask_for_answer, fact, open, percentile, setting, submit};
+use fanfold_client::{Append, AppendEnd};
 use fanfold_nats::testing::LIMITS;
 use fanfold_nats::{Nats, NatsOptions};
 use fanfold_wire::v1;
 use fanfold_wire::v1::client_frame::Frame as In;
+use fanfold_wire::v1::command::Action;
 use fanfold_wire::v1::server_frame::Frame as Out;
 use futures::StreamExt as _;
 use futures::future::join_all;
@@ -60,6 +66,29 @@ async fn main() {
                 print("NATS alone", &mut alone);
             }
         }
+        let mut cancels = Cancels::default();
+        for round in 0..rounds {
+            cancel(&writer, reader, length, round, &mut cancels).await;
+        }
+        cancels.print(kind);
+    }
+}
+
+/// Milliseconds from asking to the receipt, of a record and of a cancel, and from the cancel to the worker.
+#[derive(Default)]
+struct Cancels {
+    record: Vec<f64>,
+    acknowledged: Vec<f64>,
+    told: Vec<f64>,
+}
+
+impl Cancels {
+    fn print(&mut self, kind: Kind) {
+        println!("{}, {} cancels while a worker writes", kind.name(), self.told.len());
+        let rows = [("a record", &mut self.record), ("cancelled", &mut self.acknowledged), ("worker told", &mut self.told)];
+        for (what, figures) in rows {
+            println!("  {what:<11} {:>7.2} {:>8.2}", percentile(figures, 50), percentile(figures, 99));
+        }
     }
 }
 
@@ -68,6 +97,41 @@ fn print(who: &str, figures: &mut Figures) {
     let both = |figures: &mut Vec<f64>| [percentile(figures, 50), percentile(figures, 99)];
     let ([acknowledged, slow], [shown, late]) = (both(acknowledged), both(shown));
     println!("  {who:<11} acknowledged {acknowledged:>7.2} {slow:>8.2}   shown to a reader {shown:>7.2} {late:>8.2}");
+}
+
+/// One run after another, each cancelled as soon as its worker has said something.
+async fn cancel(writer: &Node, asks: &Node, length: Duration, round: usize, figures: &mut Cancels) {
+    let (works, asks, session) = (writer.client(), asks.client(), format!("cancel-{round}"));
+    open(&works, &session).await;
+    let end = Instant::now() + length;
+    let mut number = 0;
+    while Instant::now() < end {
+        number += 1;
+        let run = ask_for_answer(&asks, &format!("ask{number}"), &session).await;
+        let start = v1::AppendStart { session: session.clone(), run: run.clone(), ..v1::AppendStart::default() };
+        let mut append = works.append(start).await.unwrap();
+        append.say_all(vec![word()]).await.unwrap();
+        let writing = tokio::spawn(write_until_over(append));
+        let asked = Instant::now();
+        fact(&asks, &format!("record{number}"), &session, RECORD_BYTES).await;
+        figures.record.push(asked.elapsed().as_secs_f64() * 1e3);
+        let action = Action::Cancel(v1::Cancel { run: Some(run), reason: "enough".into() });
+        let asked = Instant::now();
+        submit(&asks, &format!("cancel{number}"), &session, action).await;
+        figures.acknowledged.push(asked.elapsed().as_secs_f64() * 1e3);
+        let told = tokio::time::timeout(deployment::PATIENCE, writing).await.expect("the worker is told").unwrap();
+        figures.told.push((told - asked).as_secs_f64() * 1e3);
+    }
+}
+
+fn word() -> v1::Said {
+    v1::Said { said: Some(v1::said::Said::Text(v1::Text { text: "word ".into() })) }
+}
+
+/// Says word after word, each once the one before is durable. Returns when it was told that nobody wants more.
+async fn write_until_over(mut append: Append) -> Instant {
+    while append.say_all(vec![word()]).await.unwrap() == AppendEnd::Done {}
+    Instant::now()
 }
 
 /// One record after another of each session, so many a second of all.

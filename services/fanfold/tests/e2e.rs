@@ -3,8 +3,6 @@
 
 mod support;
 
-use std::time::Instant;
-
 use fanfold_client::{AppendEnd, Transport, Update};
 use fanfold_fold::{FinishReason, Part, RunStatus, ToolStatus};
 use fanfold_wire::v1;
@@ -149,44 +147,6 @@ async fn a_node_that_drains_sends_its_readers_away_in_time() {
         until(reader, |view| all_ended(view, 1)).await;
         assert_eq!(reader.view(), &state(&node.client(), "s").await);
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn cancel_works_before_the_first_token_and_under_full_load() {
-    let data = tempfile::tempdir().unwrap();
-    // Nobody takes runs by itself.
-    let node = Node::start(data.path(), &["--worker-slots", "0"]);
-    let client = node.client();
-    open(&client, "s").await;
-    let before = send(&client, "first", "s").await;
-    let cancel = |run: &str| Action::Cancel(v1::Cancel { run: Some(run.into()), reason: "enough".into() });
-    let receipt = client.submit(command("cancel1", "s", cancel(&before.run))).await.unwrap();
-    assert_eq!(receipt.refusal, "");
-    assert_eq!(state(&client, "s").await.runs[0].status, RunStatus::Cancelled);
-
-    let run = send(&client, "second", "s").await.run;
-    let start = v1::AppendStart { session: "s".into(), run: run.clone(), ..v1::AppendStart::default() };
-    let mut append = client.append(start).await.unwrap();
-    let writing = tokio::spawn(async move {
-        for n in 0.. {
-            let said = v1::Said { said: Some(v1::said::Said::Text(v1::Text { text: format!("{n} ") })) };
-            if let Some(end) = append.say(vec![said]).await.unwrap() {
-                return end;
-            }
-        }
-        unreachable!("it is cancelled")
-    });
-    let mut reader = follow(&client, "s", Transport::WebSocket);
-    until(&mut reader, |view| !view.runs.is_empty() && !support::text(&last(view).1).is_empty()).await;
-    let asked = Instant::now();
-    assert_eq!(client.submit(command("cancel2", "s", cancel(&run))).await.unwrap().refusal, "");
-    eprintln!("cancelled in {:?} while a worker wrote as fast as it could", asked.elapsed());
-    let AppendEnd::Over(run) = writing.await.unwrap() else { panic!("the worker is told") };
-    assert_eq!(run.status(), v1::RunStatus::Cancelled);
-    until(&mut reader, |view| all_ended(view, 2)).await;
-    let partial = support::text(&last(reader.view()).1);
-    let numbers: Vec<usize> = partial.split_whitespace().map(|number| number.parse().unwrap()).collect();
-    assert_eq!(numbers, (0..numbers.len()).collect::<Vec<_>>(), "the partial text stays, whole and in order");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,11 +16,13 @@ use fanfold_wire::v1;
 use fanfold_wire::v1::command::Action;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use support::cluster::Cluster;
 use support::worker::{Worker, impatient, recording};
-use support::{Node, command, follow, next, open, state, text};
+use support::{Node, all_ended, command, follow, last, message, next, open, seed, send, state, state_since, text, until};
 
-/// How often a worker is killed, in all.
+/// How often a worker is killed, in all: on one node, and on two that share their servers.
 const KILLS: usize = 200;
+const KILLS_SHARED: usize = 40;
 
 /// Workers at a time; each is killed and started anew.
 const WORKERS: usize = 4;
@@ -30,6 +32,7 @@ const SESSIONS: usize = 8;
 
 /// A worker that says nothing for so long is taken for dead.
 const SILENCE_MS: u64 = 300;
+const SILENCE_MS_SHARED: u64 = 1_000;
 
 /// Words of an answer, and the milliseconds between two of them: about half as long as a worker lives.
 const WORDS: usize = 25;
@@ -38,37 +41,37 @@ const PACE_MS: u64 = 5;
 /// Longest life of a worker after it has begun to take runs.
 const LIFE_MS_MAX: u64 = 500;
 
-fn seed() -> u64 {
-    let seed = std::env::var("FANFOLD_SEED").map_or_else(|_| rand::rng().random(), |seed| seed.parse().unwrap());
-    eprintln!("FANFOLD_SEED={seed}");
-    seed
-}
-
 /// What a worker of this name says to everything.
 fn words(worker: &str) -> Vec<String> {
     (0..WORDS).map(|number| format!("{worker}:{number} ")).collect()
 }
 
+/// How often workers are killed, and were.
+struct Kills {
+    wanted: usize,
+    done: AtomicUsize,
+}
+
+impl Kills {
+    fn are_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed) >= self.wanted
+    }
+}
+
 /// Kills workers until there were enough kills, then leaves one alive.
-async fn kill_and_start(
-    node: Arc<Node>,
-    data: Arc<tempfile::TempDir>,
-    number: usize,
-    kills: Arc<AtomicUsize>,
-    seed: u64,
-) -> Worker {
+async fn kill_and_start(node: Arc<Node>, data: Arc<tempfile::TempDir>, number: usize, kills: Arc<Kills>, seed: u64) -> Worker {
     let mut rng = StdRng::seed_from_u64(seed ^ number as u64);
     for life in 0.. {
         let name = format!("w{number}x{life}");
         let mut worker = start(&node, data.path(), &name).await;
-        if kills.load(Ordering::Relaxed) >= KILLS {
+        if kills.are_done() {
             return worker;
         }
         // Drawn before it is waited for, so that a seed gives the same lives.
         let life = Duration::from_millis(rng.random_range(0..LIFE_MS_MAX));
         tokio::time::sleep(life).await;
         worker.kill();
-        kills.fetch_add(1, Ordering::Relaxed);
+        kills.done.fetch_add(1, Ordering::Relaxed);
     }
     unreachable!("kills end")
 }
@@ -83,23 +86,28 @@ async fn start(node: &Arc<Node>, data: &Path, name: &str) -> Worker {
     tokio::task::spawn_blocking(start).await.unwrap()
 }
 
-/// Asks for run after run in one session, each when the one before has ended, until there were enough kills.
-async fn keep_asking(client: Client, session: String, kills: Arc<AtomicUsize>) -> usize {
+/// Asks for run after run in one session, each when the one before has ended, until there were enough kills. Returns how many, and how
+/// far its reader is, which may be on another node.
+async fn keep_asking(client: Client, reads: Client, session: String, kills: Arc<Kills>) -> (usize, String) {
     open(&client, &session).await;
-    let mut reader = follow(&client, &session, Transport::WebSocket);
+    let mut reader = follow(&reads, &session, Transport::WebSocket);
     let (mut runs, mut ended) = (0, HashMap::new());
-    while kills.load(Ordering::Relaxed) < KILLS {
+    while !kills.are_done() {
         runs += 1;
         let message = format!("m{runs}");
         let text = v1::Part { part: Some(v1::part::Part::Text(v1::Text { text: "go on".into() })) };
         let send = v1::Send { message: message.clone(), parts: vec![text], role: v1::Role::User.into(), ..v1::Send::default() };
         client.submit(command(&message, &session, Action::Send(send))).await.unwrap();
         // As many attempts as it takes.
-        let request = v1::RunRequested { prompt: message, attempts_max: 1_000, ..v1::RunRequested::default() };
-        client.submit(command(&format!("r{runs}"), &session, Action::RequestRun(request))).await.unwrap();
+        request(&client, &session, &format!("r{runs}"), message, 1_000).await;
         watch(&mut reader, runs, &mut ended).await;
     }
-    runs
+    (runs, reader.cursor().unwrap_or_default().to_owned())
+}
+
+async fn request(client: &Client, session: &str, id: &str, prompt: String, attempts_max: u32) {
+    let request = v1::RunRequested { prompt, attempts_max, ..v1::RunRequested::default() };
+    assert_eq!(client.submit(command(id, session, Action::RequestRun(request))).await.unwrap().refusal, "");
 }
 
 /// Follows until so many runs have ended, and looks at each frame: what the answer holds is said by the current attempt's worker alone,
@@ -131,8 +139,8 @@ fn check_words(view: &View, run: &Run) {
 }
 
 /// Every run has ended once, whole, in the records as they are stored.
-async fn check_session(client: &Client, session: &str, runs: usize) -> u32 {
-    let view = state(client, session).await;
+async fn check_session(client: &Client, session: &str, runs: usize, cursor: &str) -> u32 {
+    let view = state_since(client, session, cursor).await;
     assert_eq!(view.runs.len(), runs);
     for run in &view.runs {
         assert_eq!(run.status, RunStatus::Completed, "{run:?}");
@@ -163,29 +171,106 @@ async fn check_session(client: &Client, session: &str, runs: usize) -> u32 {
     view.runs.iter().map(|run| run.attempts - 1).sum()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_run_ends_once_with_the_words_of_one_attempt() {
+/// Kills workers at these nodes. Returns how many attempts were lost.
+async fn kill_at(nodes: &[Arc<Node>], kills: usize) -> u32 {
     let seed = seed();
     let data = Arc::new(tempfile::tempdir().unwrap());
-    let node = Arc::new(impatient(&data.path().join("node"), SILENCE_MS));
-    let kills = Arc::new(AtomicUsize::new(0));
+    let kills = Arc::new(Kills { wanted: kills, done: AtomicUsize::new(0) });
     let started = std::time::Instant::now();
+    let node = |number: usize| Arc::clone(&nodes[number % nodes.len()]);
     let workers = (0..WORKERS)
-        .map(|number| tokio::spawn(kill_and_start(Arc::clone(&node), Arc::clone(&data), number, Arc::clone(&kills), seed)));
+        .map(|number| tokio::spawn(kill_and_start(node(number), Arc::clone(&data), number, Arc::clone(&kills), seed)));
     let workers: Vec<_> = workers.collect();
-    let sessions = (0..SESSIONS).map(|number| format!("s{number}"));
-    let sessions: Vec<_> =
-        sessions.map(|name| (name.clone(), tokio::spawn(keep_asking(node.client(), name, Arc::clone(&kills))))).collect();
+    let mut asking = Vec::new();
+    for number in 0..SESSIONS {
+        let (asks, reads, name) = (node(number).client(), node(number + 1).client(), format!("s{number}"));
+        asking.push((name.clone(), tokio::spawn(keep_asking(asks, reads, name, Arc::clone(&kills)))));
+    }
     let mut alive = Vec::new();
     for worker in workers {
         alive.push(worker.await.unwrap());
     }
     let (mut runs, mut lost) = (0, 0);
-    for (name, asking) in sessions {
-        let asked = asking.await.unwrap();
-        lost += check_session(&node.client(), &name, asked).await;
+    for (name, asking) in asking {
+        let (asked, cursor) = asking.await.unwrap();
+        let mut here = 0;
+        for node in nodes {
+            here = check_session(&node.client(), &name, asked, &cursor).await;
+        }
+        lost += here;
         runs += asked;
     }
-    eprintln!("{KILLS} kills, {runs} runs, {lost} attempts lost, in {:?}", started.elapsed());
+    eprintln!("{} kills, {runs} runs, {lost} attempts lost, in {:?}", kills.wanted, started.elapsed());
+    lost
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_run_ends_once_with_the_words_of_one_attempt() {
+    let data = tempfile::tempdir().unwrap();
+    let lost = kill_at(&[Arc::new(impatient(data.path(), SILENCE_MS))], KILLS).await;
     assert!(lost > 20, "runs were hit: {lost}");
+}
+
+/// Asked for at one node, read at another, answered by workers of both.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_run_ends_once_on_nodes_that_share_log_and_queue() {
+    let silence_ms = SILENCE_MS_SHARED.to_string();
+    let settings = [("RUNS__SILENCE_MS_MAX", &*silence_ms)];
+    let Some(cluster) = Cluster::make_with("workers that are killed, of several nodes", &settings) else { return };
+    let nodes = [Arc::new(cluster.node("0")), Arc::new(cluster.node("0"))];
+    let lost = kill_at(&nodes, KILLS_SHARED).await;
+    assert!(lost > 2, "runs were hit: {lost}");
+}
+
+/// Readers on every transport, who have everything so far.
+async fn readers(client: &Client) -> Vec<Follow> {
+    let mut readers = Vec::new();
+    for transport in [Transport::WebSocket, Transport::Sse, Transport::Grpc] {
+        let mut reader = follow(client, "s", transport);
+        until(&mut reader, |view| view.session.opened_at_ms > 0).await;
+        readers.push(reader);
+    }
+    readers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_last_worker_is_killed_ends_as_orphaned_with_what_was_said() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Arc::new(impatient(&data.path().join("node"), SILENCE_MS_SHARED));
+    let client = node.client();
+    open(&client, "s").await;
+    let mut readers = readers(&client).await;
+    let file = recording(data.path(), "w", &words("w"));
+    // So slow that it is killed in the middle.
+    let mut worker = Worker::start(&node, "w", &["--model-recording", file.to_str().unwrap(), "--model-pace", "400"]);
+    let Action::Send(send) = message("go on") else { unreachable!() };
+    let send = v1::Send { message: "m".into(), answer: None, ..send };
+    client.submit(command("m", "s", Action::Send(send))).await.unwrap();
+    request(&client, "s", "r", "m".into(), 1).await;
+    until(&mut readers[0], |view| !view.runs.is_empty() && !text(&last(view).1).is_empty()).await;
+    worker.kill();
+    for reader in &mut readers {
+        until(reader, |view| all_ended(view, 1)).await;
+        let (status, parts) = last(reader.view());
+        assert_eq!(status, RunStatus::Orphaned);
+        let said = text(&parts);
+        assert!(!said.is_empty() && words("w").concat().starts_with(&said), "what it has said stays: {said:?}");
+        assert_eq!(reader.view(), &state(&client, "s").await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_no_worker_takes_fails_for_want_of_one() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start_with(data.path(), &[("RUNS__QUEUED_MS_MAX", "1000")]);
+    let client = node.client();
+    open(&client, "s").await;
+    let mut readers = readers(&client).await;
+    send(&client, "send", "s").await;
+    for reader in &mut readers {
+        until(reader, |view| all_ended(view, 1)).await;
+        let run = &reader.view().runs[0];
+        let code = run.error.as_ref().map(|error| error.code.as_str());
+        assert_eq!((run.status, code, run.attempts), (RunStatus::Failed, Some("no_worker"), 0));
+    }
 }

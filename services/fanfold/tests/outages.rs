@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use eventsource_stream::Eventsource as _;
 use fanfold_client::{Client, RequestError, Transport};
-use fanfold_fold::View;
+use fanfold_fold::{RunStatus, View};
 use fanfold_nats::testing::Server;
 use fanfold_wire::v1::command::Action;
 use fanfold_wire::{ErrorCode, v1};
@@ -20,7 +20,8 @@ use support::cluster::Cluster;
 use support::cql::CqlServer;
 use support::numbers::{count, number};
 use support::wire::Wire;
-use support::{DEADLINE, Node, command, open, state, state_since, told};
+use support::worker::recording;
+use support::{DEADLINE, Node, all_ended, command, last, open, send, state, state_since, text, told};
 use tokio::time::Instant;
 
 /// How long a caller may be kept waiting, whatever is away, on a machine that has other things to do. The limits below add up to less.
@@ -41,6 +42,9 @@ const SHORT: [(&str, &str); 9] = [
     ("ARCHIVE__QUIET_MS", "100"),
     ("ARCHIVE__KEEP_MS", "0"),
 ];
+
+/// After so long a silent worker is lost. Longer than it takes to notice that the log is away.
+const SILENCE: Duration = Duration::from_secs(10);
 
 fn ask() -> v1::Subscribe {
     v1::Subscribe { session: "s".into(), window: u32::MAX, ..v1::Subscribe::default() }
@@ -212,6 +216,35 @@ async fn a_store_that_hangs_or_is_gone_stops_the_log_only_when_that_is_full() {
         all_have(&clients, &mut readers, &truth).await;
         assert_eq!(events(&clients[1], "s").await, acknowledged, "I9 durable before acked");
     }
+}
+
+/// The node of its reader hears of the worker by the log alone. What it can't hear is no silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_goes_on_after_the_log_was_away_for_longer_than_a_worker_may_be_silent() {
+    let what = "an answer while the log is away";
+    let Some(cql) = told("FANFOLD_TEST_CQL", what) else { return };
+    let Some(mut nats) = Server::start(what, "") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let words: Vec<String> = (0..60).map(|number| format!("{number} ")).collect();
+    let recordings = format!("[{:?}]", recording(folder.path(), "count", &words));
+    let silence_ms = SILENCE.as_millis().to_string();
+    let cluster = Cluster::on(&nats.url, &cql, &[&SHORT[..], &[("RUNS__SILENCE_MS_MAX", &*silence_ms)]].concat());
+    let hosts = cluster.node("0");
+    let slow = [("RUNS__WORKER_SLOTS", "1"), ("RUNS__MODEL_RECORDINGS", &*recordings), ("RUNS__MODEL_PACE_MS", "200")];
+    let _works = cluster.node_with(&slow);
+    open(&hosts.client(), "s").await;
+    send(&hosts.client(), "send", "s").await;
+    let mut reader = reader(&hosts, Transport::WebSocket).await;
+    let has_begun = |view: &View| !view.runs.is_empty() && !text(&last(view).1).is_empty();
+    reader.until(|wire| has_begun(&wire.held["s"].view)).await;
+    nats.kill();
+    tokio::time::sleep(SILENCE * 2).await;
+    nats.start_again();
+    reader.until(|wire| all_ended(&wire.held["s"].view, 1)).await;
+    let view = &reader.held["s"].view;
+    let run = &view.runs[0];
+    assert_eq!((run.status, run.attempts), (RunStatus::Completed, 1), "its worker was there all the time: {run:?}");
+    assert_eq!(text(&last(view).1), words.concat());
 }
 
 /// A list that hangs comes when it comes; what is there is told meanwhile.

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use fanfold_client::{AppendEnd, Client, ClientConfig, RequestError, Transport};
@@ -13,6 +13,7 @@ use fanfold_wire::{ErrorCode, v1};
 use http::StatusCode;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
+use support::cluster::Cluster;
 use support::worker::recording;
 use support::{Node, all_ended, command, follow, last, message, open, send, state, text, until};
 
@@ -225,17 +226,40 @@ async fn our_own_worker_takes_a_token_as_an_option_and_from_the_environment() {
     assert_eq!(answer(&client(&node, &good)).await, run);
 }
 
-/// One place for runs, many runs of one tenant, then one of another.
+/// Slow enough that all are asked for before the first ones have ended.
+const PACE_MS: &str = "25";
+
+fn slow(folder: &Path) -> PathBuf {
+    let words: Vec<String> = (0..20).map(|number| format!("{number} ")).collect();
+    recording(folder, "count", &words)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_with_many_runs_waits_for_itself() {
-    const MANY: usize = 20;
     let data = tempfile::tempdir().unwrap();
-    let words: Vec<String> = (0..20).map(|number| format!("{number} ")).collect();
-    let file = recording(data.path(), "count", &words);
-    // Slow enough that all are asked for before the first ones have ended.
-    let arguments = ["--model-recording", file.to_str().unwrap(), "--model-pace", "25"];
-    let node = serve(data.path(), "worker_slots = 1", &arguments);
-    let (many, one) = (client(&node, &token("many", "user", FOR_EVER)), client(&node, &token("one", "user", FOR_EVER)));
+    let file = slow(data.path());
+    let arguments = ["--model-recording", file.to_str().unwrap(), "--model-pace", PACE_MS];
+    take_turns(&serve(data.path(), "worker_slots = 1", &arguments)).await;
+}
+
+/// Asked for at one node, answered by another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_with_many_runs_waits_for_itself_on_nodes_that_share_a_queue() {
+    let data = tempfile::tempdir().unwrap();
+    let key = data.path().join("key");
+    std::fs::write(&key, SECRET).unwrap();
+    let keys = format!("[{{algorithm=\"HS256\",path={key:?}}}]");
+    let Some(cluster) = Cluster::make_with("tenants that share a queue", &[("AUTH__KEYS", &keys)]) else { return };
+    let recordings = format!("[{:?}]", slow(data.path()));
+    let worker = [("RUNS__WORKER_SLOTS", "1"), ("RUNS__MODEL_RECORDINGS", &*recordings), ("RUNS__MODEL_PACE_MS", PACE_MS)];
+    let _works = cluster.node_with(&worker);
+    take_turns(&cluster.node("0")).await;
+}
+
+/// One place for runs, many runs of one tenant, then one of another.
+async fn take_turns(node: &Node) {
+    const MANY: usize = 20;
+    let (many, one) = (client(node, &token("many", "user", FOR_EVER)), client(node, &token("one", "user", FOR_EVER)));
     for number in 0..MANY {
         open(&many, &format!("s{number}")).await;
     }

@@ -334,7 +334,11 @@ async fn lines_end_with_the_run_come_back_after_a_cut_and_are_checked() {
     assert_eq!((status, answer["over"]["run"]["status"].as_str()), (200, Some("RUN_STATUS_CANCELLED")), "told at once: {answer}");
     let (status, answer) = output("", line("six").into()).await;
     assert_eq!((status, answer["code"].as_str()), (409, Some("run_ended")));
-    assert_eq!(text(&last(&state(&client, "s").await).1), "one two three and and and five", "what stood before a bad line counts");
+    assert_eq!(
+        text(&last(&state(&client, "s").await).1),
+        "one two three and and and five",
+        "what stood before a bad line counts"
+    );
 }
 
 fn failed(code: &str, retryable: bool) -> Vec<v1::Said> {

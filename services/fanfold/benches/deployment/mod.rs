@@ -193,7 +193,16 @@ pub async fn message(client: &Client, id: &str, session: &str, bytes: usize) -> 
         .await
 }
 
-async fn submit(client: &Client, id: &str, session: &str, action: Action) -> v1::Receipt {
+/// Says something that wants an answer. Returns the run.
+pub async fn ask_for_answer(client: &Client, id: &str, session: &str) -> String {
+    let part = v1::Part { part: Some(v1::part::Part::Text(v1::Text { text: "go on".into() })) };
+    let send =
+        v1::Send { parts: vec![part], role: v1::Role::User.into(), answer: Some(v1::Answer::default()), ..v1::Send::default() };
+    submit(client, id, session, Action::Send(send)).await.run
+}
+
+/// Has a command judged, which is not refused.
+pub async fn submit(client: &Client, id: &str, session: &str, action: Action) -> v1::Receipt {
     let command = v1::Command { id: id.into(), session: session.into(), action: Some(action), ..v1::Command::default() };
     let receipt = client.submit(command).await.unwrap();
     assert_eq!(receipt.refusal, "", "{receipt:?}");

@@ -71,6 +71,15 @@ enum Phase {
     Waiting(MessageId, Waiting),
 }
 
+/// What is to be said of a run whose time is up.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Overdue {
+    pub(crate) key: Key,
+    pub(crate) action: Action,
+    /// When the run was last heard of.
+    since: Instant,
+}
+
 /// What the queue is to be told.
 #[derive(Debug, PartialEq)]
 pub(crate) enum News {
@@ -250,9 +259,24 @@ impl Book {
         }
     }
 
+    /// Nothing could be heard of these sessions up to now: silence before it counts for nothing. Whoever lives says so within a third of
+    /// the silence that is borne.
+    pub(crate) fn excuse(&mut self, unheard: &HashSet<SessionKey>, now: Instant) {
+        if unheard.is_empty() {
+            return;
+        }
+        for ((session, _), kept) in &mut self.runs {
+            if unheard.contains(session) {
+                // A sign of life that the log lacks is still to be said, and an excuse is none.
+                kept.logged = if kept.since > kept.logged { kept.logged } else { now };
+                kept.since = now;
+            }
+        }
+    }
+
     /// What is to be said in the log, as its time is up. It is said again until it is there. `now_ms` is the time that people and other
     /// nodes go by: an approval is waited for across restarts.
-    pub(crate) fn overdue(&mut self, now: Instant, now_ms: u64) -> Vec<(SessionKey, Action)> {
+    pub(crate) fn overdue(&mut self, now: Instant, now_ms: u64) -> Vec<Overdue> {
         let busy: HashSet<SessionKey> =
             self.runs.iter().filter(|(_, kept)| kept.phase != Phase::Queued).map(|((session, _), _)| session.clone()).collect();
         let mut overdue = Vec::new();
@@ -262,18 +286,19 @@ impl Book {
                 // It waits for the session's other run, not for a worker.
                 Phase::Queued if busy.contains(&key.0) => kept.since = now,
                 Phase::Queued if now.duration_since(kept.since) >= self.patience.queued_max => {
-                    overdue.push((key.0.clone(), no_worker(&key.1)));
+                    overdue.push(Overdue { key: key.clone(), since: kept.since, action: no_worker(&key.1) });
                 }
                 Phase::Running(attempt) if now.duration_since(kept.since) >= self.patience.silence_max => {
                     let lost = AttemptLost { run: key.1.clone(), attempt: attempt.clone() };
-                    overdue.push((key.0.clone(), Action::LoseAttempt(lost)));
+                    overdue.push(Overdue { key: key.clone(), since: kept.since, action: Action::LoseAttempt(lost) });
                 }
                 Phase::Waiting(reply, waiting) => {
-                    if now_ms >= waiting.until_ms {
-                        overdue.extend(waiting.calls.iter().map(|call| (key.0.clone(), not_decided(reply, call))));
-                    }
                     // Nobody else says that it lives.
                     kept.since = now;
+                    if now_ms >= waiting.until_ms {
+                        let refused = |call: &String| Overdue { key: key.clone(), since: now, action: not_decided(reply, call) };
+                        overdue.extend(waiting.calls.iter().map(refused));
+                    }
                     if let Some(held) = kept.held.as_mut().filter(|held| now >= held.alive + self.patience.silence_max / 4) {
                         held.alive = now;
                     }
@@ -284,6 +309,11 @@ impl Book {
         }
         news.into_iter().for_each(|news| self.tell(news));
         overdue
+    }
+
+    /// Whether nothing has been heard since that would make it wrong.
+    pub(crate) fn is_still(&self, overdue: &Overdue) -> bool {
+        self.runs.get(&overdue.key).is_some_and(|kept| kept.since == overdue.since)
     }
 }
 
@@ -429,7 +459,7 @@ mod tests {
         assert!(book.alive(&key("r1"), LEASE, now + PATIENCE.silence_max), "a heartbeat does as well");
         assert!(!book.alive(&key("r1"), LeaseId(2), now + PATIENCE.silence_max), "another's doesn't");
         let end = now + PATIENCE.silence_max * 2;
-        assert!(matches!(book.overdue(end, 0).as_slice(), [(_, Action::LoseAttempt(_))]));
+        assert!(matches!(book.overdue(end, 0).as_slice(), [Overdue { action: Action::LoseAttempt(_), .. }]));
         assert!(!book.alive(&key("r1"), LEASE, end), "the lease has ended with it");
     }
 
@@ -466,6 +496,35 @@ mod tests {
         assert_eq!((book.kept_of(&session()), book.open_of(&TenantId::default())), (vec![], 0));
     }
 
+    /// A node that hosts a reader hears of the worker on another one by the log alone.
+    #[tokio::test]
+    async fn silence_while_nothing_could_be_heard_counts_for_nothing() {
+        let (mut book, now, third) = (Book::new(PATIENCE), Instant::now(), PATIENCE.silence_max / 3);
+        let mine = HashSet::from([session()]);
+        let others = HashSet::from([SessionKey::new(TenantId::default(), SessionId::new("other").unwrap())]);
+        book.changed(&session(), &run("r1", RunStatus::Running), now);
+        let (overdue, again) = (now + third * 3, now + third * 5);
+        book.excuse(&others, overdue - third);
+        let lost = book.overdue(overdue, 0);
+        assert!(book.is_still(&lost[0]), "another session's excuse is not this one's");
+        book.excuse(&mine, overdue - third);
+        assert!(!book.is_still(&lost[0]));
+        assert!(book.overdue(again - third / 2, 0).is_empty());
+        assert_eq!(book.unheard(again - third / 2), [], "an excuse is no sign of life");
+        let lost = book.overdue(again, 0);
+        book.worked(&session(), &key("r1").1, again);
+        assert!(!book.is_still(&lost[0]), "it has spoken since");
+        // Another shard's sessions may be the only ones that can't be heard.
+        book.beats(&key("r1"), &AttemptId::new("a").unwrap(), again + third);
+        book.excuse(&mine, again + third);
+        assert_eq!(book.unheard(again + third).len(), 1, "who lives still says so");
+        // The same for what nobody takes.
+        book.changed(&session(), &run("r1", RunStatus::Queued), again);
+        book.excuse(&mine, again + PATIENCE.queued_max / 2);
+        assert!(book.overdue(again + PATIENCE.queued_max, 0).is_empty());
+        assert_eq!(book.overdue(again + PATIENCE.queued_max * 3 / 2, 0).len(), 1);
+    }
+
     #[tokio::test]
     async fn a_run_that_nobody_takes_fails_unless_it_waits_for_another_run() {
         let (mut book, now) = (Book::new(PATIENCE), Instant::now());
@@ -477,7 +536,8 @@ mod tests {
         book.changed(&session(), &run("r1", RunStatus::Completed), later);
         assert!(book.overdue(later + PATIENCE.queued_max / 2, 0).is_empty(), "its time begins when it is its turn");
         let overdue = book.overdue(later + PATIENCE.queued_max, 0);
-        assert!(matches!(overdue.as_slice(), [(_, Action::FailRun(failed))] if failed.code == "no_worker"), "{overdue:?}");
+        let [Overdue { action: Action::FailRun(failed), .. }] = &overdue[..] else { panic!("{overdue:?}") };
+        assert_eq!(failed.code, "no_worker");
     }
 
     #[tokio::test]
@@ -513,7 +573,7 @@ mod tests {
         assert!(book.overdue(later, 999).is_empty(), "nobody is lost, and the next one waits");
         assert!(news(&mut book).contains(&News::Extend(key("r1"), LEASE, PATIENCE.silence_max)), "the node has it");
         let overdue = book.overdue(later, 1_000);
-        let refused = |(_, action): &(SessionKey, Action)| match action {
+        let refused = |overdue: &Overdue| match &overdue.action {
             Action::DecideTool(decided) => (decided.call.clone(), decided.approved),
             other => panic!("{other:?}"),
         };
@@ -529,7 +589,7 @@ mod tests {
         book.changed(&session(), &waits, now);
         assert_eq!(news(&mut book), [], "nobody is to take it");
         assert!(book.hold(&key("r1"), LEASE, now));
-        assert!(matches!(book.overdue(now, 1_000).as_slice(), [(_, Action::DecideTool(_))]));
+        assert!(matches!(book.overdue(now, 1_000).as_slice(), [Overdue { action: Action::DecideTool(_), .. }]));
         book.changed(&session(), &run("r1", RunStatus::Cancelled), now);
         assert_eq!(news(&mut book), [News::End(key("r1"), Some(LEASE), None)]);
     }

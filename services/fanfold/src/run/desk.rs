@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use fanfold_fold::{AttemptId, Cursor, Offset, Run, RunId, RunStatus, SessionKey, TenantId, View};
 use fanfold_runs::{Hint, Lease, LeaseId, QueueError, RunQueue};
-use fanfold_session::{HostError, Sessions};
+use fanfold_session::{HostError, Looked, Sessions};
 use tokio::sync::{Notify, oneshot};
 
 use super::book::{Key, failure};
 use super::keeper::Keeper;
 use crate::auth::{Action, Caller, authorize};
+
+#[cfg(test)]
+mod tests;
 
 /// Workers that wait for a run. Another is answered `busy`.
 const WAITING_MAX: usize = 10_000;
@@ -118,7 +121,7 @@ struct Waiting {
 }
 
 /// What a hint came to.
-enum Looked {
+enum Found {
     Ready(Box<Taken>),
     /// Nothing for a worker: it went back into the queue, or out of it.
     Nothing,
@@ -214,8 +217,8 @@ impl Desk {
     async fn look_and_hand(&self, lease: Lease, to: Waiting) {
         match self.look(&lease).await {
             // Where the worker left meanwhile, the drop gives it back.
-            Ok(Looked::Ready(taken)) => drop(to.reply.send(*taken)),
-            Ok(Looked::Nothing) => self.wait_again(to),
+            Ok(Found::Ready(taken)) => drop(to.reply.send(*taken)),
+            Ok(Found::Nothing) => self.wait_again(to),
             Err(error) => {
                 tracing::debug!(session = %lease.hint.session, %error, "the queue was not told");
                 self.wait_again(to);
@@ -229,10 +232,10 @@ impl Desk {
     }
 
     /// What the fold says of the hint's run. A hint is dropped only when the run's end is in the log.
-    async fn look(&self, lease: &Lease) -> Result<Looked, QueueError> {
+    async fn look(&self, lease: &Lease) -> Result<Found, QueueError> {
         let Hint { session, run, .. } = &lease.hint;
         let key = (session.clone(), run.clone());
-        let looked = match self.sessions.look(session, Offset::NONE, usize::MAX).await {
+        let looked = match self.read(session, run).await {
             Ok(looked) => looked,
             Err(error) => return self.unreadable(&key, lease, &error).await,
         };
@@ -243,7 +246,7 @@ impl Desk {
                 if first && self.keeper.hold(&key, lease.id) {
                     let lease = LeaseRef { session: key.0, run: key.1, id: lease.id };
                     let keeper = Some(Arc::clone(&self.keeper));
-                    return Ok(Looked::Ready(Box::new(Taken { lease, run, view: looked.view, cursor: looked.cursor, keeper })));
+                    return Ok(Found::Ready(Box::new(Taken { lease, run, view: looked.view, cursor: looked.cursor, keeper })));
                 }
                 self.put_in_order(&looked.view, lease).await?;
             }
@@ -256,7 +259,17 @@ impl Desk {
             // The session was erased.
             None => self.keeper.dispose(&key, lease.id, None).await,
         }
-        Ok(Looked::Nothing)
+        Ok(Found::Nothing)
+    }
+
+    /// The session with the run in it. A node that lags behind the one that offered the hint reads on: only what the log doesn't have
+    /// either is gone.
+    async fn read(&self, session: &SessionKey, run: &RunId) -> Result<Looked, HostError> {
+        let looked = self.sessions.look(session, Offset::NONE, usize::MAX).await?;
+        if looked.view.run(run).is_some() {
+            return Ok(looked);
+        }
+        self.sessions.look_newest(session, usize::MAX).await
     }
 
     /// Another run of the session comes first, and its hint is behind this one or lost: this one goes behind it.
@@ -277,7 +290,7 @@ impl Desk {
         Ok(())
     }
 
-    async fn unreadable(&self, key: &Key, lease: &Lease, error: &HostError) -> Result<Looked, QueueError> {
+    async fn unreadable(&self, key: &Key, lease: &Lease, error: &HostError) -> Result<Found, QueueError> {
         tracing::warn!(session = %key.0, error = error as &dyn std::error::Error, "a run's session can't be read");
         match error {
             HostError::Erased { .. } => self.keeper.dispose(key, lease.id, None).await,
@@ -287,7 +300,7 @@ impl Desk {
                 self.return_hint(lease.id, UNREADABLE_DELAY).await;
             }
         }
-        Ok(Looked::Nothing)
+        Ok(Found::Nothing)
     }
 
     /// The lease may have ended, and a queue that can't be told gives the hint to the next one when it does.

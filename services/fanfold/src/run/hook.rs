@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use fanfold_fold::{Cursor, Offset, Run};
-use fanfold_session::Sessions;
+use fanfold_session::{HostError, Looked, Sessions};
 use fanfold_store::{NoteKind, Notes, StoreError};
 use fanfold_wire::v1;
 use futures::StreamExt as _;
@@ -22,6 +22,7 @@ use futures::stream::FuturesUnordered;
 use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::book::Key;
 use super::graves::{key, name};
@@ -38,8 +39,8 @@ const REQUESTS_MAX: usize = 16;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Before the second try; doubled with each, up to the other.
-const RETRY_AFTER_MIN_MS: u64 = 1_000;
-const RETRY_AFTER_MAX_MS: u64 = 300_000;
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// How often all notes are looked through, and how many at a time.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -47,6 +48,9 @@ const PAGE: usize = 500;
 
 /// For how long a node's note is its own after it was last written. Longer than that node waits between two tries, unless it is asked to.
 const OTHERS_AFTER_MS: u64 = 600_000;
+
+/// A run that isn't there may yet be requested for so long after it was noted. Longer than a command is on its way.
+const REQUESTED_WITHIN_MS: u64 = 60_000;
 
 /// Messages that are looked at to find a run that has just ended. It is nearly always the newest.
 const WINDOW: usize = 64;
@@ -127,6 +131,12 @@ impl Note {
         }
     }
 
+    /// Whether its run may still be on its way into the log.
+    fn is_new(note: &[u8], now_ms: u64) -> bool {
+        let written_ms = |note: Self| note.until_ms.saturating_sub(OTHERS_AFTER_MS);
+        serde_json::from_slice::<Self>(note).is_ok_and(|note| now_ms < written_ms(note).saturating_add(REQUESTED_WITHIN_MS))
+    }
+
     /// Whether it is to be written again, so that others go on leaving it to its node.
     fn is_old(note: &[u8], now_ms: u64) -> bool {
         serde_json::from_slice::<Self>(note).is_ok_and(|note| note.until_ms < now_ms.saturating_add(OTHERS_AFTER_MS / 2))
@@ -158,7 +168,7 @@ fn secret(path: &Path) -> anyhow::Result<Vec<u8>> {
 #[derive(Debug, Clone, Copy)]
 struct Try {
     tries: u32,
-    since_ms: u64,
+    since: Instant,
 }
 
 /// What a try came to.
@@ -192,19 +202,25 @@ enum Untold {
     Unmade(#[source] anyhow::Error),
 }
 
-/// What is to be told, by when.
+/// What is to be told, by when: a time that goes on evenly whatever the clock on the wall is set to.
 #[derive(Default)]
 struct Due {
-    by_time: BTreeMap<(u64, Key), Try>,
+    by_time: BTreeMap<(Instant, Key), Try>,
     /// Those above and those under way.
     known: HashSet<Key>,
 }
 
 impl Due {
-    fn add(&mut self, key: Key, now_ms: u64) {
+    fn add(&mut self, key: Key) {
         if self.known.insert(key.clone()) {
-            self.by_time.insert((now_ms, key), Try { tries: 0, since_ms: now_ms });
+            let now = Instant::now();
+            self.by_time.insert((now, key), Try { tries: 0, since: now });
         }
+    }
+
+    /// When the first is due.
+    fn next(&self) -> Option<Instant> {
+        self.by_time.first_key_value().map(|((at, _), _)| *at)
     }
 
     fn room(&self) -> usize {
@@ -220,13 +236,12 @@ impl Teller {
         let mut telling = FuturesUnordered::new();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
-            let now_ms = clock::now_ms();
-            let next = due.by_time.first_key_value().map(|((at_ms, _), _)| Duration::from_millis(at_ms.saturating_sub(now_ms)));
+            let next = due.next();
             tokio::select! {
-                Some(key) = ended.recv(), if due.room() > 0 => due.add(key, now_ms),
+                Some(key) = ended.recv(), if due.room() > 0 => due.add(key),
                 Some((key, tried, outcome)) = telling.next() => told(&mut due, key, tried, outcome),
                 _ = look.tick() => post.look_through(&mut due).await,
-                () = tokio::time::sleep(next.unwrap_or_default()), if next.is_some() && telling.len() < REQUESTS_MAX => {
+                () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() && telling.len() < REQUESTS_MAX => {
                     if let Some(((_, key), tried)) = due.by_time.pop_first() {
                         telling.push(post.one(&sessions, key, tried));
                     }
@@ -252,7 +267,7 @@ impl Post {
             after = Some(last.clone());
             let now_ms = clock::now_ms();
             let for_us = page.iter().filter(|(_, note)| Note::whose(note, &self.node, now_ms) != Whose::Anothers);
-            for_us.filter_map(|(name, _)| key(name)).for_each(|key| due.add(key, now_ms));
+            for_us.filter_map(|(name, _)| key(name)).for_each(|key| due.add(key));
         }
     }
 
@@ -292,6 +307,7 @@ impl Post {
         let (run, cursor) = match ended(sessions, key).await {
             Ok(Some((run, cursor))) if run.status.is_final() => (run, cursor),
             Ok(Some(_)) => return self.still_open(key, note).await,
+            Ok(None) if Note::is_new(note, clock::now_ms()) => return Outcome::Open,
             // It was never requested.
             Ok(None) => return self.forget(key).await,
             Err(error) => {
@@ -316,7 +332,7 @@ impl Post {
                 tracing::warn!(session = %key.0, run = %key.1, %error, "a run's end is told to nobody");
                 self.forget(key).await
             }
-            Err(error) if clock::now_ms() >= tried.since_ms.saturating_add(self.config.give_up_ms) => {
+            Err(error) if tried.since.elapsed() >= Duration::from_millis(self.config.give_up_ms) => {
                 tracing::error!(session = %key.0, run = %key.1, %error, "a run's end was never told");
                 metrics::counter!("fanfold_hooks_total", "outcome" => "given_up").increment(1);
                 self.forget(key).await
@@ -352,24 +368,21 @@ fn told(due: &mut Due, key: Key, tried: Try, outcome: Outcome) {
             due.known.remove(&key);
         }
         Outcome::Failed(not_before) => {
-            let wait_ms = RETRY_AFTER_MIN_MS.saturating_mul(1 << tried.tries.min(16)).min(RETRY_AFTER_MAX_MS);
+            let wait = RETRY_AFTER_MIN.saturating_mul(1 << tried.tries.min(16)).min(RETRY_AFTER_MAX);
             // Many that failed together are not tried together.
-            let wait_ms = wait_ms / 2 + wait_ms / 2 * u64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255;
-            let wait_ms = wait_ms.max(u64::try_from(not_before.as_millis()).unwrap_or(u64::MAX));
-            due.by_time.insert((clock::now_ms() + wait_ms, key), Try { tries: tried.tries + 1, ..tried });
+            let wait = wait / 2 + wait / 2 * u32::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255;
+            due.by_time.insert((Instant::now() + wait.max(not_before), key), Try { tries: tried.tries + 1, ..tried });
         }
     }
 }
 
-/// The run as it is now, and where that was read.
-async fn ended(sessions: &Sessions, (session, run): &Key) -> Result<Option<(Run, Cursor)>, fanfold_session::HostError> {
-    for window in [WINDOW, usize::MAX] {
-        let looked = sessions.look(session, Offset::NONE, window).await?;
-        if let Some(run) = looked.view.run(run) {
-            return Ok(Some((run.clone(), looked.cursor)));
-        }
+/// The run as it is now, and where that was read. Before it is said not to be there, the log is asked.
+async fn ended(sessions: &Sessions, (session, run): &Key) -> Result<Option<(Run, Cursor)>, HostError> {
+    let found = |looked: Looked| looked.view.run(run).map(|run| (run.clone(), looked.cursor));
+    if let Some(found) = found(sessions.look(session, Offset::NONE, WINDOW).await?) {
+        return Ok(Some(found));
     }
-    Ok(None)
+    Ok(found(sessions.look_newest(session, usize::MAX).await?))
 }
 
 async fn post(
@@ -419,6 +432,8 @@ fn signature(secret: &[u8], at_s: u64, body: &[u8]) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use fanfold_fold::SessionKey;
+
     use super::*;
 
     #[test]
@@ -431,6 +446,32 @@ mod tests {
         assert_eq!([Note::whose(&note, "a", until_ms), Note::whose(&note, "b", until_ms)], [Whose::Mine, Whose::Nobodys]);
         assert!(!Note::is_old(&note, 1_000) && Note::is_old(&note, until_ms - 1));
         assert_eq!(Note::whose(b"", "a", 0), Whose::Nobodys);
+    }
+
+    #[test]
+    fn a_run_that_was_only_just_noted_may_yet_be_requested() {
+        let note = serde_json::to_vec(&Note::of("a", 1_000)).unwrap();
+        assert!(Note::is_new(&note, 1_000) && Note::is_new(&note, 1_000 + REQUESTED_WITHIN_MS - 1));
+        assert!(!Note::is_new(&note, 1_000 + REQUESTED_WITHIN_MS));
+        assert!(!Note::is_new(b"", 0));
+    }
+
+    /// Its clock doesn't go on while the test advances the other time, as if it had been set back by as much.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_holds_up_no_try() {
+        let key = (SessionKey::new("t".parse().unwrap(), "s".parse().unwrap()), "r".parse().unwrap());
+        let mut due = Due::default();
+        due.add(key.clone());
+        assert!(due.next().unwrap() <= Instant::now());
+        let ((_, key), tried) = due.by_time.pop_first().unwrap();
+        told(&mut due, key.clone(), tried, Outcome::Failed(Duration::ZERO));
+        assert!(due.next().unwrap() > Instant::now());
+        tokio::time::advance(RETRY_AFTER_MIN).await;
+        assert!(due.next().unwrap() <= Instant::now());
+        let ((_, key), tried) = due.by_time.pop_first().unwrap();
+        assert_eq!((tried.tries, tried.since.elapsed()), (1, RETRY_AFTER_MIN));
+        told(&mut due, key, tried, Outcome::Failed(RETRY_AFTER_MAX * 2));
+        assert!(due.next().unwrap() >= Instant::now() + RETRY_AFTER_MAX * 2, "as the application asks");
     }
 
     #[test]

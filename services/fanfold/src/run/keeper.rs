@@ -1,17 +1,18 @@
 //! Sees to it that every run ends (I8): tells the queue which runs wait, and says in the log when nobody took one in time or when a
 //! worker has gone silent. It decides nothing: the fold does.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fanfold_fold::{Action, AttemptId, Command, Offset, Output, Run, RunId, SessionKey, TenantId, Verdict, View};
+use fanfold_fold::{AttemptId, Command, Offset, Output, Run, RunId, SessionKey, TenantId, Verdict, View};
 use fanfold_runs::{LeaseError, LeaseId, OfferError, QueueError, RunQueue};
 use fanfold_session::{HostError, Observer, Receipt, Sessions};
 use futures::StreamExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::book::{Book, Key, News, Patience, failure};
+use super::book::{Book, Key, News, Overdue, Patience, failure};
 use super::budget::Budget;
 use super::graves::Graves;
 use super::hook::Hooks;
@@ -158,20 +159,29 @@ impl Keeper {
                 let sessions = sessions.clone();
                 tokio::spawn(async move { say_alive(&sessions, unheard).await });
             }
+            // What can't be heard is not silent.
+            self.book().excuse(&sessions.unheard(), Instant::now());
             let overdue = self.book().overdue(Instant::now(), clock::now_ms());
             self.news.notify_one();
-            futures::stream::iter(overdue)
-                .for_each_concurrent(ENDS_MAX, |(session, action)| self.say_overdue(&sessions, session, action))
-                .await;
+            futures::stream::iter(overdue).for_each_concurrent(ENDS_MAX, |overdue| self.say_overdue(&sessions, overdue)).await;
         }
     }
 
-    async fn say_overdue(&self, sessions: &Sessions, session: SessionKey, action: Action) {
+    async fn say_overdue(&self, sessions: &Sessions, overdue: Overdue) {
+        let session = overdue.key.0.clone();
         // What its runs have come to since it left memory isn't known here. What is still overdue is said the next time.
         if !sessions.hosts(&session) {
             return self.look(sessions, &session).await;
         }
-        let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action };
+        // Another node's worker is heard by the log alone, and what it said last may not be here yet.
+        if let Err(error) = sessions.look_newest(&session, 0).await {
+            tracing::warn!(%session, error = &error as &dyn std::error::Error, "not known whether a run is overdue");
+            return self.book().excuse(&HashSet::from([session]), Instant::now());
+        }
+        if !self.book().is_still(&overdue) {
+            return;
+        }
+        let command = Command { id: clock::new_command(), at_ms: clock::now_ms(), by: None, action: overdue.action };
         metrics::counter!("fanfold_runs_overdue_total").increment(1);
         match sessions.submit(&session, command, None, Offset::NONE).await {
             Ok(Receipt { verdict: Verdict::Refused(_), .. }) => self.look(sessions, &session).await,
