@@ -128,6 +128,9 @@ impl Edge {
         let limit = limit(request.limit, 100, 1000);
         let (mut records, end) = self.sessions.records(&key, Offset(request.after), limit).await?;
         let all = records.len();
+        if all == 0 && self.sessions.look(&key, Offset::NONE, 0).await?.offset == Offset::NONE {
+            return Err(ErrorCode::SessionNotFound.into());
+        }
         records.retain(|record| request.upto.is_none_or(|upto| record.offset <= Offset(upto)));
         let end = end || records.len() < all;
         Ok(v1::ListEventsReply { records: records.iter().map(record).collect(), end })

@@ -21,6 +21,7 @@ use super::list::Watched;
 use super::notice::{Notice, news};
 use super::{Edge, Failure, Filling, Framing, Subscriptions};
 use crate::auth::{Action, Caller};
+use crate::clock;
 
 /// The version of docs/protocol.md.
 const PROTOCOL: u32 = 1;
@@ -349,7 +350,11 @@ impl Talk {
     }
 
     /// Commands are judged side by side, but reach their session in the order in which they came.
-    fn command(&mut self, caller: Caller, command: v1::Command) {
+    fn command(&mut self, caller: Caller, mut command: v1::Command) {
+        // An error that names no command is about what its session sends.
+        if command.id.is_empty() {
+            command.id = clock::new_command().to_string();
+        }
         let edge = Arc::clone(&self.edge);
         self.commands.get_or_insert_default().push(Box::pin(async move {
             let (id, session) = (command.id.clone(), command.session.clone());

@@ -191,6 +191,9 @@ pub(super) async fn command(
 ) -> Answer<v1::Receipt> {
     let caller = caller(&edge, &headers)?;
     let mut command: v1::Command = body(&bytes)?;
+    if !command.session.is_empty() && command.session != session {
+        return Err(Failure::bad_request("field session: is not the one of the path").into());
+    }
     command.session = session;
     refused(edge.submit(&caller, command).await?).map(Json)
 }
