@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
 use fanfold_fold::{Event, Offset, Record, SessionKey, SessionTitled};
-use fanfold_session::{Mode, SessionConfig};
+use fanfold_session::{HostError, Mode, SessionConfig};
 use support::log::Faults;
 use support::{Reader, World, key, open};
 
@@ -31,9 +34,25 @@ async fn a_session_that_is_not_answered_for_holds_up_no_other() {
     readers[1].until(last).await;
     let mut away = node.log_away();
     away.wait_for(|away| *away).await.unwrap();
+    assert_eq!(*node.unheard(), HashSet::from([key("silent")]), "of the other one it is known that nothing was said");
     // Once it is answered for again, it has what it missed.
     let last = title_elsewhere(&world, &key("silent"));
     *world.log.silent.lock().unwrap() = None;
     readers[0].until(last).await;
     away.wait_for(|away| !*away).await.unwrap();
+    assert_eq!(*node.unheard(), HashSet::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_state_has_what_the_tail_lost() {
+    let world = World::new(1, Faults::default());
+    world.log.guarded.store(false, Ordering::Relaxed);
+    let node = world.node(SessionConfig::default()).await;
+    let opened = node.submit(&key("s"), open(), None, Offset::NONE).await.unwrap();
+    let last = title_elsewhere(&world, &key("s"));
+    assert_eq!(node.look(&key("s"), Offset::NONE, 0).await.unwrap().offset, opened.offset, "in memory it is as it was");
+    assert_eq!(node.look_newest(&key("s"), 0).await.unwrap().offset, last);
+    // Where the leader doesn't say what there is, nothing is taken for the newest.
+    *world.log.silent.lock().unwrap() = Some(key("s"));
+    assert!(matches!(node.look_newest(&key("s"), 0).await, Err(HostError::Unavailable(_))));
 }

@@ -43,8 +43,8 @@ const SHORT: [(&str, &str); 9] = [
     ("ARCHIVE__KEEP_MS", "0"),
 ];
 
-/// After so long a silent worker is lost. Longer than it takes to notice that the log is away.
-const SILENCE: Duration = Duration::from_secs(10);
+/// After so long a silent worker is lost. Longer than it takes to notice that the log is away, and to come back to it.
+const SILENCE: Duration = Duration::from_secs(15);
 
 fn ask() -> v1::Subscribe {
     v1::Subscribe { session: "s".into(), window: u32::MAX, ..v1::Subscribe::default() }
@@ -238,7 +238,7 @@ async fn an_answer_goes_on_after_the_log_was_away_for_longer_than_a_worker_may_b
     let has_begun = |view: &View| !view.runs.is_empty() && !text(&last(view).1).is_empty();
     reader.until(|wire| has_begun(&wire.held["s"].view)).await;
     nats.kill();
-    tokio::time::sleep(SILENCE * 2).await;
+    tokio::time::sleep(SILENCE * 3 / 2).await;
     nats.start_again();
     reader.until(|wire| all_ended(&wire.held["s"].view, 1)).await;
     let view = &reader.held["s"].view;
