@@ -1,4 +1,4 @@
-//! Servers that hang or are gone, under real nodes: producers are answered in time, readers keep what they have, and everything goes on
+//! Servers that are slow, hang or are gone, under real nodes: producers are answered in time, readers keep what they have, and everything goes on
 //! by itself with nothing lost.
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test")]
 
@@ -19,6 +19,7 @@ use futures::StreamExt as _;
 use support::cluster::Cluster;
 use support::cql::CqlServer;
 use support::numbers::{count, number};
+use support::slow::SlowNetwork;
 use support::wire::Wire;
 use support::worker::recording;
 use support::{DEADLINE, Node, all_ended, command, last, open, send, state, state_since, text, told};
@@ -245,6 +246,81 @@ async fn an_answer_goes_on_after_the_log_was_away_for_longer_than_a_worker_may_b
     let run = &view.runs[0];
     assert_eq!((run.status, run.attempts), (RunStatus::Completed, 1), "its worker was there all the time: {run:?}");
     assert_eq!(text(&last(view).1), words.concat());
+}
+
+/// One way: within the limits, and far beyond them.
+const SLOW: Duration = Duration::from_millis(250);
+const TOO_SLOW: Duration = Duration::from_millis(2_500);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_slow_is_waited_for_and_one_that_is_too_slow_is_told() {
+    let what = "a slow log";
+    let Some(cql) = told("FANFOLD_TEST_CQL", what) else { return };
+    let Some(nats) = Server::start(what, "") else { return };
+    let network = SlowNetwork::before(nats.url.trim_start_matches("nats://")).await;
+    let cluster = Cluster::on(&format!("nats://{}", network.address), &cql, &SHORT);
+    let nodes = [cluster.node("0"), cluster.node("0")];
+    let clients = [nodes[0].client(), nodes[1].client()];
+    open(&clients[0], "s").await;
+    let mut readers = vec![reader(&nodes[0], Transport::WebSocket).await, reader(&nodes[1], Transport::Sse).await];
+    let stop = Arc::new(AtomicBool::new(false));
+    let counting = tokio::spawn(count(clients[0].clone(), 1, Arc::clone(&stop)));
+    network.delay(SLOW);
+    for wire in &mut readers {
+        let upto = number(&wire.held["s"].view) + 5;
+        wire.until(|wire| number(&wire.held["s"].view) > upto).await;
+        assert!(!wire.log_away, "slow is not away");
+    }
+    network.delay(TOO_SLOW);
+    let refused = answer(clients[1].submit(piece("too-slow"))).await.unwrap_err();
+    assert!(matches!(refused, ErrorCode::UnknownOutcome | ErrorCode::Overloaded | ErrorCode::Busy), "{refused:?}");
+    for wire in &mut readers {
+        told_of_log(wire, true).await;
+    }
+    for client in &clients {
+        look(client, "s").await.unwrap();
+    }
+    network.delay(Duration::ZERO);
+    for wire in &mut readers {
+        told_of_log(wire, false).await;
+        let upto = number(&wire.held["s"].view) + 20;
+        wire.until(|wire| number(&wire.held["s"].view) > upto).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (last, cursor) = counting.await.unwrap();
+    let truth = state_since(&clients[0], "s", &*cursor).await;
+    assert_eq!(number(&truth), last, "I9 durable before acked");
+    all_have(&clients, &mut readers, &truth).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_slow_is_waited_for_and_one_that_is_too_slow_is_unavailable() {
+    let what = "a slow store";
+    let Some(cql) = told("FANFOLD_TEST_CQL", what) else { return };
+    let Some(nats) = Server::start(what, "") else { return };
+    let network = SlowNetwork::before(&cql).await;
+    // What has left the log would be asked of the store.
+    let keep = ("ARCHIVE__KEEP_MS", "3600000");
+    let cluster = Cluster::on(&nats.url, &network.address, &[&SHORT[..], &[keep]].concat());
+    let nodes = [cluster.node("0"), cluster.node("0")];
+    let clients = [nodes[0].client(), nodes[1].client()];
+    open(&clients[0], "s").await;
+    let mut readers = vec![reader(&nodes[0], Transport::WebSocket).await, reader(&nodes[1], Transport::Grpc).await];
+    let elsewhere = [begin_elsewhere(&clients[1], false).await, begin_elsewhere(&clients[1], true).await];
+    network.delay(SLOW);
+    recovers("a session in a slow store", async || look(&clients[0], &elsewhere[0]).await).await;
+    network.delay(TOO_SLOW);
+    assert_eq!(look(&clients[0], &elsewhere[1]).await.unwrap_err(), ErrorCode::Unavailable, "never taken for absent");
+    let mut cursor = String::new();
+    for number in 0..5 {
+        // What is in memory asks the log only.
+        cursor = answer(clients[number % 2].submit(piece(&format!("piece{number}")))).await.unwrap().cursor;
+    }
+    let truth = state_since(&clients[0], "s", &*cursor).await;
+    all_have(&clients, &mut readers, &truth).await;
+    network.delay(Duration::ZERO);
+    recovers("a session that nobody has in memory", async || look(&clients[0], &elsewhere[1]).await).await;
+    assert_eq!(events(&clients[1], "s").await, 6, "I9 durable before acked");
 }
 
 /// A list that hangs comes when it comes; what is there is told meanwhile.

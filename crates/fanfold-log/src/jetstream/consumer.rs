@@ -184,7 +184,7 @@ impl JetStreamConsumer {
             let refusal = || ApiError::in_answer(&message.payload).map(|error| error.to_string());
             match (message.status.map(|status| status.as_u16()), made) {
                 (Some(status), None) if NO_MORE.contains(&status) => asked.answered(0),
-                (Some(status), _) => asked.refused(shard, message.description.as_deref().unwrap_or(&status.to_string())),
+                (Some(status), _) => asked.refused(shard, message.description.as_deref().unwrap_or(&format!("status {status}"))),
                 (None, Some(_)) => match refusal() {
                     Some(why) => asked.refused(shard, &why),
                     None => (asked.left, asked.make) = (0, false),

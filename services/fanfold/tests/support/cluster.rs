@@ -27,8 +27,13 @@ impl Cluster {
 
     /// On these servers.
     pub fn on(nats: &str, cql: &str, settings: &[(&str, &str)]) -> Self {
+        Self::on_all(&[nats.to_owned()], cql, settings)
+    }
+
+    /// The same with a log on several servers.
+    pub fn on_all(nats: &[String], cql: &str, settings: &[(&str, &str)]) -> Self {
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
-        let (urls, nodes) = (format!("[\"{nats}\"]"), format!("[\"{cql}\"]"));
+        let (urls, nodes) = (format!("{nats:?}"), format!("[\"{cql}\"]"));
         let all = [
             ("LISTEN__HTTP", "127.0.0.1:0"),
             ("LISTEN__GRPC", "127.0.0.1:0"),

@@ -10,6 +10,7 @@ pub mod nginx;
 pub mod numbers;
 pub mod place;
 pub mod recording;
+pub mod slow;
 pub mod wire;
 pub mod worker;
 
