@@ -71,15 +71,22 @@ pub enum RequestError {
     /// The node can't be reached.
     #[error("the node can't be reached: {}", _0.message())]
     Unreachable(Box<Status>),
+    /// No answer came, whatever has become of the request. A command may be sent again with the same id.
+    #[error("no answer came, and it may have been done: {}", _0.message())]
+    Unknown(Box<Status>),
 }
 
 impl From<Status> for RequestError {
     fn from(status: Status) -> Self {
-        // The node's own answers carry details; what the transport makes up has a source instead.
-        if status.code() == tonic::Code::Unavailable && status.details().is_empty() {
-            return Self::Unreachable(Box::new(status));
+        use tonic::Code;
+        // The node's own answers carry details. What the transport makes up has none.
+        match status.code() {
+            Code::Unavailable if status.details().is_empty() => Self::Unreachable(Box::new(status)),
+            Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal if status.details().is_empty() => {
+                Self::Unknown(Box::new(status))
+            }
+            _ => Self::Refused(Box::new(status)),
         }
-        Self::Refused(Box::new(status))
     }
 }
 
@@ -110,8 +117,11 @@ impl Client {
         Ok(Self { channel, authorization, dialer })
     }
 
+    /// A node that is there and never answers isn't waited for.
     fn request<T>(&self, message: T) -> Request<T> {
-        authorized(message, self.authorization.as_ref())
+        let mut request = authorized(message, self.authorization.as_ref());
+        request.set_timeout(self.dialer.config.timeout);
+        request
     }
 
     fn sessions(&self) -> SessionsClient<Channel> {
@@ -128,16 +138,13 @@ impl Client {
 
     /// Has a command judged.
     pub async fn submit(&self, command: v1::Command) -> Result<v1::Receipt, RequestError> {
-        let mut request = self.request(command);
-        request.set_timeout(self.dialer.config.timeout);
-        Ok(self.sessions().submit(request).await?.into_inner())
+        Ok(self.sessions().submit(self.request(command)).await?.into_inner())
     }
 
     /// Erases a session for good. Safe to repeat: then it says how far that is.
     pub async fn erase(&self, session: &str) -> Result<v1::EraseReply, RequestError> {
-        let mut request = self.request(v1::EraseRequest { session: session.to_owned() });
-        request.set_timeout(self.dialer.config.timeout);
-        Ok(self.sessions().erase(request).await?.into_inner())
+        let request = v1::EraseRequest { session: session.to_owned() };
+        Ok(self.sessions().erase(self.request(request)).await?.into_inner())
     }
 
     /// The state now, or at an offset.
@@ -209,7 +216,9 @@ impl Client {
 
     /// Starts an attempt at a run, or goes on with one.
     pub async fn append(&self, start: v1::AppendStart) -> Result<Append, AppendError> {
-        Append::start(self.workers(), start, self.authorization.as_ref()).await
+        let started = Append::start(self.workers(), start, self.authorization.as_ref());
+        let unanswered = |_| Status::deadline_exceeded("the node didn't answer in time");
+        tokio::time::timeout(self.dialer.config.timeout, started).await.map_err(unanswered)?
     }
 }
 

@@ -94,6 +94,8 @@ pub struct Follow {
     options: FollowOptions,
     view: View,
     cursor: Option<String>,
+    /// The last cursor that was news.
+    reached: Option<String>,
     replay: Option<u64>,
     link: Option<Link>,
     connect_at: Instant,
@@ -123,6 +125,7 @@ impl Follow {
             session,
             options,
             view: View::default(),
+            reached: cursor.clone(),
             cursor,
             replay,
             link: None,
@@ -211,12 +214,12 @@ impl Follow {
             Frame::Subscribed(subscribed) => {
                 let (how, reset) = (subscribed.how(), subscribed.reset_reason());
                 if how == v1::How::Resumed && self.cursor.as_deref() != Some(&subscribed.cursor) {
-                    return Ok(Some(self.start_over("resumed elsewhere")));
+                    return self.start_over("resumed elsewhere").map(Some);
                 }
                 Ok(Some(Update::Subscribed { how, reset }))
             }
-            Frame::Snapshot(snapshot) => Ok(Some(self.replace(snapshot))),
-            Frame::Delta(delta) => Ok(Some(self.advance(delta))),
+            Frame::Snapshot(snapshot) => self.replace(snapshot).map(Some),
+            Frame::Delta(delta) => self.advance(delta).map(Some),
             Frame::Presence(presence) => Ok(Some(Update::Presence(presence))),
             Frame::Closed(closed) => {
                 self.done = true;
@@ -241,16 +244,16 @@ impl Follow {
         }
     }
 
-    fn replace(&mut self, snapshot: v1::Snapshot) -> Update {
+    fn replace(&mut self, snapshot: v1::Snapshot) -> Result<Update, FollowError> {
         match View::try_from(snapshot.view.clone().unwrap_or_default()) {
             Ok(view) => self.view = view,
             Err(error) => return self.start_over(&error.to_string()),
         }
         self.progress(&snapshot.cursor);
-        Update::Changed { frame: Box::new(Frame::Snapshot(snapshot)) }
+        Ok(Update::Changed { frame: Box::new(Frame::Snapshot(snapshot)) })
     }
 
-    fn advance(&mut self, frame: v1::Delta) -> Update {
+    fn advance(&mut self, frame: v1::Delta) -> Result<Update, FollowError> {
         let applied = match self.cursor.as_deref() {
             Some(cursor) if cursor == frame.after => {
                 delta(frame.ops.clone()).map_err(Misfit::Field).and_then(|delta| self.view.apply(&delta).map_err(Misfit::Delta))
@@ -260,27 +263,30 @@ impl Follow {
         match applied {
             Ok(()) => {
                 self.progress(&frame.cursor);
-                Update::Changed { frame: Box::new(Frame::Delta(frame)) }
+                Ok(Update::Changed { frame: Box::new(Frame::Delta(frame)) })
             }
-            Err(Misfit::Gap) => self.reconnect("a delta doesn't follow on".into(), Duration::ZERO),
+            Err(Misfit::Gap) => self.start_over("a delta doesn't follow on"),
             Err(Misfit::Field(error)) => self.start_over(&error.to_string()),
             Err(Misfit::Delta(error)) => self.start_over(&error.to_string()),
         }
     }
 
+    /// What it had before already is no progress.
     fn progress(&mut self, cursor: &str) {
         self.cursor = Some(cursor.to_owned());
-        self.backoff.reset();
-        self.tries = 0;
+        if self.reached != self.cursor {
+            self.reached.clone_from(&self.cursor);
+            self.backoff.reset();
+            self.tries = 0;
+        }
     }
 
     /// The view is of no further use: a snapshot must replace it.
-    fn start_over(&mut self, why: &str) -> Update {
+    fn start_over(&mut self, why: &str) -> Result<Update, FollowError> {
         tracing::warn!(session = %self.session, why, "beginning again with a snapshot");
         self.cursor = None;
         self.replay = None;
-        let wait = self.backoff.wait();
-        self.reconnect(why.to_owned(), wait)
+        self.lose(LinkError::Lost(why.to_owned()))
     }
 
     fn reconnect(&mut self, why: String, after: Duration) -> Update {

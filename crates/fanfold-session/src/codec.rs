@@ -19,6 +19,8 @@ pub struct DeltaFrame<'a> {
     pub delta: &'a Delta,
     /// The state it leads to, where this node holds it: for formats that show more than the change.
     pub view: Option<&'a View>,
+    /// The reader comes back and may have had a part of what followed `after`. Only where [`FrameCodec::tells_again`].
+    pub again: bool,
 }
 
 /// A snapshot as sent.
@@ -47,6 +49,12 @@ pub struct Present {
 pub trait FrameCodec: Send + Sync + 'static {
     /// Its name in metrics and logs.
     fn name(&self) -> &'static str;
+
+    /// Whether who comes back is told at once, by one delta with `again`, what they lack. Of use where a reader that was cut can't say
+    /// how much of a frame it has had.
+    fn tells_again(&self) -> bool {
+        false
+    }
 
     /// Appends one delta frame.
     fn delta(&self, frame: &DeltaFrame<'_>, out: &mut Vec<u8>);

@@ -14,6 +14,9 @@ use crate::presence::{Full, Presence, PresenceLimits};
 use crate::readers::{GROUPS, Group, Readers};
 use crate::ring::{Reach, Ring};
 
+/// What a frame counts for at least (I5): some formats have nothing to say of most changes.
+const FRAME_BYTES_MIN: usize = 64;
+
 /// Why a session's readers get nothing more from this feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
@@ -115,7 +118,7 @@ impl Feed {
         for (format, frame) in frames {
             // Its last reader may have left while it was encoded.
             if let Some(ring) = &mut shared.rings[format.0] {
-                ring.push(upto, frame.len(), frame.into_boxed_slice());
+                ring.push(upto, frame.len().max(FRAME_BYTES_MIN), frame.into_boxed_slice());
             }
         }
         shared.head = upto;

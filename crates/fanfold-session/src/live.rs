@@ -247,7 +247,7 @@ impl Live {
         let (after, cursor) = (self.cursor(batch.after), self.cursor(upto));
         let view = self.folded.state.view();
         let session = &self.birth.key.session;
-        let frame = DeltaFrame { session, after, cursor, delta: &delta, view: Some(view) };
+        let frame = DeltaFrame { session, after, cursor, delta: &delta, view: Some(view), again: false };
         let frames = self.birth.feed.active().into_iter().map(|format| {
             let mut bytes = Vec::new();
             self.birth.node.codec(format).delta(&frame, &mut bytes);

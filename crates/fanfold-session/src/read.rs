@@ -80,6 +80,11 @@ impl Live {
         };
         let attachment = self.birth.feed.attach(ring, Arc::clone(&attach.signal), self.birth.node.config.ring_bytes_max);
         match how {
+            How::Resumed if self.birth.node.codec(attach.format).tells_again() => {
+                let again = self.told_again(attach);
+                let position = if again.is_some() { head } else { attach.start.least() };
+                Answer { attachment, how, position, head, snapshot: again }
+            }
             How::Resumed => Answer { attachment, how, position: attach.start.least(), head, snapshot: None },
             How::Fresh | How::Snapshot(_) => {
                 let snapshot = Some(self.snapshot_frame(attach.format, attach.window));
@@ -106,24 +111,30 @@ impl Live {
     /// The slow reader's ladder: one merged delta, or a snapshot where that is smaller or the ring doesn't reach back.
     pub(crate) fn on_repair(&mut self, repair: Repair) {
         let head = self.folded.offset;
-        let bytes = match self.merged_frame(&repair) {
+        let bytes = match self.merged_frame(repair.after, repair.format, repair.mode, false) {
             Some(merged) if !self.snapshot_is_smaller(&repair, merged.len()) => Arc::from(merged),
             Some(_) | None => self.snapshot_frame(repair.format, repair.window),
         };
         let _ = repair.reply.send((head, bytes));
     }
 
-    fn merged_frame(&self, repair: &Repair) -> Option<Vec<u8>> {
-        let merged = self.deltas.merged(repair.after)?;
+    /// What a reader that comes back lacks, told at once. A replay goes through it record by record.
+    fn told_again(&self, attach: &Attach) -> Option<Arc<[u8]>> {
+        let Start::After(cursor) = attach.start else { return None };
+        self.merged_frame(cursor.offset, attach.format, attach.mode, true).map(Arc::from)
+    }
+
+    fn merged_frame(&self, after: Offset, format: FormatId, mode: Mode, again: bool) -> Option<Vec<u8>> {
+        let merged = self.deltas.merged(after)?;
         let view = self.folded.state.view();
-        let delta = match repair.mode {
+        let delta = match mode {
             Mode::Deltas => merged,
             Mode::Full => merged.full(view),
         };
-        let (after, cursor) = (self.cursor(repair.after), self.cursor(self.folded.offset));
-        let frame = DeltaFrame { session: &self.birth.key.session, after, cursor, delta: &delta, view: Some(view) };
+        let (after, cursor) = (self.cursor(after), self.cursor(self.folded.offset));
+        let frame = DeltaFrame { session: &self.birth.key.session, after, cursor, delta: &delta, view: Some(view), again };
         let mut bytes = Vec::new();
-        self.birth.node.codec(repair.format).delta(&frame, &mut bytes);
+        self.birth.node.codec(format).delta(&frame, &mut bytes);
         metrics::counter!("fanfold_session_merged_deltas_total").increment(1);
         Some(bytes)
     }

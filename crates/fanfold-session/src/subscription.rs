@@ -217,7 +217,8 @@ impl Subscription {
         let node = self.sessions.node();
         let (after, upto) = (node.cursor(&self.key, position), folded.offset);
         let cursor = node.cursor(&self.key, upto);
-        let frame = DeltaFrame { session: &self.key.session, after, cursor, delta: &delta, view: Some(folded.state.view()) };
+        let (session, view) = (&self.key.session, Some(folded.state.view()));
+        let frame = DeltaFrame { session, after, cursor, delta: &delta, view, again: false };
         node.codec(self.request.format).delta(&frame, out);
         self.attachment.signal.stand_at(upto);
         Ok(Filled::More)

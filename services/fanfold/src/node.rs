@@ -35,8 +35,9 @@ use crate::run::model::{self, Model};
 use crate::run::worker::{self, Phase};
 use crate::{grpc, http};
 
-/// How long clients that were told to come back elsewhere may take to leave.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+/// What clients that were told to come back elsewhere may take to leave, of the time that a drain may take; and what the worker may
+/// take to give its runs back.
+const LEAVE_WITHIN: f64 = 0.2;
 
 /// Sessions with open runs that are read from the list at a time.
 const UNFINISHED_PAGE: usize = 256;
@@ -160,20 +161,23 @@ impl Node {
         let runs = Arc::new(LocalRuns { desk: Arc::clone(&edge.desk), sessions: sessions.clone(), name });
         let worker = tokio::spawn(worker::work(runs, model, config.runs.worker_slots, phases));
         let router = http::router(Arc::clone(&edge), metrics);
-        let http = tokio::spawn(http::serve(http, router, config.limits.clone(), told(drain.subscribe())));
-        let grpc = tokio::spawn(grpc::serve(Arc::clone(&edge), grpc, told(drain.subscribe())));
+        // Whoever asks in a drain is told about it.
+        let (close, closing) = watch::channel(false);
+        let http = tokio::spawn(http::serve(http, router, config.limits.clone(), told(closing.clone())));
+        let grpc = tokio::spawn(grpc::serve(Arc::clone(&edge), grpc, told(closing)));
         stop.await;
         tracing::info!("draining");
-        let deadline = Instant::now() + Duration::from_millis(config.node.drain_ms_max);
+        let drain_max = Duration::from_millis(config.node.drain_ms_max);
+        let (deadline, leave_within) = (Instant::now() + drain_max, drain_max.mul_f64(LEAVE_WITHIN));
         drain.send_replace(true);
         // What its worker writes goes to another one at once, as long as that can still be said in the log.
         phase.send_replace(Phase::Stopping);
-        if tokio::time::timeout(LEAVE_WITHIN, worker).await.is_err() {
+        if tokio::time::timeout(leave_within, worker).await.is_err() {
             tracing::warn!("some runs could not be given up in time; they are tried again");
         }
         // Clients are told to come back; then the sessions keep their states.
         let left = edge.connections.acquire_many(u32::try_from(config.limits.connections_max).unwrap_or(u32::MAX));
-        if tokio::time::timeout(LEAVE_WITHIN, left).await.is_err() {
+        if tokio::time::timeout(leave_within, left).await.is_err() {
             tracing::warn!("some clients did not leave in time");
         }
         if !sessions.drain(deadline).await {
@@ -181,6 +185,7 @@ impl Node {
         }
         edge.budget.note_now().await;
         log.close().await;
+        close.send_replace(true);
         let _ = tokio::time::timeout_at(deadline, async { tokio::join!(http, grpc) }).await;
         tracing::info!("drained");
         Ok(())

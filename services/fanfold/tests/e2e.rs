@@ -14,15 +14,17 @@ use support::{Node, all_ended, command, follow, last, message, next, open, recor
 
 const TRANSPORTS: [Transport; 3] = [Transport::WebSocket, Transport::Sse, Transport::Grpc];
 
-/// Follows to the end of `runs` runs, cutting the connection again and again, sometimes for another transport.
+/// Follows to the end of `runs` runs, cutting the connection again and again, once at least after something that it can go on from.
 async fn follow_with_cuts(mut follow: fanfold_client::Follow, runs: usize, seed: u64) -> (fanfold_fold::View, usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut resumed = 0;
-    while !all_ended(follow.view(), runs) {
-        if let Update::Subscribed { how: v1::How::Resumed, .. } = next(&mut follow).await {
+    while resumed == 0 || !all_ended(follow.view(), runs) {
+        let update = next(&mut follow).await;
+        if let Update::Subscribed { how: v1::How::Resumed, .. } = update {
             resumed += 1;
         }
-        if rng.random_bool(0.05) {
+        let must = resumed == 0 && matches!(update, Update::Changed { .. });
+        if must || rng.random_bool(0.05) {
             follow.cut();
         }
     }
@@ -43,12 +45,16 @@ async fn every_recording_comes_out_exact_over_every_transport() {
         let node = Node::start(data.path(), &["--model-recording", file.to_str().unwrap(), "--model-pace", "1"]);
         let client = node.client();
         open(&client, "s").await;
-        let followers = TRANSPORTS.map(|transport| tokio::spawn(follow_with_cuts(follow(&client, "s", transport), 1, seed)));
+        let followers = [0, 1, 2].map(|at| {
+            let follow = follow(&client, "s", TRANSPORTS[at]);
+            tokio::spawn(follow_with_cuts(follow, 1, seed.wrapping_add(at as u64)))
+        });
         send(&client, "send", "s").await;
         let truth = state_at_end(&client, "s").await;
         for follower in followers {
-            let (view, _) = follower.await.unwrap();
+            let (view, resumed) = follower.await.unwrap();
             assert_eq!(view, truth, "{file:?}");
+            assert!(resumed > 0, "{file:?}: it was cut and came back");
         }
         check(&truth, &expected, &file);
         played += 1;
@@ -92,9 +98,9 @@ async fn a_reader_that_is_cut_resumes_where_it_was() {
     let client = node.client();
     open(&client, "s").await;
     let mut followers = Vec::new();
-    for mut follow in TRANSPORTS.map(|transport| follow(&client, "s", transport)) {
+    for (at, mut follow) in TRANSPORTS.map(|transport| follow(&client, "s", transport)).into_iter().enumerate() {
         until(&mut follow, |view| view.session.opened_at_ms > 0).await;
-        followers.push(tokio::spawn(follow_with_cuts(follow, 1, seed)));
+        followers.push(tokio::spawn(follow_with_cuts(follow, 1, seed.wrapping_add(at as u64))));
     }
     send(&client, "send", "s").await;
     for follower in followers {

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::process::Command as Process;
 
 use eventsource_stream::Eventsource as _;
-use fanfold_client::Transport;
 use fanfold_fold::View;
 use fanfold_wire::convert::delta;
 use fanfold_wire::v1::client_frame::Frame as In;
@@ -17,7 +16,7 @@ use fanfold_wire::v1::server_frame::Frame as Out;
 use fanfold_wire::{Format, v1};
 use futures::{SinkExt as _, StreamExt as _};
 use jsonwebtoken::{EncodingKey, Header, encode};
-use support::{DEADLINE, Node, all_ended, command, follow, message, open, send, state, until};
+use support::{DEADLINE, Node, all_ended, command, message, open, send, state};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -335,48 +334,6 @@ async fn people_see_each_other() {
     assert_eq!((error.code.as_str(), error.session.as_str(), error.command.as_str()), ("field_limit", "s", "presence"));
     send(&node.client(), "after", "s").await;
     watcher.until(|socket| !socket.views["s"].1.messages.is_empty()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_stops_reading_holds_nobody_up_and_comes_back() {
-    let data = tempfile::tempdir().unwrap();
-    let mut process = Process::new(env!("CARGO_BIN_EXE_fanfold"));
-    process.args(["dev", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--worker-slots", "0", "--data"]).arg(data.path());
-    process.env("FANFOLD_LIMITS__STALL_MS_MAX", "300").env("FANFOLD_LIMITS__SEND_BUFFER_BYTES", "4096");
-    let node = Node::spawn(process);
-    let client = node.client();
-    open(&client, "s").await;
-    let mut slow = Socket::open(&node, Format::Json, "").await;
-    slow.subscribe("s", None).await;
-    slow.until(|socket| !socket.views.is_empty()).await;
-    let mut quick = follow(&client, "s", Transport::WebSocket);
-    // Much more than kernel buffers take, while `slow` reads nothing.
-    let big = "x".repeat(100_000);
-    for n in 0..120 {
-        let custom =
-            v1::Custom { kind: "big".into(), content_type: "text/plain".into(), payload: format!("{n} {big}").into_bytes() };
-        let receipt = client.submit(command(&format!("big{n}"), "s", Action::Custom(custom))).await.unwrap();
-        assert_eq!(receipt.refusal, "");
-    }
-    let truth = state(&client, "s").await;
-    until(&mut quick, |view| *view == truth).await;
-    // Either it was closed and says where it was, or it was given a merged delta or a snapshot: never a gap.
-    let caught_up = tokio::time::timeout(DEADLINE, async {
-        while slow.views["s"].1 != truth {
-            if slow.next().await.is_err() {
-                return false;
-            }
-        }
-        true
-    });
-    if !caught_up.await.unwrap() {
-        let cursor = slow.views["s"].0.clone();
-        let views = slow.views.clone();
-        slow = Socket::open(&node, Format::Json, "").await;
-        slow.views = views;
-        slow.subscribe("s", Some(cursor)).await;
-        slow.until(|socket| socket.views["s"].1 == truth).await;
-    }
 }
 
 fn token(secret: &str, claims: serde_json::Value) -> String {

@@ -68,7 +68,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Every action, for the table in the documentation and its test.
+    /// Every action, for the table in docs/operations.md and its test.
     pub const ALL: [Self; 10] = [
         Self::List,
         Self::Open,
@@ -156,6 +156,19 @@ mod tests {
                 Action::ALL.iter().map(|action| if authorize(&caller, *action, None).is_ok() { '1' } else { '0' }).collect();
             assert_eq!(may, row, "{role:?}");
         }
+    }
+
+    #[test]
+    fn the_table_of_the_documentation_says_the_same() {
+        let documented = include_str!("../../../../docs/operations.md").lines().filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| `")?.split('|').map(str::trim).collect();
+            let name = cells[0].trim_end_matches('`').to_owned();
+            let yes: Vec<bool> = cells.get(2..6)?.iter().map(|cell| *cell == "yes").collect();
+            Action::ALL.iter().any(|action| format!("{action:?}") == name).then_some((name, yes))
+        });
+        let roles = [Role::Viewer, Role::User, Role::Worker, Role::Admin];
+        let expected = Action::ALL.map(|action| (format!("{action:?}"), roles.map(|role| role_allows(role, action)).to_vec()));
+        assert_eq!(documented.collect::<Vec<_>>(), expected);
     }
 
     #[test]

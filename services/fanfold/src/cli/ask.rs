@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use fanfold_client::{Client, RequestError};
-use fanfold_wire::v1;
+use fanfold_wire::grpc::Details;
 use fanfold_wire::v1::command::Action;
+use fanfold_wire::{ErrorCode, Outcome, Retry, v1};
 
-use super::{Cancel, DeadLetters, EventsOf, Open, Output, REFUSED, SendText, SessionsOf, StateOf, UNREACHABLE};
+use super::{Cancel, DeadLetters, EventsOf, Open, Output, REFUSED, SendText, SessionsOf, StateOf, UNKNOWN, UNREACHABLE};
 
 use super::time::Time;
 use crate::clock;
@@ -16,12 +17,21 @@ type Done = anyhow::Result<ExitCode>;
 
 /// Exit codes that scripts can tell apart.
 pub(super) fn failed(error: RequestError) -> Done {
-    let code = match &error {
-        RequestError::Refused(_) => REFUSED,
-        RequestError::Unreachable(_) => UNREACHABLE,
-    };
     eprintln!("fanfold: {error}");
-    Ok(ExitCode::from(code))
+    Ok(ExitCode::from(match &error {
+        RequestError::Refused(status) => exit_code(Details::of(status).map(|details| details.code)),
+        RequestError::Unreachable(_) => UNREACHABLE,
+        RequestError::Unknown(_) => UNKNOWN,
+    }))
+}
+
+/// Of what the node says.
+pub(super) fn exit_code(said: Option<ErrorCode>) -> u8 {
+    match said.map(ErrorCode::row) {
+        Some(row) if row.outcome == Outcome::Unknown => UNKNOWN,
+        Some(row) if matches!(row.retry, Retry::Later | Retry::Resume) => UNREACHABLE,
+        Some(_) | None => REFUSED,
+    }
 }
 
 pub(super) async fn sessions(client: &Client, output: Output, asked: SessionsOf) -> Done {
@@ -209,4 +219,25 @@ pub(super) fn print_record(output: Output, record: &v1::Record) -> anyhow::Resul
         let events = record.events.iter().map(|event| serde_json::to_string(event).unwrap_or_default());
         format!("{}\t{}\t{}", record.offset, record.by.as_deref().unwrap_or("-"), events.collect::<Vec<_>>().join(" "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_work_later_and_what_may_have_been_done_have_codes_of_their_own() {
+        let rows = [
+            (Some(ErrorCode::SessionClosed), REFUSED),
+            (Some(ErrorCode::PermissionDenied), REFUSED),
+            (Some(ErrorCode::Busy), UNREACHABLE),
+            (Some(ErrorCode::Draining), UNREACHABLE),
+            (Some(ErrorCode::UnknownOutcome), UNKNOWN),
+            (Some(ErrorCode::Internal), UNKNOWN),
+            (None, REFUSED),
+        ];
+        for (said, code) in rows {
+            assert_eq!(exit_code(said), code, "{said:?}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the session, 4 the node can't be reached.
+//! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the session or the node, 4 the node can't be reached or has
+//! no room and nothing was done, 5 no answer came and it may have been done.
 
 mod append;
 mod ask;
@@ -29,8 +30,11 @@ use time::Time;
 /// The session or the node said no.
 const REFUSED: u8 = 3;
 
-/// The node can't be reached.
+/// The node can't be reached, or says to come later.
 const UNREACHABLE: u8 = 4;
+
+/// Nobody knows whether it was done.
+const UNKNOWN: u8 = 5;
 
 /// Durable sessions between AI workers and the people who watch them.
 #[derive(Debug, Parser)]

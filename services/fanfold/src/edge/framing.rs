@@ -112,6 +112,11 @@ impl FrameCodec for Framing {
         }
     }
 
+    /// Tokens stand one after another: half of a delta's can't be told from all of them, nor can they be told twice.
+    fn tells_again(&self) -> bool {
+        *self == Self::SseSimple
+    }
+
     fn delta(&self, delta: &DeltaFrame<'_>, out: &mut Vec<u8>) {
         let DeltaFrame { session, after, cursor, delta: change, .. } = *delta;
         let frame = fanfold_wire::DeltaFrame { session, after, cursor, delta: change };

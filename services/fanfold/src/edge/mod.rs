@@ -16,6 +16,7 @@ mod talk;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfold_fold::{Cursor, Offset, SessionId, SessionKey, SessionStatus};
 use fanfold_session::Sessions;
@@ -42,7 +43,10 @@ pub use notice::Notice;
 pub(crate) use notice::notices;
 pub use readers::Readers;
 pub(crate) use subscriptions::{Filling, Subscriptions};
-pub(crate) use talk::{End, Event, Talk};
+pub(crate) use talk::{End, Event, Talk, reconnect_after_ms};
+
+/// What a client that had stopped to take anything may take to be told why it is let go of.
+pub(crate) const STALLED_LEAVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Messages in a snapshot where the reader doesn't say.
 pub const WINDOW_DEFAULT: usize = 100;

@@ -413,7 +413,7 @@ impl Edge {
 }
 
 /// Spreads the return of a node's clients over three seconds.
-fn reconnect_after_ms() -> u32 {
+pub(crate) fn reconnect_after_ms() -> u32 {
     let [a, b, ..] = uuid::Uuid::new_v4().into_bytes();
     u32::from(u16::from_be_bytes([a, b])) * 3000 / u32::from(u16::MAX)
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::status::unread;
 use crate::auth::Caller;
 use crate::edge::{Attempt, Edge, Failure, over};
 
@@ -26,7 +27,7 @@ pub(super) async fn append(
     mut requests: Streaming<v1::AppendRequest>,
 ) -> Result<ReplyStream, Failure> {
     let permit = edge.connection()?;
-    let first = requests.message().await.map_err(|_| ErrorCode::BadRequest)?;
+    let first = requests.message().await.map_err(|status| unread(&status).unwrap_or(ErrorCode::BadRequest))?;
     let Some(Request::Start(start)) = first.and_then(|first| first.request) else {
         return Err(Failure::bad_request("the first message must be start"));
     };
@@ -77,8 +78,13 @@ async fn follow(
                     return;
                 }
                 Ok(None) => ended = true,
-                // The worker is gone. Leaving ends nothing: it may come back, or its silence is noticed.
-                Err(_) => return,
+                Err(status) => {
+                    // Where the worker is gone, that ends nothing: it may come back, or its silence is noticed.
+                    if let Some(code) = unread(&status) {
+                        send(sender, attempt.failed(&code.into())).await;
+                    }
+                    return;
+                }
             },
         }
         if ended && appends.is_empty() {

@@ -16,7 +16,11 @@ use fanfold_wire::v1;
 use futures::stream::{self as streams, Stream};
 use tokio::net::TcpListener;
 use tonic::metadata::MetadataMap;
+use tonic::server::NamedService as _;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 use self::socket::Socket;
 use self::status::status;
@@ -31,15 +35,20 @@ struct Service {
     edge: Arc<Edge>,
 }
 
-/// Serves until `stop`, then lets streams end by themselves.
+/// Serves until `stop`, then lets streams end by themselves. Health is off as soon as the node drains.
 pub async fn serve(
     edge: Arc<Edge>,
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<SessionsServer<Service>>().await;
-    health.set_serving::<WorkersServer<Service>>().await;
+    tell_health(&health, ServingStatus::Serving).await;
+    let mut draining = edge.draining.clone();
+    tokio::spawn(async move {
+        // A sender that is gone means the same.
+        let _ = draining.wait_for(|draining| *draining).await;
+        tell_health(&health, ServingStatus::NotServing).await;
+    });
     let request_bytes_max = edge.limits.request_bytes_max;
     let sockets = Sockets::new(listener, &edge.limits);
     // A client that is gone without a word, behind a proxy that is still there.
@@ -49,17 +58,25 @@ pub async fn serve(
         .register_encoded_file_descriptor_set(fanfold_wire::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1();
-    let mut server = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(ping_interval))
-        .add_service(health_service)
+    let mut routes = Routes::new(health_service)
         .add_service(SessionsServer::new(service.clone()).max_decoding_message_size(request_bytes_max))
-        .add_service(OperationsServer::new(service.clone()))
+        .add_service(OperationsServer::new(service.clone()).max_decoding_message_size(request_bytes_max))
         .add_service(WorkersServer::new(service).max_decoding_message_size(request_bytes_max));
     match reflection {
-        Ok(reflection) => server = server.add_service(reflection),
+        Ok(reflection) => routes = routes.add_service(reflection),
         Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "no reflection"),
     }
-    server.serve_with_incoming_shutdown(incoming(sockets), stop).await
+    let routes = routes.into_axum_router().layer(axum::middleware::map_response(status::only));
+    let mut server = tonic::transport::Server::builder().http2_keepalive_interval(Some(ping_interval));
+    server.add_routes(routes.into()).serve_with_incoming_shutdown(incoming(sockets), stop).await
+}
+
+/// Of the node as a whole, and of each service.
+async fn tell_health(health: &HealthReporter, status: ServingStatus) {
+    let services = [SessionsServer::<Service>::NAME, WorkersServer::<Service>::NAME, OperationsServer::<Service>::NAME];
+    for name in [""].into_iter().chain(services) {
+        health.set_service_status(name, status).await;
+    }
 }
 
 fn incoming(sockets: Sockets) -> impl Stream<Item = Result<Socket, Infallible>> {

@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
-use super::status::status;
+use super::status::{status, unread};
 use crate::auth::Caller;
-use crate::edge::{Connection, Edge, End, Failure, Framing, Talk};
+use crate::edge::{Connection, Edge, End, Failure, Framing, STALLED_LEAVES_WITHIN, Talk};
 
 /// What a reader gets: one buffer waits while another is being sent, so the reader sets the pace.
 pub(super) struct FrameStream {
@@ -100,11 +100,15 @@ async fn converse(
     loop {
         if !out.is_empty() {
             let block = Bytes::from(std::mem::take(&mut out));
-            match tokio::time::timeout(stall_max, sender.send(Ok(block))).await {
-                Ok(Ok(())) => {}
+            match tokio::time::timeout(stall_max, sender.reserve()).await {
+                Ok(Ok(place)) => place.send(Ok(block)),
                 Ok(Err(_)) => return,
                 Err(_) => {
                     metrics::counter!("fanfold_slow_consumers_total").increment(1);
+                    // Where it is, is said of one that has been sent all of that.
+                    if !matches!(tokio::time::timeout(STALLED_LEAVES_WITHIN, sender.send(Ok(block))).await, Ok(Ok(()))) {
+                        return;
+                    }
                     return end(&sender, talk.position(), ErrorCode::SlowConsumer).await;
                 }
             }
@@ -121,7 +125,10 @@ async fn converse(
                     frames = None;
                     Ok(())
                 }
-                Some(Err(_)) => return,
+                Some(Err(status)) => match unread(&status) {
+                    Some(code) => Err(End(code)),
+                    None => return,
+                },
             },
             event = talk.next() => talk.handle(event, &mut out).await,
             () = tokio::time::sleep_until(over_at) => Err(End(ErrorCode::Expired)),

@@ -1,6 +1,8 @@
 //! HTTP: REST, WebSocket, SSE, the page, probes and metrics.
 
 mod asked;
+#[cfg(test)]
+mod described;
 mod origin;
 mod page;
 mod problem;
@@ -16,9 +18,11 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
 use axum::routing::{get, post};
-use http::{HeaderMap, StatusCode, header};
+use fanfold_wire::ErrorCode;
+use http::{HeaderMap, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use self::problem::Problem;
 pub use serve::serve;
 
 use crate::edge::Edge;
@@ -53,16 +57,17 @@ pub fn router(edge: Arc<Edge>, metrics: PrometheusHandle) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(move || std::future::ready(metrics.render())))
-        .fallback(|| async { problem::Problem::from(fanfold_wire::ErrorCode::NotFound) })
+        .fallback(|| async { Problem::from(ErrorCode::NotFound) })
         .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(middleware::map_response(problem::only))
         .layer(origin::cors(&edge.origins))
         .layer(middleware::from_fn_with_state(Arc::clone(&edge), origin::check))
         .with_state(edge)
 }
 
 /// Ready until the node drains.
-async fn ready(State(edge): State<Arc<Edge>>) -> (StatusCode, &'static str) {
-    if *edge.draining.borrow() { (StatusCode::SERVICE_UNAVAILABLE, "draining") } else { (StatusCode::OK, "ready") }
+async fn ready(State(edge): State<Arc<Edge>>) -> Result<&'static str, Problem> {
+    if *edge.draining.borrow() { Err(ErrorCode::Draining.into()) } else { Ok("ready") }
 }
 
 /// The token of a request: from `Authorization`, or from the cookie `fanfold` for browsers' EventSource, which can't set headers.

@@ -18,7 +18,7 @@ use super::bearer;
 use super::problem::Problem;
 use super::rest::body;
 use crate::auth::Caller;
-use crate::edge::{Connection, Edge, End, Failure, Framing, Talk};
+use crate::edge::{Connection, Edge, End, Failure, Framing, STALLED_LEAVES_WITHIN, Talk, reconnect_after_ms};
 
 /// What may be asked of a stream, in the query or in the body of a POST: some fields don't fit an address.
 #[derive(Debug, Default, Deserialize)]
@@ -112,6 +112,9 @@ async fn stream(
     };
     let caller = edge.caller(bearer(headers).as_deref())?;
     let cursors = cursors(ask, headers, &sessions)?;
+    if *edge.draining.borrow() {
+        return Ok(draining());
+    }
     let permit = edge.connection()?;
     let mut talk = Talk::new(Arc::clone(&edge), framing, Some(caller.clone()), Arc::default());
     let mut first = format!("retry: {}\n\n", retry_ms()).into_bytes();
@@ -124,7 +127,10 @@ async fn stream(
     if framing != Framing::SseMany
         && let Some(request) = asked.pop_front()
     {
-        talk.subscribe(&caller, &request, &mut first).await?;
+        match talk.subscribe(&caller, &request, &mut first).await {
+            Err(failure) if failure.code == ErrorCode::Draining => return Ok(draining()),
+            done => done?,
+        }
     }
     talk.become_caller(caller.clone());
     if ask.list && framing == Framing::SseMany {
@@ -134,14 +140,25 @@ async fn stream(
     let (sender, receiver) = mpsc::channel(1);
     let stream = Stream { caller, talk, framing, asked, out: first };
     tokio::spawn(stream.pump(edge, sender, permit));
-    let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver));
+    Ok(events(Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver))))
+}
+
+/// A browser's `EventSource` never comes back after an answer that is no stream: that the node goes away is told in one.
+fn draining() -> Response {
+    let mut out = format!("retry: {}\n\n", retry_ms()).into_bytes();
+    let draining = v1::Draining { reconnect_after_ms: reconnect_after_ms() };
+    Framing::Sse.write(&v1::server_frame::Frame::Draining(draining).into(), &mut out);
+    events(Body::from(out))
+}
+
+fn events(body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Some proxies hold back what they could still compress or batch.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 fn bad(field: &str) -> Problem {
@@ -177,11 +194,16 @@ impl Stream {
             // I5 bounded: the next session's snapshot waits until the ones before it are on their way.
             if !self.out.is_empty() && (self.asked.is_empty() || self.out.len() >= edge.limits.write_bytes_max) {
                 let block = Bytes::from(self.take_block());
-                match tokio::time::timeout(stall_max, sender.send(Ok(block))).await {
-                    Ok(Ok(())) => {}
+                match tokio::time::timeout(stall_max, sender.reserve()).await {
+                    Ok(Ok(place)) => place.send(Ok(block)),
                     Ok(Err(_)) => return,
                     Err(_) => {
                         metrics::counter!("fanfold_slow_consumers_total").increment(1);
+                        let mut last = Vec::from(block);
+                        let error = ErrorCode::SlowConsumer.frame("", "", 0);
+                        self.framing.write(&v1::server_frame::Frame::Error(error).into(), &mut last);
+                        // It goes on reading, or it is gone.
+                        let _ = tokio::time::timeout(STALLED_LEAVES_WITHIN, sender.send(Ok(last.into()))).await;
                         return;
                     }
                 }

@@ -96,8 +96,9 @@ impl Node {
         assert!(status.success());
     }
 
+    /// In time, or it hangs.
     pub fn ended(&mut self) -> std::process::ExitStatus {
-        self.child.wait().unwrap()
+        ended(&mut self.child)
     }
 }
 
@@ -106,6 +107,18 @@ impl Drop for Node {
         // It may have been ended by the test.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// How a process ended, in time.
+pub fn ended(child: &mut Child) -> std::process::ExitStatus {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(begun.elapsed() < DEADLINE, "the process ends");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -143,6 +156,22 @@ pub fn message(text: &str) -> Action {
         role: v1::Role::User.into(),
         ..v1::Send::default()
     })
+}
+
+/// Waits until so many read the session on this node.
+pub async fn attached(node: &Node, session: &str, readers: u32) {
+    let url = format!("{}/v1/sessions/{session}/readers", node.http);
+    tokio::time::timeout(DEADLINE, async {
+        loop {
+            let answer = reqwest::get(&url).await.unwrap().text().await.unwrap();
+            if serde_json::from_str::<v1::ListReadersReply>(&answer).unwrap().attached >= readers {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("they come in time");
 }
 
 /// Appends a record of some bytes that changes nothing but a custom value.

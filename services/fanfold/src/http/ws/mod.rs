@@ -21,7 +21,10 @@ use self::receive::{ReceiveError, Received, Receiver};
 use self::socket::{SendError, Socket};
 use super::problem::Problem;
 use crate::accept::Place;
-use crate::edge::{Connection, Edge, End, Event, Framing, Talk};
+use crate::edge::{Connection, Edge, End, Event, Framing, STALLED_LEAVES_WITHIN, Talk};
+
+/// What a client may take to take the close.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The upgrade. Who it is comes in the first message, never in the address.
 pub(super) async fn upgrade(State(edge): State<Arc<Edge>>, mut request: Request) -> Result<Response, Problem> {
@@ -136,10 +139,14 @@ impl Conversation {
         };
         // An idle connection holds no buffer.
         let out = std::mem::take(&mut self.out);
-        self.socket.send(&out, self.stall_max).await.map_err(|error| match error {
-            SendError::Stalled(_) => Ended::Stalled,
-            SendError::Lost(_) => Ended::Lost,
-        })?;
+        match self.socket.send(&out, self.stall_max).await {
+            Ok(()) => {}
+            Err(SendError::Stalled { unsent_bytes }) => {
+                self.out = out[out.len() - unsent_bytes..].to_vec();
+                return Err(Ended::Stalled);
+            }
+            Err(SendError::Lost(_)) => return Err(Ended::Lost),
+        }
         done
     }
 
@@ -165,11 +172,13 @@ impl Conversation {
     }
 
     async fn close(&mut self, ended: Ended) {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut within) = (Vec::new(), LEAVE_WITHIN);
         match ended {
             Ended::Here(code) => websocket::close(code.row().close, code.name(), &mut bytes),
             Ended::Stalled => {
                 metrics::counter!("fanfold_slow_consumers_total").increment(1);
+                // The frame within which it stopped comes first: who goes on reading must not take the close for a part of it.
+                (bytes, within) = (std::mem::take(&mut self.out), STALLED_LEAVES_WITHIN);
                 websocket::close(ErrorCode::SlowConsumer.row().close, ErrorCode::SlowConsumer.name(), &mut bytes);
             }
             // A client's close is answered with a close.
@@ -182,7 +191,10 @@ impl Conversation {
             Ended::Lost => {}
         }
         // The client may be gone, or take nothing more.
-        let _ = self.socket.send(&bytes, Duration::from_secs(1)).await;
+        let _ = tokio::time::timeout(within, self.socket.send(&bytes, within)).await;
         let _ = self.socket.shut_down();
+        if !bytes.is_empty() {
+            let _ = tokio::time::timeout(LEAVE_WITHIN, self.receiver.discard()).await;
+        }
     }
 }

@@ -70,6 +70,15 @@ impl Receiver {
         }
     }
 
+    /// Reads until the client ends, for nothing. A socket that is closed with something unread is reset, and a close frame on its way is
+    /// lost with it.
+    pub(crate) async fn discard(&self) {
+        let mut unread = BytesMut::new();
+        while let Ok(1..) = poll_fn(|context| self.socket.poll_read(context, &mut unread)).await {
+            unread.clear();
+        }
+    }
+
     /// Takes whole frames off the buffer until they make a message.
     fn next_buffered(&mut self) -> Result<Option<Received>, ReceiveError> {
         loop {

@@ -23,8 +23,8 @@ pub(crate) enum SendError {
     #[error("the connection was lost")]
     Lost(#[source] io::Error),
     /// It takes nothing.
-    #[error("the client took nothing for {0:?}")]
-    Stalled(Duration),
+    #[error("the client took nothing; {unsent_bytes} bytes were left")]
+    Stalled { unsent_bytes: usize },
 }
 
 impl Socket {
@@ -56,7 +56,7 @@ impl Socket {
                 Ok(written) => written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let writable = tokio::time::timeout(stall_max, self.0.writable()).await;
-                    writable.map_err(|_| SendError::Stalled(stall_max))?.map_err(SendError::Lost)?;
+                    writable.map_err(|_| SendError::Stalled { unsent_bytes: bytes.len() })?.map_err(SendError::Lost)?;
                     continue;
                 }
                 Err(error) => return Err(SendError::Lost(error)),
