@@ -139,7 +139,8 @@ pub(crate) fn refuse(message: Msg, error: &HostError) {
         Msg::Wake
         | Msg::Hydrated(_)
         | Msg::Filled(_)
-        | Msg::Leader(_)
+        | Msg::Leader(..)
+        | Msg::Behind(_)
         | Msg::Appended(..)
         | Msg::SnapshotDone(..)
         | Msg::RowDone(..)

@@ -20,14 +20,14 @@ use crate::node::Node;
 use crate::sessions::Inner;
 
 /// Between two tries to forget what the store did not take.
-const FORGET_INTERVAL: Duration = Duration::from_secs(2);
+const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Sessions whose tries are still to be forgotten. Those beyond stay counted, once for this process, until they come to their end
 /// somewhere.
 const UNFORGOTTEN_MAX: usize = 10_000;
 
 /// Before a session is parked that others broke off: where the store was away until now, whoever lives has not said so yet.
-const SECOND_LOOK: Duration = Duration::from_secs(5);
+const SECOND_LOOK: Duration = Duration::from_secs(3);
 
 /// What it panicked with may hold a user's text, so that isn't said.
 #[derive(Debug, thiserror::Error)]

@@ -32,7 +32,8 @@ async fn world() -> (World, SessionKey) {
 }
 
 fn parks_after(hydration_attempts_max: u32) -> SessionConfig {
-    SessionConfig { hydration_attempts_max, ..SessionConfig::default() }
+    // Nobody is told that the node is busy before it is told more.
+    SessionConfig { hydration_attempts_max, wait_max: Duration::from_secs(3600), ..SessionConfig::default() }
 }
 
 async fn look(node: &Sessions, key: &SessionKey) -> Result<Looked, HostError> {
@@ -84,7 +85,7 @@ async fn a_store_that_is_slow_for_a_while_parks_nothing() {
     }
     assert_eq!(world.parking.tries.lock().unwrap()[&key].len(), 24, "each of them is noted");
     // Between two times at which the nodes try to forget.
-    tokio::time::sleep(LATER + Duration::from_secs(1)).await;
+    tokio::time::sleep(LATER + Duration::from_millis(500)).await;
     world.parking.unconfirmed.store(false, Relaxed);
     world.parking.no_clears.store(false, Relaxed);
     // At once, when nobody has had time to say that it lives.

@@ -236,6 +236,27 @@ async fn a_snapshot_of_an_earlier_epoch_counts_as_far_as_the_archive_has_its_rec
     assert_eq!(title().await.as_deref(), Some("lost"));
 }
 
+/// A log that was given up and begun anew knows nothing of what a session had: what is appended follows on nothing.
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_log_was_lost_goes_on_from_its_snapshot() {
+    let (world, node, key) = written().await;
+    let (before, last) = world.truth(&key);
+    assert!(node.drain(tokio::time::Instant::now() + Duration::from_secs(5)).await, "drained in time");
+    world.log.lose(&key);
+    let node = world.node(SessionConfig::default()).await;
+    let mut reader = Reader::new(&world);
+    reader.connect(&node, &key, Mode::Deltas).await;
+    assert_eq!(&reader.view, before.view());
+    let reads = world.log.reads.load(std::sync::atomic::Ordering::Relaxed);
+    let asked = node.submit(&key, ask(2), None, Offset::NONE).await.unwrap();
+    assert_eq!(asked.verdict, Verdict::Applied);
+    assert!(asked.offset > last);
+    reader.until(asked.offset).await;
+    assert_eq!(reader.view.messages.len(), before.view().messages.len() + 2);
+    let reads = world.log.reads.load(std::sync::atomic::Ordering::Relaxed) - reads;
+    assert!(reads < 10, "{reads} reads for one gap");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_replay_shows_the_past_step_by_step() {
     let (world, node, key) = written().await;

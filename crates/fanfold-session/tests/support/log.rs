@@ -214,6 +214,10 @@ impl EventLog for SimLog {
         self.guarded.load(Ordering::Relaxed)
     }
 
+    fn tails_made_anew(&self) -> u64 {
+        self.tails.load(Ordering::Relaxed)
+    }
+
     async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, _bytes_max: usize) -> Result<Page, ReadError> {
         assert!(self.reads.fetch_add(1, Ordering::Relaxed) < READS_MAX, "somebody reads without end");
         match self.read_ms.load(Ordering::Relaxed) {

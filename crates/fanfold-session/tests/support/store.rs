@@ -11,6 +11,8 @@ use fanfold_store::{
     SnapshotStore, StoreError,
 };
 
+pub type ArchivedRecord = (Offset, u64, Bytes);
+
 #[derive(Default)]
 pub struct SimStore {
     pub away: AtomicBool,
@@ -18,7 +20,7 @@ pub struct SimStore {
     /// Names only.
     pub segments: Mutex<Vec<SegmentKey>>,
     /// What has left the log.
-    pub archived: Mutex<BTreeMap<SessionKey, Vec<(Offset, u64, Bytes)>>>,
+    pub archived: Mutex<BTreeMap<SessionKey, Vec<ArchivedRecord>>>,
     pub rows: Mutex<BTreeMap<SessionKey, SessionRow>>,
 }
 
