@@ -73,7 +73,7 @@ pub enum ReadError {
     Trimmed {
         /// The first offset that can still be read.
         first: Offset,
-        /// Whether the session had records before it. Where sessions are trimmed together only the archive knows.
+        /// Whether the session had records before it. Where sessions are trimmed together, or records were given up, only the archive knows.
         certain: bool,
     },
     /// A record is there but fails its checksum.
@@ -122,6 +122,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// Then [`Self::last_of`] is asked every few seconds for sessions in use.
     fn tail_may_lose(&self) -> bool {
         false
+    }
+
+    /// How often all tails were made anew, because the connection they hang on was lost and came back. Each may have lost what was
+    /// appended meanwhile.
+    fn tails_made_anew(&self) -> u64 {
+        0
     }
 
     /// Tells of an offset that this log must have issued, as a stored snapshot names it. A log that ends below it has lost records: it

@@ -42,6 +42,8 @@ enum Phase {
     /// It is being read; requests wait.
     Hydrating(Stash),
     Live(Box<Live>),
+    /// It did not load. What came meanwhile is told so: to begin again is the next actor's.
+    Gone(HostError),
 }
 
 impl Actor for SessionActor {
@@ -74,6 +76,7 @@ impl Hosted {
                 // As long as somebody waits, it is swept.
                 self.birth.feed.waiting.store(stash.len(), Ordering::Relaxed);
             }
+            (Phase::Gone(error), message) => refuse(message, error),
             (Phase::Cold, Msg::Passivate | Msg::Drain) => self.birth.directory.retire(&self.birth.key, myself),
             (Phase::Cold, message) => {
                 self.phase = Phase::Hydrating(Stash::new(Arc::clone(&self.birth.node)));
@@ -92,7 +95,7 @@ impl Hosted {
                 // An actor that is gone needs no wake-up.
                 let _ = waker.send_message(Msg::Wake);
             });
-            // A bug in the fold ends its own task only; who waits is told, and the attempt stays counted.
+            // Whatever panics ends its own task only; who waits is told.
             let hydration = tokio::spawn(async move { hydrate(&node, &key, wake).await });
             let result = hydration.await.unwrap_or_else(|panicked| Err(unavailable(panicked)));
             let _ = myself.send_message(Msg::Hydrated(Box::new(result)));
@@ -112,6 +115,7 @@ impl Hosted {
                 tracing::warn!(session = %self.birth.key, error = &error as &dyn std::error::Error, "session did not load");
                 metrics::counter!("fanfold_session_hydrations_failed_total").increment(1);
                 stash.into_messages().for_each(|message| refuse(message, &error));
+                self.phase = Phase::Gone(error);
                 self.birth.directory.retire(&self.birth.key, myself);
             }
         }
@@ -135,7 +139,8 @@ pub(crate) fn refuse(message: Msg, error: &HostError) {
         Msg::Wake
         | Msg::Hydrated(_)
         | Msg::Filled(_)
-        | Msg::Leader(_)
+        | Msg::Leader(..)
+        | Msg::Behind(_)
         | Msg::Appended(..)
         | Msg::SnapshotDone(..)
         | Msg::RowDone(..)

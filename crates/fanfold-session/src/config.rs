@@ -12,8 +12,8 @@ pub struct SessionConfig {
     pub bytes_max: u64,
     /// Hydrations at a time. Others wait their turn.
     pub hydrations_max: usize,
-    /// Hydrations of one session that may break off in a row, with their node or for want of its history. Then it is parked: no node
-    /// hydrates it until an operator says so.
+    /// Processes that one session may break off in its hydration, and hydrations of it that may fail in a row for want of its history or by
+    /// a bug. Then it is parked: no node hydrates it until an operator says so.
     pub hydration_attempts_max: u32,
     /// Requests that wait for one session: for its hydration, for an append, for an offset. Another is answered `busy`.
     pub waiting_max: usize,

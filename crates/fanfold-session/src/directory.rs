@@ -77,10 +77,19 @@ impl Directory {
         self.lock().values().filter(|slot| !slot.retired).cloned().collect()
     }
 
+    /// All sessions, by their names.
+    pub(crate) fn hosted(&self) -> Vec<(SessionKey, Slot)> {
+        self.named(|_| true)
+    }
+
     /// The sessions that somebody reads or waits for, and those whose runs are open.
     pub(crate) fn in_use(&self) -> Vec<(SessionKey, Slot)> {
         let wanted = |feed: &Feed| feed.readers() > 0 || feed.waiting.load(Ordering::Relaxed) > 0;
-        let in_use = |slot: &Slot| !slot.retired && (wanted(&slot.feed) || slot.feed.has_runs.load(Ordering::Relaxed));
-        self.lock().iter().filter(|(_, slot)| in_use(slot)).map(|(key, slot)| (key.clone(), slot.clone())).collect()
+        self.named(|slot| wanted(&slot.feed) || slot.feed.has_runs.load(Ordering::Relaxed))
+    }
+
+    fn named(&self, which: impl Fn(&Slot) -> bool) -> Vec<(SessionKey, Slot)> {
+        let named = |(key, slot): (&SessionKey, &Slot)| (!slot.retired && which(slot)).then(|| (key.clone(), slot.clone()));
+        self.lock().iter().filter_map(named).collect()
     }
 }

@@ -200,7 +200,7 @@ async fn advance(
     mut each: impl FnMut(&StoredRecord, Delta),
 ) -> Result<(), HostError> {
     loop {
-        let (records, end) = history(node, key, folded.offset, PAGE_RECORDS_MAX).await?;
+        let (records, end) = read_on(node, key, folded.offset, PAGE_RECORDS_MAX, ARCHIVE_RECORDS_MAX).await?;
         for stored in &records {
             if until.is_some_and(|until| stored.offset > until) {
                 return Ok(());
@@ -214,21 +214,47 @@ async fn advance(
     }
 }
 
-/// Records after `after`, from the log or, where it was trimmed, from the archive; and whether that is all there is.
+/// A page of the records after `after`, from the log or, where it was trimmed, from the archive; and whether that is all there is.
 pub(crate) async fn history(
     node: &Node,
     key: &SessionKey,
     after: Offset,
     records_max: usize,
 ) -> Result<(Vec<StoredRecord>, bool), HostError> {
-    match node.ports.log.read(key, after, records_max, PAGE_BYTES_MAX).await {
-        Ok(page) => Ok((page.records, page.end)),
+    let (mut records, end) = read_on(node, key, after, records_max, records_max.min(ARCHIVE_RECORDS_MAX)).await?;
+    // The archive knows segments: it may give more bytes than a page is to have.
+    let fitting = fitting(&records);
+    let end = end && fitting >= records.len();
+    records.truncate(fitting);
+    Ok((records, end))
+}
+
+/// How many of the records make a page: at least one, if there is one.
+fn fitting(records: &[StoredRecord]) -> usize {
+    let mut bytes = 0;
+    let fits = |stored: &&StoredRecord| {
+        bytes += stored.record.len();
+        bytes <= PAGE_BYTES_MAX
+    };
+    records.iter().take_while(fits).count().max(1)
+}
+
+/// The same in the portions that log and archive are read in by whoever wants all of it.
+async fn read_on(
+    node: &Node,
+    key: &SessionKey,
+    after: Offset,
+    of_log_max: usize,
+    of_archive_max: usize,
+) -> Result<(Vec<StoredRecord>, bool), HostError> {
+    match node.ports.log.read(key, after, of_log_max, PAGE_BYTES_MAX).await {
+        Ok(page) => Ok((following(page.records, after), page.end)),
         Err(ReadError::Trimmed { first, certain }) => {
-            let records = archived(node, key, after, first).await?;
+            let records = archived(node, key, after, first, of_archive_max).await?;
             match records.is_empty() {
                 false => Ok((records, false)),
                 true if certain => Err(HostError::Missing { after }),
-                true => beyond(node, key, after, first, records_max).await,
+                true => beyond(node, key, after, first, of_log_max).await,
             }
         }
         Err(error) => Err(unreadable(key, after, error)),
@@ -236,9 +262,15 @@ pub(crate) async fn history(
 }
 
 /// Only archived records are ever trimmed, so what lies between `after` and the log's first offset must be there.
-async fn archived(node: &Node, key: &SessionKey, after: Offset, first: Offset) -> Result<Vec<StoredRecord>, HostError> {
+async fn archived(
+    node: &Node,
+    key: &SessionKey,
+    after: Offset,
+    first: Offset,
+    records_max: usize,
+) -> Result<Vec<StoredRecord>, HostError> {
     let upto = Offset(first.0.saturating_sub(1));
-    let rows = node.ports.archive.records(key, after, upto, ARCHIVE_RECORDS_MAX).await.map_err(|error| match error {
+    let rows = node.ports.archive.records(key, after, upto, records_max).await.map_err(|error| match error {
         // The last rung of the ladder: no other time will it be there.
         StoreError::Unavailable(cause) if cause.is::<ArchiveGap>() => HostError::Missing { after },
         error => unavailable(error),
@@ -264,11 +296,16 @@ async fn beyond(
     not_erased(node, key).await?;
     let page = node.ports.log.read(key, Offset(first.0.saturating_sub(1)), records_max, PAGE_BYTES_MAX).await;
     // Trimmed again in the meantime: another time it will be known.
-    let mut page = page.map_err(|error| unreadable(key, after, error))?;
-    if let Some(first) = page.records.first_mut() {
+    let page = page.map_err(|error| unreadable(key, after, error))?;
+    Ok((following(page.records, after), page.end))
+}
+
+/// The records as they go on from `after`. The first one's own previous may lie below: what the log lost and the archive has is between.
+fn following(mut records: Vec<StoredRecord>, after: Offset) -> Vec<StoredRecord> {
+    if let Some(first) = records.first_mut() {
         first.previous = after;
     }
-    Ok((page.records, page.end))
+    records
 }
 
 fn unreadable(key: &SessionKey, after: Offset, error: ReadError) -> HostError {

@@ -18,7 +18,7 @@ use crate::hydrate::{Folded, Hydrated, history};
 use crate::keep::{Row, Snapshots};
 use crate::message::{Msg, PendingKey, Receipt, Reply, Step, WatchRun};
 use crate::ring::Ring;
-use crate::waiting::Deferred;
+use crate::waiting::{Deferred, Questions};
 use crate::write::Writes;
 
 /// Records read at a time to repair a gap.
@@ -36,7 +36,7 @@ pub(crate) struct Live {
     pub(crate) deferred: Vec<Deferred>,
     pub(crate) snapshots: Snapshots,
     pub(crate) row: Row,
-    pub(crate) asking_leader: bool,
+    pub(crate) questions: Questions,
     pub(crate) draining: bool,
     /// It is on its way out: nothing is begun any more.
     left: bool,
@@ -58,7 +58,7 @@ impl Live {
             deferred: Vec::new(),
             snapshots: Snapshots::new(snapshot),
             row: Row::new(base > snapshot),
-            asking_leader: false,
+            questions: Questions::default(),
             draining: false,
             left: false,
             cached: None,
@@ -124,7 +124,8 @@ impl Live {
         match message {
             Msg::Wake => self.on_wake(),
             Msg::Filled(page) => self.on_filled(page),
-            Msg::Leader(last) => self.on_leader(last),
+            Msg::Leader(question, last) => self.on_leader(question, last),
+            Msg::Behind(last) => self.on_behind(last),
             Msg::Appended(key, result) => self.on_appended(key, result),
             Msg::Submit(submit) => self.on_submit(submit),
             Msg::Produce(produce) => self.on_produce(produce),

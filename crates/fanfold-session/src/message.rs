@@ -90,8 +90,10 @@ pub(crate) enum Msg {
     Hydrated(Box<Result<Hydrated, HostError>>),
     /// Records after a gap, and whether that is all there is.
     Filled(Result<(Vec<StoredRecord>, bool), HostError>),
-    /// The leader's last offset.
-    Leader(Result<Offset, ReadError>),
+    /// The leader's last offset, as it answered the question of this number.
+    Leader(u64, Result<Offset, ReadError>),
+    /// The log has something at this offset.
+    Behind(Offset),
     Appended(PendingKey, Result<Offset, AppendError>),
     Submit(Box<Submit>),
     Produce(Box<Produce>),
@@ -124,7 +126,8 @@ impl Msg {
             Self::Wake
             | Self::Hydrated(_)
             | Self::Filled(_)
-            | Self::Leader(_)
+            | Self::Leader(..)
+            | Self::Behind(_)
             | Self::Appended(..)
             | Self::SnapshotDone(..)
             | Self::RowDone(..)

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::codec::{FormatId, FrameCodec};
 use crate::config::SessionConfig;
 use crate::neighbours::Neighbours;
+use crate::park::Unforgotten;
 
 /// Told of what this node folds. Called on the session's actor: must return at once and never call back.
 pub trait Observer: Send + Sync + 'static {
@@ -52,12 +53,13 @@ pub(crate) struct Node {
     pub(crate) ports: Ports,
     pub(crate) config: SessionConfig,
     pub(crate) hydrations: Arc<Semaphore>,
+    pub(crate) unforgotten: Unforgotten,
 }
 
 impl Node {
     pub(crate) fn new(ports: Ports, config: SessionConfig) -> Self {
         let hydrations = Arc::new(Semaphore::new(config.hydrations_max));
-        Self { ports, config, hydrations }
+        Self { ports, config, hydrations, unforgotten: Unforgotten::default() }
     }
 
     pub(crate) fn codec(&self, format: FormatId) -> &dyn FrameCodec {

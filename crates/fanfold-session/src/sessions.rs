@@ -20,6 +20,7 @@ use crate::hydrate::{Folded, history, not_erased, state_at};
 use crate::inbox::{Inbox, Signal};
 use crate::message::{Answer, Attach, Look, Looked, Mode, Msg, Produce, Receipt, Start, Submit, WatchRun, tokens};
 use crate::node::{Node, Ports};
+use crate::park::forget_later;
 use crate::presence::PresenceLimits;
 use crate::subscription::{Subscribe, Subscribed, Subscription};
 use crate::supervisor::Supervisor;
@@ -84,6 +85,7 @@ impl Sessions {
             unheard: watch::Sender::default(),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
+        tokio::spawn(forget_later(Arc::downgrade(&inner)));
         if inner.node.ports.log.tail_may_lose() {
             tokio::spawn(guard(Arc::downgrade(&inner)));
         }

@@ -48,7 +48,8 @@ impl Stash {
             Msg::Wake
             | Msg::Hydrated(_)
             | Msg::Filled(_)
-            | Msg::Leader(_)
+            | Msg::Leader(..)
+            | Msg::Behind(_)
             | Msg::Appended(..)
             | Msg::SnapshotDone(..)
             | Msg::RowDone(..)

@@ -22,10 +22,25 @@ pub(crate) struct Deferred {
 enum Until {
     /// This node's own command before it, and then the leader's last offset.
     Command(u64),
-    /// The leader's last offset, whatever that is.
-    Leader,
+    /// The leader's last offset, whatever that is, as its answer to the question of this number, or a later one, says.
+    Leader(u64),
     /// This offset.
     Offset(Offset),
+}
+
+/// Questions to the leader for its last offset, one at a time.
+#[derive(Default)]
+pub(crate) struct Questions {
+    asked: u64,
+    under_way: bool,
+}
+
+impl Questions {
+    /// The one that is asked after this moment. What is under way may have been answered before: a request that takes its answer would be
+    /// answered by a state that is older than the request.
+    fn next(&self) -> u64 {
+        self.asked + 1
+    }
 }
 
 impl Live {
@@ -40,31 +55,31 @@ impl Live {
         }
         let deadline = Instant::now() + self.birth.node.config.wait_max;
         // What was sent before it on the same connection may still be on its way.
-        let until = self.writes.last_command().map_or(Until::Leader, Until::Command);
+        let until = self.writes.last_command().map_or(Until::Leader(self.questions.next()), Until::Command);
         self.deferred.push(Deferred { until, deadline, message });
         self.ask_leader();
     }
 
     fn ask_leader(&mut self) {
-        if std::mem::replace(&mut self.asking_leader, true) {
+        if std::mem::replace(&mut self.questions.under_way, true) {
             return;
         }
+        self.questions.asked += 1;
+        let question = self.questions.asked;
         let (node, key, myself) = (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone());
         tokio::spawn(async move {
             let last = node.ports.log.last(&key).await;
-            let _ = myself.send_message(Msg::Leader(last));
+            let _ = myself.send_message(Msg::Leader(question, last));
         });
     }
 
-    pub(crate) fn on_leader(&mut self, last: Result<Offset, ReadError>) {
-        self.asking_leader = false;
+    pub(crate) fn on_leader(&mut self, question: u64, last: Result<Offset, ReadError>) {
+        self.questions.under_way = false;
+        let answers = |until: &Until| matches!(until, Until::Leader(number) if *number <= question);
         match last {
             Ok(last) => {
-                for deferred in &mut self.deferred {
-                    match deferred.until {
-                        Until::Leader => deferred.until = Until::Offset(last),
-                        Until::Command(_) | Until::Offset(_) => {}
-                    }
+                for deferred in self.deferred.iter_mut().filter(|deferred| answers(&deferred.until)) {
+                    deferred.until = Until::Offset(last);
                 }
                 if last > self.folded.offset {
                     self.fill();
@@ -73,20 +88,30 @@ impl Live {
             }
             Err(error) => {
                 let error = unavailable(error);
-                let waiting = self.deferred.extract_if(.., |deferred| matches!(deferred.until, Until::Leader));
+                let waiting = self.deferred.extract_if(.., |deferred| answers(&deferred.until));
                 waiting.for_each(|deferred| refuse(deferred.message, &error));
             }
+        }
+        if self.deferred.iter().any(|deferred| matches!(deferred.until, Until::Leader(_))) {
+            self.ask_leader();
+        }
+    }
+
+    /// Somebody has seen a later offset than this node had: it answers nobody, what is missing is read.
+    pub(crate) fn on_behind(&mut self, last: Offset) {
+        if last > self.folded.offset {
+            self.fill();
         }
     }
 
     /// Handles again what waited for an offset that has been reached. A request waits at most once.
     pub(crate) fn retry_deferred(&mut self) {
-        let mut ask = false;
+        let (mut ask, next) = (false, self.questions.next());
         for deferred in &mut self.deferred {
             if let Until::Command(command) = deferred.until
                 && self.writes.has_settled(command)
             {
-                deferred.until = Until::Leader;
+                deferred.until = Until::Leader(next);
                 ask = true;
             }
         }
@@ -97,7 +122,7 @@ impl Live {
         let due: Vec<Deferred> = self
             .deferred
             .extract_if(.., |deferred| match deferred.until {
-                Until::Command(_) | Until::Leader => false,
+                Until::Command(_) | Until::Leader(_) => false,
                 Until::Offset(offset) => offset <= reached,
             })
             .collect();

@@ -13,7 +13,7 @@ use fanfold_session::{
     Ended, Filled, FormatId, HostError, How, Mode, Reset, SessionConfig, Sessions, Start, SubmitError, Subscribe, SubscribeError,
     Subscribed,
 };
-use fanfold_store::{Parking as _, SegmentKey, Snapshot, SnapshotStore as _};
+use fanfold_store::{SegmentKey, Snapshot, SnapshotStore as _};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use support::log::Faults;
@@ -236,6 +236,27 @@ async fn a_snapshot_of_an_earlier_epoch_counts_as_far_as_the_archive_has_its_rec
     assert_eq!(title().await.as_deref(), Some("lost"));
 }
 
+/// A log that was given up and begun anew knows nothing of what a session had: what is appended follows on nothing.
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_log_was_lost_goes_on_from_its_snapshot() {
+    let (world, node, key) = written().await;
+    let (before, last) = world.truth(&key);
+    assert!(node.drain(tokio::time::Instant::now() + Duration::from_secs(5)).await, "drained in time");
+    world.log.lose(&key);
+    let node = world.node(SessionConfig::default()).await;
+    let mut reader = Reader::new(&world);
+    reader.connect(&node, &key, Mode::Deltas).await;
+    assert_eq!(&reader.view, before.view());
+    let reads = world.log.reads.load(std::sync::atomic::Ordering::Relaxed);
+    let asked = node.submit(&key, ask(2), None, Offset::NONE).await.unwrap();
+    assert_eq!(asked.verdict, Verdict::Applied);
+    assert!(asked.offset > last);
+    reader.until(asked.offset).await;
+    assert_eq!(reader.view.messages.len(), before.view().messages.len() + 2);
+    let reads = world.log.reads.load(std::sync::atomic::Ordering::Relaxed) - reads;
+    assert!(reads < 10, "{reads} reads for one gap");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_replay_shows_the_past_step_by_step() {
     let (world, node, key) = written().await;
@@ -430,39 +451,4 @@ async fn a_gap_is_closed_also_when_nobody_asks_for_anything() {
     reader.until(last).await;
     assert_eq!(&reader.view, truth.view());
     other.await.unwrap().unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_session_whose_hydration_breaks_off_too_often_is_parked_for_every_node() {
-    let world = World::new(1, Faults::default());
-    let key = key("s");
-    writes(world.node(SessionConfig::default()).await, key.clone(), 3).await;
-    let config = SessionConfig { hydration_attempts_max: 2, ..SessionConfig::default() };
-    // As nodes leave it that ended while they hydrated.
-    world.store.attempts.lock().unwrap().insert(key.clone(), 1);
-    world.node(config.clone()).await.look(&key, Offset::NONE, 1).await.unwrap();
-    assert!(world.store.attempts.lock().unwrap().is_empty(), "success forgets the tries");
-    world.store.attempts.lock().unwrap().insert(key.clone(), 2);
-    for _ in 0..2 {
-        let refused = world.node(config.clone()).await.look(&key, Offset::NONE, 1).await;
-        assert!(matches!(refused, Err(HostError::Parked)), "{refused:?}");
-    }
-    assert_eq!(world.store.parked.lock().unwrap()[&key].attempts, 2);
-    assert!(world.store.unpark(&key).await.unwrap());
-    world.node(config).await.look(&key, Offset::NONE, 1).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_log_that_is_away_parks_nothing() {
-    let world = World::new(1, Faults::default());
-    let key = key("s");
-    writes(world.node(SessionConfig::default()).await, key.clone(), 3).await;
-    let node = world.node(SessionConfig { hydration_attempts_max: 1, ..SessionConfig::default() }).await;
-    world.log.away.store(true, std::sync::atomic::Ordering::Relaxed);
-    for _ in 0..3 {
-        let refused = node.look(&key, Offset::NONE, 1).await;
-        assert!(matches!(refused, Err(HostError::Unavailable(_))), "{refused:?}");
-    }
-    world.log.away.store(false, std::sync::atomic::Ordering::Relaxed);
-    node.look(&key, Offset::NONE, 1).await.unwrap();
 }

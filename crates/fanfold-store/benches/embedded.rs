@@ -24,7 +24,7 @@ fn main() {
     let tries = 2000;
     runtime.block_on(async {
         for number in 0..tries {
-            store.begin(&session(number)).await.unwrap();
+            store.begin(&session(number), 0).await.unwrap();
             store.clear(&session(number)).await.unwrap();
         }
     });

@@ -69,8 +69,8 @@ pub use embedded::{EmbeddedStore, EmbeddedStoreConfig, OpenError};
 pub use metric::describe_metrics;
 pub use notes::{NOTE_BYTES_MAX, NoteKind, Notes};
 pub use port::{
-    Archive, Begun, Contents, Eraser, Erasure, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionPage,
-    SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError,
+    Archive, Begun, Contents, Eraser, Erasure, HYDRATION_SIGN, HYDRATION_SILENCE_MAX, KeptSnapshot, Parked, Parking, Segment,
+    SegmentKey, SessionIndex, SessionPage, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError, Tries,
 };
 #[cfg(feature = "scylla")]
 pub use scylla::{

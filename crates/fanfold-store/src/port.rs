@@ -1,5 +1,7 @@
 //! The ports: what every store promises, embedded or distributed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
 
@@ -166,11 +168,26 @@ impl Erasure {
     }
 }
 
+/// A hydration that goes on is begun again this often, so that other processes see that it does.
+pub const HYDRATION_SIGN: Duration = Duration::from_secs(20);
+
+/// One that was neither begun again nor forgotten for so long has ended with its process.
+pub const HYDRATION_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Hydrations of a session before this one, since the last that came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tries {
+    /// Other processes that have begun one and can't be at it any more: it may have ended them. Each counts once.
+    pub broken_off: u32,
+    /// Those that failed for a reason that lies in the session.
+    pub failed: u32,
+}
+
 /// What became of the wish to hydrate a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// It may be tried. How many tries there have been since the last success, this one included.
-    Attempt(u32),
+    /// It may be tried. What was before.
+    Attempt(Tries),
     /// It is parked: not to be tried. Nothing was counted.
     Parked(Parked),
 }
@@ -263,22 +280,27 @@ pub trait SessionIndex: Send + Sync + 'static {
     async fn list(&self, query: &SessionQuery) -> Result<SessionPage, StoreError>;
 }
 
-/// How often a session's hydration was tried, so that one that kills its node does not travel with its clients.
+/// Which hydrations of a session came to no end, so that one that kills its node does not travel with its clients.
 ///
-/// The count survives the death of the process, not necessarily that of the machine. It is a fence against a loop, never a lock (I4):
-/// two nodes may hydrate one session at once, and both count.
+/// A try survives the death of the process, not necessarily that of the machine. It is a fence against a loop, never a lock (I4):
+/// any number of nodes may hydrate one session at once. So a try tells whose it is, a process being one opening of the store, and when
+/// that was: what may still be under way says nothing against the session.
 #[async_trait::async_trait]
 pub trait Parking: Send + Sync + 'static {
-    /// Counts a hydration before it is tried.
-    async fn begin(&self, session: &SessionKey) -> Result<Begun, StoreError>;
+    /// Notes that this process hydrates the session, before it is tried and every [`HYDRATION_SIGN`] until it has come to an end. After an
+    /// error it may be noted nevertheless. `now_ms` is the node's clock: milliseconds since 1970.
+    async fn begin(&self, session: &SessionKey, now_ms: u64) -> Result<Begun, StoreError>;
 
-    /// Forgets the tries, after a hydration that came to its end. A parked session stays parked.
+    /// Notes that a hydration failed for a reason that lies in the session.
+    async fn fail(&self, session: &SessionKey, now_ms: u64) -> Result<(), StoreError>;
+
+    /// Forgets all tries, after a hydration that came to its end. A parked session stays parked.
     async fn clear(&self, session: &SessionKey) -> Result<(), StoreError>;
 
     /// Parks a session. Durable on return; again replaces the reason.
     async fn park(&self, parked: &Parked) -> Result<(), StoreError>;
 
-    /// Lets a session be tried again, from a count of nothing. Says whether it was parked.
+    /// Lets a session be tried again, and forgets all tries. Says whether it was parked.
     async fn unpark(&self, session: &SessionKey) -> Result<bool, StoreError>;
 
     /// A page of what is parked, in an order of the store's own that doesn't change, from after the given one on.

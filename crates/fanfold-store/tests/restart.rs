@@ -16,7 +16,7 @@ use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionId, SessionKey, TenantId};
 use fanfold_store::{
     Archive, Begun, EmbeddedStore, EmbeddedStoreConfig, NoteKind, Notes, OpenError, Parking, Segment, SessionIndex, SessionRow,
-    Snapshot, SnapshotStore,
+    Snapshot, SnapshotStore, Tries,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -174,13 +174,14 @@ async fn what_is_kept_is_there_after_a_restart() {
     {
         let store = EmbeddedStore::open(dir.path()).unwrap();
         store.put(&session(0), &snapshot).await.unwrap();
-        assert_eq!(store.begin(&session(0)).await.unwrap(), Begun::Attempt(1));
+        assert_eq!(store.begin(&session(0), 1).await.unwrap(), Begun::Attempt(Tries::default()));
         store.put_note(NoteKind::Hook, "t/s/r", "still to be told".into()).await.unwrap();
     }
     let store = EmbeddedStore::open(dir.path()).unwrap();
     assert_eq!(store.notes(NoteKind::Hook, None, 9).await.unwrap(), [("t/s/r".to_owned(), "still to be told".into())]);
     assert_eq!(store.newest(&session(0), EPOCH, FOLD, LAST).await.unwrap(), Some(snapshot));
-    assert_eq!(store.begin(&session(0)).await.unwrap(), Begun::Attempt(2));
+    // Who began it had the folder alone, so it can't be under way any more.
+    assert_eq!(store.begin(&session(0), 1).await.unwrap(), Begun::Attempt(Tries { broken_off: 1, failed: 0 }));
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(crate) struct Identity {
     pub(crate) epoch: Epoch,
     /// The first offset of this epoch.
     pub(crate) first: Offset,
-    /// What [`crate::EmbeddedLog::accept_loss`] was told to live without. A chain may skip these.
+    /// What [`crate::EmbeddedLog::accept_loss`] was told to live without. Readers look for it in the archive.
     pub(crate) given_up: Vec<LostRange>,
 }
 

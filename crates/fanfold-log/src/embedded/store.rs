@@ -259,7 +259,7 @@ pub(crate) struct Query<'a> {
     pub(crate) visible: Offset,
     pub(crate) records_max: usize,
     pub(crate) bytes_max: usize,
-    /// A chain may skip these.
+    /// What was in these isn't here, and may be in the archive.
     pub(crate) given_up: &'a [LostRange],
 }
 
@@ -277,7 +277,7 @@ impl PageBuilder<'_> {
         self.records.last().map_or(self.query.after, |record| record.offset)
     }
 
-    /// Takes the record if it follows and fits. False when the page is full.
+    /// Takes the record if it follows and fits. False when the page ends before it.
     fn add(&mut self, mut record: StoredRecord) -> Result<bool, ReadError> {
         let full = self.records.len() >= self.query.records_max || self.bytes + record.record.len() > self.query.bytes_max;
         if full && !self.records.is_empty() {
@@ -290,14 +290,15 @@ impl PageBuilder<'_> {
         }
         // The first one's previous may lie below what was asked for; after that the chain is exact.
         let follows = record.previous == upto || (self.records.is_empty() && record.previous < upto);
+        if !follows && record.previous <= self.trimmed && self.records.is_empty() {
+            return Err(ReadError::Trimmed { first: record.offset, certain: true });
+        }
+        // Also where the chain goes on over it: it was taken up again from what was left.
+        if let Some(given_up) = self.given_up_before(record.offset) {
+            return if self.records.is_empty() { Err(trimmed(given_up)) } else { Ok(false) };
+        }
         if !follows {
-            if record.previous <= self.trimmed && self.records.is_empty() {
-                return Err(ReadError::Trimmed { first: record.offset, certain: true });
-            }
-            if !self.query.given_up.iter().any(|range| range.contains(record.previous)) {
-                return Err(ReadError::Damaged { offset: record.previous });
-            }
-            record.previous = upto;
+            return Err(ReadError::Damaged { offset: record.previous });
         }
         self.bytes += record.record.len();
         self.records.push(record);
@@ -312,8 +313,25 @@ impl PageBuilder<'_> {
         if self.records.is_empty() && self.query.after < self.trimmed {
             return Err(ReadError::Trimmed { first: next(self.trimmed), certain: true });
         }
-        Ok(Page { records: self.records, end: true })
+        match self.given_up_before(next(self.query.visible)) {
+            Some(given_up) if self.records.is_empty() => Err(trimmed(given_up)),
+            Some(_) => Ok(self.part()),
+            None => Ok(Page { records: self.records, end: true }),
+        }
     }
+
+    /// The last range before `offset` that was given up, if it reaches beyond what the page has. Of an erased session nothing was lost that
+    /// lies before its end.
+    fn given_up_before(&self, offset: Offset) -> Option<&LostRange> {
+        let upto = self.upto().max(self.erased);
+        let between = |range: &&LostRange| range.upto > upto && range.upto < offset;
+        self.query.given_up.iter().filter(between).max_by_key(|range| range.upto)
+    }
+}
+
+/// Only the archive may know what the session had in what was given up.
+fn trimmed(given_up: &LostRange) -> ReadError {
+    ReadError::Trimmed { first: next(given_up.upto), certain: false }
 }
 
 /// Which commits are in tables. A commit that isn't is in a journal only, and must be looked for at the next start-up.

@@ -154,6 +154,11 @@ impl EventLog for JetStreamLog {
         true
     }
 
+    fn tails_made_anew(&self) -> u64 {
+        let connects = self.reader.nats.client().statistics().connects.load(Ordering::Relaxed);
+        connects.saturating_sub(1)
+    }
+
     async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, bytes_max: usize) -> Result<Page, ReadError> {
         self.reader.read(session, after, records_max, bytes_max).await
     }

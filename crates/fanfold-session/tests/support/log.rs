@@ -11,6 +11,9 @@ use fanfold_log::{AppendError, EventLog, Expect, Page, ReadError, StoredRecord, 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+/// More than any test needs.
+const READS_MAX: u64 = 1_000_000;
+
 /// Chances out of a hundred.
 #[derive(Clone, Copy, Default)]
 pub struct Faults {
@@ -34,12 +37,21 @@ pub struct SimLog {
     pub away: AtomicBool,
     /// Nobody is told where this session ends, as if its shard had no leader.
     pub silent: Mutex<Option<SessionKey>>,
-    /// How long each read takes.
-    pub read_ms: AtomicU64,
     /// Appends that come while this is set begin to be stored when it no longer is.
     pub stuck: AtomicBool,
     /// How long the confirmation of an append takes.
     pub confirm_ms: AtomicU64,
+    /// Reads panic while this is set.
+    pub panics: AtomicBool,
+    /// Whether it knows that sessions had what was trimmed.
+    pub certain: AtomicBool,
+    /// How long each read takes.
+    pub read_ms: AtomicU64,
+    pub reads: AtomicU64,
+    /// How long the leader's answer to a question for a session's end is on its way.
+    pub last_ms: AtomicU64,
+    /// How often all tails were made anew.
+    pub tails: AtomicU64,
     /// Whether the guard looks after tails; without it only the chain does.
     pub guarded: AtomicBool,
     faults: Faults,
@@ -70,9 +82,14 @@ impl SimLog {
             epoch: Epoch(uuid::Uuid::from_u128(7)),
             away: AtomicBool::new(false),
             silent: Mutex::new(None),
-            read_ms: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
             confirm_ms: AtomicU64::new(0),
+            panics: AtomicBool::new(false),
+            certain: AtomicBool::new(false),
+            read_ms: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            last_ms: AtomicU64::new(0),
+            tails: AtomicU64::new(0),
             guarded: AtomicBool::new(true),
             faults,
             inner: Mutex::new(inner),
@@ -102,6 +119,11 @@ impl SimLog {
             return Err(AppendError::Unknown("lost answer".into()));
         }
         Ok(offset)
+    }
+
+    /// Loses what the session has, as a log does that was given up: what comes next follows on nothing.
+    pub fn lose(&self, key: &SessionKey) {
+        self.inner.lock().unwrap().records.remove(key);
     }
 
     /// Stores a record as another node would: no tail here hears of it.
@@ -179,7 +201,9 @@ impl EventLog for SimLog {
         if self.silent.lock().unwrap().as_ref() == Some(session) {
             return Err(ReadError::Unavailable("silent".into()));
         }
-        Ok(self.records(session).last().map_or(Offset::NONE, |last| last.offset))
+        let last = self.records(session).last().map_or(Offset::NONE, |last| last.offset);
+        tokio::time::sleep(Duration::from_millis(self.last_ms.load(Ordering::Relaxed))).await;
+        Ok(last)
     }
 
     async fn must_have(&self, _session: &SessionKey, _offset: Offset) -> Result<(), ReadError> {
@@ -190,17 +214,23 @@ impl EventLog for SimLog {
         self.guarded.load(Ordering::Relaxed)
     }
 
+    fn tails_made_anew(&self) -> u64 {
+        self.tails.load(Ordering::Relaxed)
+    }
+
     async fn read(&self, session: &SessionKey, after: Offset, records_max: usize, _bytes_max: usize) -> Result<Page, ReadError> {
+        assert!(self.reads.fetch_add(1, Ordering::Relaxed) < READS_MAX, "somebody reads without end");
         match self.read_ms.load(Ordering::Relaxed) {
             0 => tokio::task::yield_now().await,
             ms => tokio::time::sleep(Duration::from_millis(ms)).await,
         }
+        assert!(!self.panics.load(Ordering::Relaxed), "as told");
         if self.away.load(Ordering::Relaxed) {
             return Err(ReadError::Unavailable("away".into()));
         }
         let trimmed = self.inner.lock().unwrap().trimmed;
         if after < trimmed {
-            return Err(ReadError::Trimmed { first: Offset(trimmed.0 + 1), certain: false });
+            return Err(ReadError::Trimmed { first: Offset(trimmed.0 + 1), certain: self.certain.load(Ordering::Relaxed) });
         }
         let all = self.records(session);
         let from = all.partition_point(|record| record.offset <= after);

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod log;
+pub mod parking;
 pub mod store;
 
 use std::collections::VecDeque;
@@ -13,19 +14,25 @@ use fanfold_fold::{
     Action, Answer, Command, Cursor, Delta, Offset, Output, Parent, Part, Record, Role, Run, RunId, Said, Send, SessionId,
     SessionKey, SessionOpened, State, TenantId, TextDelta, View,
 };
+use fanfold_log::{EventLog as _, StoredRecord};
 use fanfold_session::{
     Alone, DeltaFrame, Filled, FormatId, FrameCodec, How, Inbox, Mode, Neighbours, Observer, Ports, Present, SessionConfig,
     Sessions, SnapshotFrame, Start, Subscribe, Subscribed, Subscription,
 };
 
+use tokio::time::Instant;
+
 use self::log::{Faults, SimLog};
+use self::parking::Board;
 use self::store::SimStore;
 
 pub struct World {
     pub log: Arc<SimLog>,
     pub store: Arc<SimStore>,
+    pub parking: Arc<Board>,
     pub frames: Arc<Frames>,
     pub observer: Arc<Watcher>,
+    begun: Instant,
 }
 
 /// Frames by number: the simulated encoding of a frame is its number, so a reader gets the very values that were encoded.
@@ -92,7 +99,14 @@ impl Observer for Watcher {
 
 impl World {
     pub fn new(seed: u64, faults: Faults) -> Self {
-        Self { log: SimLog::new(seed, faults), store: Arc::default(), frames: Arc::default(), observer: Arc::default() }
+        Self {
+            log: SimLog::new(seed, faults),
+            store: Arc::default(),
+            parking: Arc::default(),
+            frames: Arc::default(),
+            observer: Arc::default(),
+            begun: Instant::now(),
+        }
     }
 
     /// A node of this world; several may serve the same sessions.
@@ -102,19 +116,28 @@ impl World {
 
     /// The same among others.
     pub async fn node_among(&self, config: SessionConfig, neighbours: Arc<dyn Neighbours>) -> Sessions {
+        let begun = self.begun;
         let ports = Ports {
             log: self.log.clone(),
             snapshots: self.store.clone(),
             archive: self.store.clone(),
             contents: self.store.clone(),
             index: self.store.clone(),
-            parking: self.store.clone(),
+            parking: self.parking.process(),
             codecs: vec![Arc::new(SimCodec(self.frames.clone()))],
             neighbours,
             observer: self.observer.clone(),
-            clock: Arc::new(|| 0),
+            clock: Arc::new(move || begun.elapsed().as_millis() as u64),
         };
         Sessions::start(ports, config).await.unwrap()
+    }
+
+    /// Has all that the log has of a session in the archive, and nowhere else.
+    pub async fn archive(&self, key: &SessionKey) {
+        let records = self.log.records(key);
+        let of = |stored: &StoredRecord| (stored.offset, stored.stored_at_ms, stored.record.clone());
+        self.store.archived.lock().unwrap().insert(key.clone(), records.iter().map(of).collect());
+        self.log.trim(key, records.last().unwrap().offset).await.unwrap();
     }
 
     /// What the log says, folded from its beginning.

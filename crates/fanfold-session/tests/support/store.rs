@@ -7,19 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
 use fanfold_store::{
-    Archive, Begun, Contents, KeptSnapshot, Parked, Parking, Segment, SegmentKey, SessionIndex, SessionPage, SessionQuery,
-    SessionRow, Snapshot, SnapshotStore, StoreError,
+    Archive, Contents, KeptSnapshot, Segment, SegmentKey, SessionIndex, SessionPage, SessionQuery, SessionRow, Snapshot,
+    SnapshotStore, StoreError,
 };
+
+pub type ArchivedRecord = (Offset, u64, Bytes);
 
 #[derive(Default)]
 pub struct SimStore {
     pub away: AtomicBool,
     pub snapshots: Mutex<BTreeMap<(SessionKey, Offset), Snapshot>>,
-    /// Names only: what this store archives is in the log, too.
+    /// Names only.
     pub segments: Mutex<Vec<SegmentKey>>,
+    /// What has left the log.
+    pub archived: Mutex<BTreeMap<SessionKey, Vec<ArchivedRecord>>>,
     pub rows: Mutex<BTreeMap<SessionKey, SessionRow>>,
-    pub attempts: Mutex<BTreeMap<SessionKey, u32>>,
-    pub parked: Mutex<BTreeMap<SessionKey, Parked>>,
 }
 
 impl SimStore {
@@ -65,13 +67,15 @@ impl Archive for SimStore {
 
     async fn records(
         &self,
-        _session: &SessionKey,
-        _after: Offset,
-        _upto: Offset,
-        _records_max: usize,
+        session: &SessionKey,
+        after: Offset,
+        upto: Offset,
+        records_max: usize,
     ) -> Result<Vec<(Offset, u64, Bytes)>, StoreError> {
         self.check()?;
-        Ok(Vec::new())
+        let archived = self.archived.lock().unwrap();
+        let asked = archived.get(session).into_iter().flatten().filter(|(offset, ..)| after < *offset && *offset <= upto);
+        Ok(asked.take(records_max).cloned().collect())
     }
 
     async fn last(&self, _session: &SessionKey) -> Result<Offset, StoreError> {
@@ -135,42 +139,5 @@ impl SessionIndex for SimStore {
     async fn list(&self, query: &SessionQuery) -> Result<SessionPage, StoreError> {
         self.check()?;
         Ok(query.page_of(self.rows.lock().unwrap().values().cloned().collect()))
-    }
-}
-
-#[async_trait::async_trait]
-impl Parking for SimStore {
-    async fn begin(&self, session: &SessionKey) -> Result<Begun, StoreError> {
-        self.check()?;
-        if let Some(parked) = self.parked.lock().unwrap().get(session) {
-            return Ok(Begun::Parked(parked.clone()));
-        }
-        let mut attempts = self.attempts.lock().unwrap();
-        let attempt = attempts.entry(session.clone()).or_default();
-        *attempt += 1;
-        Ok(Begun::Attempt(*attempt))
-    }
-
-    async fn clear(&self, session: &SessionKey) -> Result<(), StoreError> {
-        self.check()?;
-        self.attempts.lock().unwrap().remove(session);
-        Ok(())
-    }
-
-    async fn park(&self, parked: &Parked) -> Result<(), StoreError> {
-        self.check()?;
-        self.parked.lock().unwrap().insert(parked.session.clone(), parked.clone());
-        Ok(())
-    }
-
-    async fn unpark(&self, session: &SessionKey) -> Result<bool, StoreError> {
-        self.check()?;
-        self.attempts.lock().unwrap().remove(session);
-        Ok(self.parked.lock().unwrap().remove(session).is_some())
-    }
-
-    async fn parked(&self, _after: Option<&SessionKey>, _rows_max: usize) -> Result<Vec<Parked>, StoreError> {
-        self.check()?;
-        Ok(self.parked.lock().unwrap().values().cloned().collect())
     }
 }

@@ -1,45 +1,61 @@
-//! Parking: tries are counted until one succeeds, and a parked session is not tried.
+//! Parking: failures are counted until a try succeeds, and a parked session is not tried.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fanfold_fold::SessionKey;
 
 use super::{Store, alike, new_session};
-use crate::port::{Begun, Parked};
+use crate::port::{Begun, HYDRATION_SILENCE_MAX, Parked, Tries};
+
+const NOW_MS: u64 = 1_773_000_000_000;
 
 fn parked(session: &SessionKey, reason: &str) -> Parked {
-    Parked { session: session.clone(), attempts: 4, reason: reason.into(), parked_at_ms: 1_773_000_000_000 }
+    Parked { session: session.clone(), attempts: 4, reason: reason.into(), parked_at_ms: NOW_MS }
 }
 
-/// From one on, each session for itself.
-pub async fn attempts_are_counted_and_cleared(store: &dyn Store) {
+/// A try that has not come to its end says nothing to the process whose it is: it lives.
+pub async fn own_tries_count_for_nothing(store: &dyn Store) {
+    let session = new_session();
+    for try_ in 0..8 {
+        let begun = store.begin(&session, NOW_MS + try_ * ms(HYDRATION_SILENCE_MAX)).await.unwrap();
+        assert_eq!(begun, Begun::Attempt(Tries::default()), "try {try_}");
+    }
+}
+
+/// Each session for itself, until one comes to its end.
+pub async fn failures_are_counted_and_cleared(store: &dyn Store) {
     let sessions = alike();
+    let failed = |failed| Begun::Attempt(Tries { broken_off: 0, failed });
     for (number, session) in sessions.iter().enumerate() {
-        for attempt in 1..=1 + number as u32 % 3 {
-            assert_eq!(store.begin(session).await.unwrap(), Begun::Attempt(attempt), "{session}");
+        for before in 0..1 + number as u32 % 3 {
+            assert_eq!(store.begin(session, NOW_MS).await.unwrap(), failed(before), "{session}");
+            store.fail(session, NOW_MS).await.unwrap();
         }
     }
     store.clear(&sessions[0]).await.unwrap();
     store.clear(&sessions[0]).await.unwrap();
-    assert_eq!(store.begin(&sessions[0]).await.unwrap(), Begun::Attempt(1));
-    assert_eq!(store.begin(&sessions[1]).await.unwrap(), Begun::Attempt(3));
+    assert_eq!(store.begin(&sessions[0], NOW_MS).await.unwrap(), failed(0));
+    assert_eq!(store.begin(&sessions[1], NOW_MS).await.unwrap(), failed(2));
 }
 
-/// Until an operator lets it, and then from one on.
+/// Until an operator lets it, and then as if it never had been.
 pub async fn a_parked_session_is_not_tried(store: &dyn Store) {
     let session = new_session();
+    let unknown = Begun::Attempt(Tries::default());
     assert!(!store.unpark(&session).await.unwrap());
-    assert_eq!(store.begin(&session).await.unwrap(), Begun::Attempt(1));
-    assert_eq!(store.begin(&session).await.unwrap(), Begun::Attempt(2));
+    assert_eq!(store.begin(&session, NOW_MS).await.unwrap(), unknown);
+    store.fail(&session, NOW_MS).await.unwrap();
     store.park(&parked(&session, "first")).await.unwrap();
     store.park(&parked(&session, "second")).await.unwrap();
     store.clear(&session).await.unwrap();
+    store.fail(&session, NOW_MS).await.unwrap();
     for _ in 0..3 {
-        assert_eq!(store.begin(&session).await.unwrap(), Begun::Parked(parked(&session, "second")));
+        assert_eq!(store.begin(&session, NOW_MS).await.unwrap(), Begun::Parked(parked(&session, "second")));
     }
     assert!(store.unpark(&session).await.unwrap());
     assert!(!store.unpark(&session).await.unwrap());
-    assert_eq!(store.begin(&session).await.unwrap(), Begun::Attempt(1));
+    assert_eq!(store.begin(&session, NOW_MS).await.unwrap(), unknown);
 }
 
 /// Each once, over pages.
@@ -64,4 +80,8 @@ pub async fn parked_sessions_are_listed(store: &dyn Store) {
     for session in &own {
         store.unpark(session).await.unwrap();
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    time.as_millis() as u64
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use fanfold_fold::SessionKey;
+use uuid::Uuid;
 
 use super::disk::Disk;
 use super::layout::{attempts_key, listing_key, open_runs_key, word_key};
@@ -10,7 +11,7 @@ use super::read::snapshot_keys;
 use crate::port::{Begun, Parked, SessionRow, StoreError};
 use crate::stored::key::{parked_key, session_key};
 use crate::stored::row::Stored;
-use crate::stored::seal::{open, seal};
+use crate::stored::tries::{Process, StoredTries, failed};
 use crate::stored::unavailable;
 use crate::stored::wanted::words_of;
 
@@ -47,16 +48,35 @@ impl Disk {
         batch.commit().map_err(unavailable)
     }
 
-    pub(crate) fn begin(&self, session: &SessionKey) -> Result<Begun, StoreError> {
+    /// One process at a time has the store open: whatever another one began has ended.
+    pub(crate) fn begin(&self, session: &SessionKey, process: Process, now_ms: u64) -> Result<Begun, StoreError> {
         if let Some(parked) = self.parked_one(session)? {
             return Ok(Begun::Parked(parked));
         }
+        let StoredTries { tries } = self.tries(session)?;
+        let before = process.count(&tries, u64::MAX);
+        if process.last_of(&tries).is_none() {
+            self.put_try(session, tries, process.begins(now_ms))?;
+        }
+        Ok(Begun::Attempt(before))
+    }
+
+    pub(crate) fn fail(&self, session: &SessionKey, now_ms: u64) -> Result<(), StoreError> {
+        let StoredTries { tries } = self.tries(session)?;
+        self.put_try(session, tries, failed(now_ms))
+    }
+
+    fn tries(&self, session: &SessionKey) -> Result<StoredTries, StoreError> {
         let key = attempts_key(session);
-        let before = self.parking.get(&key).map_err(unavailable)?;
-        let attempts = before.map_or(0, |value| attempts(&key, &value)).saturating_add(1);
-        let value = seal(&key, &[&attempts.to_be_bytes()]);
-        self.parking.insert(key, value).map_err(unavailable)?;
-        Ok(Begun::Attempt(attempts))
+        let value = self.parking.get(&key).map_err(unavailable)?;
+        Ok(value.map(|value| StoredTries::decode(&key, &value)).unwrap_or_default())
+    }
+
+    fn put_try(&self, session: &SessionKey, mut tries: Vec<Uuid>, tried: Uuid) -> Result<(), StoreError> {
+        let key = attempts_key(session);
+        tries.push(tried);
+        let value = StoredTries { tries }.encode(&key).map_err(unavailable)?;
+        self.parking.insert(key, value).map_err(unavailable)
     }
 
     pub(crate) fn clear(&self, session: &SessionKey) -> Result<(), StoreError> {
@@ -89,9 +109,4 @@ pub(crate) fn entries(row: &SessionRow) -> impl Iterator<Item = Vec<u8>> {
         let by_word = words.iter().map(|word| word_key(tenant, user, word, session));
         by_word.chain([listing_key(tenant, user, row.active_at_ms, session)]).collect::<Vec<_>>()
     })
-}
-
-/// A damaged count counts as none: better one try too many than a session parked for a flipped bit.
-fn attempts(key: &[u8], value: &[u8]) -> u32 {
-    open(key, value).and_then(|content| content.try_into().ok()).map_or(0, u32::from_be_bytes)
 }

@@ -9,7 +9,7 @@ use fjall::Keyspace;
 use super::EmbeddedStore;
 use super::layout::attempts_key;
 use crate::port::{
-    Archive, Begun, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError,
+    Archive, Begun, Parked, Parking, Segment, SessionIndex, SessionQuery, SessionRow, Snapshot, SnapshotStore, StoreError, Tries,
 };
 use crate::stored::key::parked_key;
 
@@ -182,17 +182,19 @@ async fn rows_and_entries_that_are_just_not_there_are_noticed_at_the_next_start(
 #[tokio::test]
 async fn a_damaged_count_counts_as_none_and_a_damaged_parking_stays() {
     let (store, _dir) = open();
-    assert_eq!(store.begin(&session()).await.unwrap(), Begun::Attempt(1));
-    assert_eq!(store.begin(&session()).await.unwrap(), Begun::Attempt(2));
+    let begun = |failed| Begun::Attempt(Tries { broken_off: 0, failed });
+    assert_eq!(store.begin(&session(), 1).await.unwrap(), begun(0));
+    store.fail(&session(), 1).await.unwrap();
+    assert_eq!(store.begin(&session(), 1).await.unwrap(), begun(1));
     store.disk.parking.insert(attempts_key(&session()), b"nonsense").unwrap();
-    assert_eq!(store.begin(&session()).await.unwrap(), Begun::Attempt(1));
+    assert_eq!(store.begin(&session(), 1).await.unwrap(), begun(0));
     let parked = Parked { session: session(), attempts: 3, reason: "why".into(), parked_at_ms: 9 };
     store.park(&parked).await.unwrap();
     store.disk.parking.insert(parked_key(&session()), b"nonsense").unwrap();
-    assert!(is_unavailable(store.begin(&session()).await));
+    assert!(is_unavailable(store.begin(&session(), 1).await));
     assert_eq!(store.parked(None, 9).await.unwrap()[0].session, session());
     assert!(store.unpark(&session()).await.unwrap());
-    assert_eq!(store.begin(&session()).await.unwrap(), Begun::Attempt(1));
+    assert_eq!(store.begin(&session(), 1).await.unwrap(), begun(0));
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ use crate::port::{
 use crate::stored::key::snapshot_key;
 use crate::stored::page::{Archived, Range};
 use crate::stored::seal::seal;
+use crate::stored::tries::Process;
 use crate::stored::{segment, too_large, unavailable};
 
 /// See the module. Clones share one database, which is closed when the last of them and all calls under way are gone.
@@ -45,6 +46,7 @@ pub struct EmbeddedStore {
     disk: Arc<Disk>,
     writer: Arc<Writer>,
     calls: Arc<Semaphore>,
+    process: Process,
 }
 
 impl EmbeddedStore {
@@ -57,7 +59,7 @@ impl EmbeddedStore {
     pub fn open_with(config: &EmbeddedStoreConfig) -> Result<Self, OpenError> {
         let disk = Arc::new(Disk::open(config)?);
         let writer = Arc::new(Writer::start(Arc::clone(&disk), config).map_err(OpenError::Directory)?);
-        Ok(Self { disk, writer, calls: Arc::new(Semaphore::new(config.calls_max.max(1))) })
+        Ok(Self { disk, writer, calls: Arc::new(Semaphore::new(config.calls_max.max(1))), process: Process::mint() })
     }
 
     /// Runs what may wait for the disk, or takes its time, where it holds up nobody else.
@@ -181,9 +183,14 @@ impl SessionIndex for EmbeddedStore {
 
 #[async_trait::async_trait]
 impl Parking for EmbeddedStore {
-    async fn begin(&self, session: &SessionKey) -> Result<Begun, StoreError> {
+    async fn begin(&self, session: &SessionKey, now_ms: u64) -> Result<Begun, StoreError> {
+        let (session, process) = (session.clone(), self.process);
+        self.writer.write(0, Durable::Written, move |disk| disk.begin(&session, process, now_ms)).await
+    }
+
+    async fn fail(&self, session: &SessionKey, now_ms: u64) -> Result<(), StoreError> {
         let session = session.clone();
-        self.writer.write(0, Durable::Written, move |disk| disk.begin(&session)).await
+        self.writer.write(0, Durable::Written, move |disk| disk.fail(&session, now_ms)).await
     }
 
     async fn clear(&self, session: &SessionKey) -> Result<(), StoreError> {

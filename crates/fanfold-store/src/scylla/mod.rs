@@ -48,6 +48,7 @@ use crate::port::{
 };
 use crate::stored::page::Range;
 use crate::stored::too_large;
+use crate::stored::tries::Process;
 use crate::{SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX};
 
 /// Between two tries to prepare what a server does not know yet.
@@ -59,6 +60,7 @@ pub struct ScyllaStore {
     cql: Arc<Cql>,
     statements: Arc<Statements>,
     facts: Arc<Facts>,
+    process: Process,
 }
 
 impl ScyllaStore {
@@ -85,7 +87,8 @@ impl ScyllaStore {
             Some(_) => {}
         }
         let statements = prepare(&session, config).await?;
-        Ok(Self { cql: Arc::new(Cql::new(session, config)), statements: Arc::new(statements), facts: Arc::default() })
+        let (cql, statements) = (Arc::new(Cql::new(session, config)), Arc::new(statements));
+        Ok(Self { cql, statements, facts: Arc::default(), process: Process::mint() })
     }
 }
 
@@ -185,8 +188,12 @@ impl SessionIndex for ScyllaStore {
 
 #[async_trait::async_trait]
 impl Parking for ScyllaStore {
-    async fn begin(&self, session: &SessionKey) -> Result<Begun, StoreError> {
-        self.begin_attempt(session).await
+    async fn begin(&self, session: &SessionKey, now_ms: u64) -> Result<Begun, StoreError> {
+        self.begin_attempt(session, now_ms).await
+    }
+
+    async fn fail(&self, session: &SessionKey, now_ms: u64) -> Result<(), StoreError> {
+        self.fail_attempt(session, now_ms).await
     }
 
     async fn clear(&self, session: &SessionKey) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! Parking. Tries are rows of a generation; a success begins the next one, so that nothing is counted down or deleted.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fanfold_fold::SessionKey;
 use uuid::Uuid;
@@ -7,35 +9,46 @@ use uuid::Uuid;
 use super::ScyllaStore;
 use super::call::Call;
 use super::index::{BUCKETS, bucket, session_of};
-use crate::port::{Begun, Parked, StoreError};
+use crate::port::{Begun, HYDRATION_SIGN, HYDRATION_SILENCE_MAX, Parked, StoreError};
 use crate::stored::key::parked_key;
 use crate::stored::row::{DamagedRow, Stored};
+use crate::stored::tries::failed;
 use crate::stored::{damaged, unavailable};
 
 impl ScyllaStore {
-    pub(crate) async fn begin_attempt(&self, session: &SessionKey) -> Result<Begun, StoreError> {
+    pub(crate) async fn begin_attempt(&self, session: &SessionKey, now_ms: u64) -> Result<Begun, StoreError> {
         let call = self.cql.call();
         let (parked, attempts) = tokio::join!(self.parked_row(call, session), self.attempts(call, session));
         if let Some(parked) = parked? {
             return Ok(Begun::Parked(parked));
         }
-        let (generation, before) = attempts?;
-        self.put_attempt(call, session, generation, Uuid::new_v4()).await?;
-        Ok(Begun::Attempt(before.saturating_add(1)))
+        let (generation, tries) = attempts?;
+        // However often a store that is slow is asked again: some rows a minute.
+        let said_lately = |at| now_ms.saturating_sub(at) < ms(HYDRATION_SIGN) / 2;
+        if !self.process.last_of(&tries).is_some_and(said_lately) {
+            self.put_attempt(call, session, generation, self.process.begins(now_ms)).await?;
+        }
+        Ok(Begun::Attempt(self.process.count(&tries, now_ms.saturating_sub(ms(HYDRATION_SILENCE_MAX)))))
+    }
+
+    pub(crate) async fn fail_attempt(&self, session: &SessionKey, now_ms: u64) -> Result<(), StoreError> {
+        let call = self.cql.call();
+        let (generation, _) = self.attempts(call, session).await?;
+        self.put_attempt(call, session, generation, failed(now_ms)).await
     }
 
     pub(crate) async fn clear_attempts(&self, call: Call<'_>, session: &SessionKey) -> Result<(), StoreError> {
-        let (generation, before) = self.attempts(call, session).await?;
-        if before == 0 { Ok(()) } else { self.put_attempt(call, session, generation.saturating_add(1), Uuid::nil()).await }
+        let (generation, tries) = self.attempts(call, session).await?;
+        if tries.is_empty() { Ok(()) } else { self.put_attempt(call, session, generation.saturating_add(1), Uuid::nil()).await }
     }
 
-    /// The newest generation, and how many tries it has.
-    async fn attempts(&self, call: Call<'_>, session: &SessionKey) -> Result<(i32, u32), StoreError> {
+    /// The newest generation, and the tries it has.
+    async fn attempts(&self, call: Call<'_>, session: &SessionKey) -> Result<(i32, Vec<Uuid>), StoreError> {
         let ids = (session.tenant.as_str(), session.session.as_str());
         let rows: Vec<(i32, Uuid)> = call.rows(&self.statements.attempts, ids).await?;
         let newest = rows.first().map_or(0, |(generation, _)| *generation);
-        let tries = rows.iter().filter(|(generation, attempt)| *generation == newest && !attempt.is_nil());
-        Ok((newest, tries.count() as u32))
+        let tries = rows.into_iter().filter(|(generation, attempt)| *generation == newest && !attempt.is_nil());
+        Ok((newest, tries.map(|(_, attempt)| attempt).collect()))
     }
 
     async fn put_attempt(&self, call: Call<'_>, session: &SessionKey, generation: i32, attempt: Uuid) -> Result<(), StoreError> {
@@ -95,4 +108,8 @@ impl ScyllaStore {
         }
         Ok(found)
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    time.as_millis() as u64
 }

@@ -96,7 +96,7 @@ statements! {
     drop_segments: "DELETE FROM segments WHERE tenant = ? AND session = ? AND epoch = ? AND month = ?";
 
     put_attempt: "INSERT INTO attempts (tenant, session, generation, attempt) VALUES (?, ?, ?, ?)";
-    attempts: "SELECT generation, attempt FROM attempts WHERE tenant = ? AND session = ? LIMIT 256";
+    attempts: "SELECT generation, attempt FROM attempts WHERE tenant = ? AND session = ? LIMIT 1024";
     park: "INSERT INTO parked (bucket, tenant, session, content) VALUES (?, ?, ?, ?)";
     unpark: "DELETE FROM parked WHERE bucket = ? AND tenant = ? AND session = ?";
     parked_one: "SELECT content FROM parked WHERE bucket = ? AND tenant = ? AND session = ?";

@@ -12,6 +12,7 @@ use super::key::{parked_key, session_key, snapshot_key};
 use super::row::Stored;
 use super::seal::{open, seal};
 use super::segment::{pack, unpack};
+use super::tries::{Process, StoredTries};
 use crate::port::{Parked, Segment, SessionRow};
 
 /// Compares with a committed file, or writes it when asked.
@@ -66,6 +67,19 @@ fn parked_sessions_are_read() {
     let key = parked_key(&session());
     let stored = golden("parked-1.bin", &parked.encode(&key).unwrap());
     assert_eq!(Parked::decode(&key, &stored).unwrap(), parked);
+}
+
+/// When, what and whose: a row of a try is nothing but its name.
+#[test]
+fn tries_keep_their_names_and_are_read() {
+    let process = Process::from_bits(0x2bad_cafe_0123_4567);
+    let name = golden("try-1.key", process.begins(1_700_000_000_123).as_bytes());
+    let begun = Uuid::from_slice(&name).unwrap();
+    assert_eq!(process.last_of(&[begun]), Some(1_700_000_000_123));
+    let key = session_key(&session());
+    let tries = StoredTries { tries: vec![begun] };
+    let stored = golden("tries-1.bin", &tries.encode(&key).unwrap());
+    assert_eq!(StoredTries::decode(&key, &stored).tries, [begun]);
 }
 
 /// A compressor may write other bytes tomorrow; what it says stays, and so does the name it has.

@@ -8,6 +8,7 @@ pub(crate) mod page;
 pub(crate) mod row;
 pub(crate) mod seal;
 pub(crate) mod segment;
+pub(crate) mod tries;
 pub(crate) mod wanted;
 
 use fanfold_fold::Offset;
