@@ -36,7 +36,7 @@ interface Props {
 const WHO = { user: "You", assistant: "Assistant", system: "Instructions", tool: "Tool", unspecified: "Message" } as const;
 
 export const Row = memo(function Row(props: Props) {
-  const { message, run, sought, last, editing, actions } = props;
+  const { session, message, run, sought, last, editing, actions } = props;
   const own = message.author === undefined || message.author === me();
   const who = message.role === "user" && !own ? message.author : WHO[message.role];
   const writing = run !== undefined && !isFinal(run);
@@ -50,7 +50,7 @@ export const Row = memo(function Row(props: Props) {
     >
       <h2 className={message.role === "user" && !own ? "author" : "off-screen"}>{who}</h2>
       {editing && actions ? (
-        <Edit message={message} actions={actions} onDone={() => props.onEdit(null)} />
+        <Edit session={session} message={message} actions={actions} onDone={() => props.onEdit(null)} />
       ) : (
         <div className="body">
           {row.map((shown, index) => (

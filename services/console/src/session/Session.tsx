@@ -1,4 +1,4 @@
-import { isFinal, type LiveSession, type NewPart, type Snapshot } from "fanfold";
+import { isFinal, type LiveSession, type MessageList, type NewPart } from "fanfold";
 import { useSession } from "fanfold/react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { fanfold } from "../app/client";
@@ -17,6 +17,7 @@ import { ConnectionStrip } from "./connection";
 import { Header } from "./Header";
 import { Typing } from "./Presence";
 import { type Choices, leadTo, pathOf, treeOf } from "./tree";
+import { drop, type Unsent, useUnsent } from "./unsent";
 import { useAnnounced } from "./useAnnounced";
 
 // Messages that the page begins with, and that it asks for at a time when the reader scrolls back.
@@ -55,7 +56,8 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
 
   const older = useOlder(view, route.at === null);
   const sought = useSought(route.message, tree.parent, older, choose);
-  const [pending, send] = useSending(view, actions, path.at(-1)?.id);
+  const pending = usePending(id, state.messages);
+  const send = useSend(state.messages, actions, path.at(-1)?.id);
   useEffect(() => {
     if (awaited === null || !tree.parent.has(awaited)) return;
     choose(awaited);
@@ -95,7 +97,7 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
               disabled={ended ? "This session has ended" : actions ? null : "Connecting…"}
               autoFocus={!matchMedia("(pointer: coarse)").matches}
               onSend={send}
-              onSteer={(run, text) => actions?.steer(run, text) ?? Promise.resolve(false)}
+              onSteer={(run, text) => actions?.steer(run, text)}
               onStop={() => actions?.cancel() ?? Promise.resolve(false)}
               onTyping={(typing) => live?.setPresence(typing ? "typing" : "present")}
             />
@@ -153,27 +155,26 @@ function useSought(
   return message;
 }
 
-interface Pending {
-  readonly message: string;
-  readonly text: string;
+// What was said here and isn't in the conversation yet.
+function usePending(session: string, messages: MessageList): readonly Unsent[] {
+  const unsent = useUnsent(session);
+  const arrived = unsent.filter((one) => messages.has(one.message));
+  useEffect(() => {
+    // It had been said, although no answer came.
+    for (const one of arrived) if (one.failed !== undefined) drop(one);
+  }, [arrived]);
+  return unsent.filter((one) => !messages.has(one.message));
 }
 
-type Send = (parts: readonly NewPart[], message: string) => Promise<boolean>;
+type Send = (parts: readonly NewPart[], message: string) => boolean;
 
-function useSending(view: Snapshot, actions: Actions | null, tail: string | undefined): [readonly Pending[], Send] {
-  const [pending, setPending] = useState<readonly Pending[]>([]);
-  const { state } = view;
-  const send: Send = async (parts, message) => {
-    if (!actions) return false;
-    const text = parts.map((part) => (part.kind === "text" ? part.text : part.kind === "file" ? part.url : "")).join("\n");
-    setPending((now) => [...now, { message, text }]);
-    // After the newest message, whichever it is by then, unless the reader looks at another branch.
-    const branch = tail !== undefined && tail !== state.messages.at(-1)?.id ? { parent: tail } : {};
-    const sent = await actions.send(parts, { message, ...branch });
-    setPending((now) => now.filter((one) => one.message !== message));
-    return sent;
+// After the newest message, whichever it is by then, unless the reader looks at another branch.
+function useSend(messages: MessageList, actions: Actions | null, tail: string | undefined): Send {
+  return (parts, message) => {
+    const branch = tail !== undefined && tail !== messages.at(-1)?.id ? { parent: tail } : {};
+    actions?.send({ message, parts, ...branch });
+    return actions !== null;
   };
-  return [pending.filter((one) => !state.messages.has(one.message)), send];
 }
 
 function PastStrip({ at, onNow }: { at: string; onNow(): void }) {
