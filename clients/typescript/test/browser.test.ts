@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { build } from "rolldown";
 
 import { haveChromium, Page } from "./support/chromium.js";
 import { Fanfold } from "../src/index.js";
@@ -25,16 +25,15 @@ const example = (kind: string) => examples(kind)[0]!;
 /** A module of a page, as a bundler makes it; `fanfold` is what is built of it. */
 async function bundled(contents: string, loader: "ts" | "tsx"): Promise<string> {
   const here = fileURLToPath(new URL("clients/typescript", repository));
-  const { outputFiles } = await build({
-    stdin: { contents, loader, resolveDir: here },
-    bundle: true,
-    format: "esm",
+  const page = `${here}/page.${loader}`;
+  const { output } = await build({
+    input: page,
+    plugins: [{ name: "page", resolveId: (id) => (id === page ? id : null), load: (id) => (id === page ? contents : null) }],
+    resolve: { alias: { "fanfold/react": `${here}/dist/react.js`, fanfold: `${here}/dist/index.js` } },
+    transform: { define: { "process.env.NODE_ENV": '"production"' } },
     write: false,
-    jsx: "automatic",
-    define: { "process.env.NODE_ENV": '"production"' },
-    alias: { fanfold: `${here}/dist/index.js`, "fanfold/react": `${here}/dist/react.js` },
   });
-  return outputFiles[0]!.text;
+  return output[0].code;
 }
 
 async function opened(context: TestContext, pace: string, files: Record<string, string>): Promise<[Page, Site]> {
