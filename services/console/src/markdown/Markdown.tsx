@@ -2,6 +2,7 @@
 
 import type { Token, Tokens } from "marked";
 import { Fragment, memo, type ReactNode, useRef } from "react";
+import { ImageIcon } from "../ui/icons";
 import { Blocks } from "./blocks";
 import { Code } from "./Code";
 import { Formula } from "./Formula";
@@ -150,7 +151,12 @@ function span(token: Token): ReactNode {
     case "image": {
       // Loading it would tell its host who reads this, and what a model was made to write into the address.
       const { href, text, raw } = token as Tokens.Image;
-      return link(href, `🖼 ${text || href}`, raw);
+      const content = (
+        <>
+          <ImageIcon /> {text || href}
+        </>
+      );
+      return link(href, content, raw);
     }
     case "html":
       return /^<br\s*\/?>$/i.test(token.raw) ? <br /> : token.raw;

@@ -1,6 +1,7 @@
 import { type NewPart, newId, type Run } from "fanfold";
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import { ImageIcon, SendIcon, SteerIcon, StopIcon } from "../ui/icons";
+import { backToConversation } from "../ui/focus";
 import { dropDraft, keepDraft, useDraft } from "./drafts";
 import { Files, nameOf } from "./Files";
 import { imageAddress, imageAt, partsOf } from "./images";
@@ -88,6 +89,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
     setStopping(true);
     await onStop();
     setStopping(false);
+    backToConversation();
   };
 
   return (
@@ -156,7 +158,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
           rows={1}
           value={text}
           disabled={disabled !== null}
-          placeholder={disabled ?? (steers ? "Say what to change while it writes" : "Message")}
+          placeholder={disabled ?? (steers ? "Say what to change" : "Message")}
           onChange={(event) => write(event.target.value)}
           onKeyDown={key}
         />

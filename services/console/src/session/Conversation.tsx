@@ -1,10 +1,11 @@
 // The messages on the way that the reader looks at. Only those near the window exist in the page.
 
 import type { SessionState } from "fanfold";
-import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { useCallback, useContext, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Virtualizer, type VirtualizerHandle } from "virtua";
 import { DownIcon } from "../ui/icons";
 import type { Actions } from "./actions";
+import { Moment } from "./moment";
 import { Pending } from "./Pending";
 import { Row } from "./Row";
 import type { Step } from "./tree";
@@ -68,7 +69,7 @@ export function Conversation({ session, state, path, actions, sought, onChoose, 
     rows.current?.scrollToIndex(soughtAt, { align: "center" });
   }, [soughtAt, sought, stay]);
 
-  const writing = state.openRuns.some((run) => run.status === "running");
+  const writing = useContext(Moment) === null && state.openRuns.some((run) => run.status === "running");
   const editingAt = editing === null ? -1 : path.findIndex((step) => step.id === editing);
   return (
     <div className="conversation">

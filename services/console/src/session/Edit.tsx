@@ -1,5 +1,6 @@
 import { type Message, type NewPart, newId, textOf } from "fanfold";
 import { useEffect, useRef, useState } from "react";
+import { backToConversation } from "../ui/focus";
 import type { Actions } from "./actions";
 import { type Draft, draftOf, dropDraft, keepDraft } from "./drafts";
 import { Files } from "./Files";
@@ -27,6 +28,7 @@ export function Edit({ session, message, actions, onDone }: Props) {
   const save = () => {
     if (!sendable) return;
     actions.send({ message: newId(), parts: partsOf(text.trim(), files), parent: message.parent ?? null, interrupt: true });
+    backToConversation();
     close();
   };
   const close = () => {

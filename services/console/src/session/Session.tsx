@@ -15,6 +15,7 @@ import { Composer } from "./Composer";
 import { Conversation } from "./Conversation";
 import { ConnectionStrip } from "./connection";
 import { Header } from "./Header";
+import { Moment } from "./moment";
 import { Typing } from "./Presence";
 import { type Choices, leadTo, pathOf, treeOf } from "./tree";
 import { drop, type Unsent, useUnsent } from "./unsent";
@@ -32,11 +33,11 @@ interface Props {
 
 export function Session({ route, debugging, onDebug, onMenu }: Props) {
   const id = route.session;
+  useReturns(id);
   const view = useSession(fanfold, id, { window: WINDOW });
   const { live, state } = view;
-  useAnnounced(state);
+  useAnnounced(view);
   useSeen(id, live);
-  useEffect(() => (live ? followConnections(live) : undefined), [live]);
   useEffect(() => {
     live?.setPresence("present");
     return () => live?.setPresence("");
@@ -75,17 +76,19 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
         {view.phase === "connecting" && path.length === 0 ? (
           <Skeleton />
         ) : (
-          <Conversation
-            key={id}
-            session={id}
-            state={shown}
-            path={path}
-            actions={acting}
-            sought={sought}
-            onChoose={choose}
-            onOlder={older}
-            pending={route.at === null ? pending : []}
-          />
+          <Moment value={past}>
+            <Conversation
+              key={id}
+              session={id}
+              state={shown}
+              path={path}
+              actions={acting}
+              sought={sought}
+              onChoose={choose}
+              onOlder={older}
+              pending={route.at === null ? pending : []}
+            />
+          </Moment>
         )}
         {route.at === null && (
           <div className="foot">
@@ -107,6 +110,18 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
       {debugging && <Debug id={id} snapshot={view} past={past} onClose={() => onDebug(false)} />}
     </div>
   );
+}
+
+// Listens before the first answer can come: the session is followed for it as well.
+function useReturns(id: string): void {
+  useEffect(() => {
+    const live = fanfold.follow(id, { window: WINDOW });
+    const stop = followConnections(live);
+    return () => {
+      stop();
+      live.leave();
+    };
+  }, [id]);
 }
 
 // What is shown of a session counts as seen: whenever the list has something new of it, and when the reader leaves.
