@@ -29,7 +29,10 @@ const TEST: [Step; 8] = [
     Step { name: "tests", args: &["test", "--workspace", "--no-fail-fast"] },
 ];
 
-const BENCH: [Step; 1] = [Step { name: "benchmarks", args: &["bench", "--workspace", "--benches"] }];
+const BENCH: [Step; 2] = [
+    Step { name: "benchmarks", args: &["bench", "--workspace", "--benches"] },
+    Step { name: "client", args: &["run", "--quiet", "--package", "xtask", "--", "client-bench"] },
+];
 
 struct Step {
     name: &'static str,
@@ -42,11 +45,12 @@ fn main() -> ExitCode {
         Some("bench") => &BENCH,
         Some("cluster") => return cluster::run(&root()),
         Some("client") => return client::check(&root()),
+        Some("client-bench") => return client::bench(&root()),
         Some("console") => return console::check(&root()),
         Some("deploy") => return deploy::check(&root()),
         Some("next-fold") => return next_fold::build(&root()),
         Some(_) | None => {
-            eprintln!("usage: cargo xtask test | bench | cluster | client | console | deploy | next-fold");
+            eprintln!("usage: cargo xtask test | bench | cluster | client | client-bench | console | deploy | next-fold");
             return ExitCode::from(2);
         }
     };

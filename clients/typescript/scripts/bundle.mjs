@@ -1,13 +1,4 @@
 // One minified file, for pages without a bundler.
-import { build } from "esbuild";
+import { build } from "rolldown";
 
-await build({
-  entryPoints: ["src/index.ts"],
-  outfile: "dist/fanfold.min.js",
-  bundle: true,
-  minify: true,
-  format: "esm",
-  target: "es2022",
-  sourcemap: true,
-  legalComments: "none",
-});
+await build({ input: "src/index.ts", output: { file: "dist/fanfold.min.js", format: "esm", minify: true, sourcemap: true } });

@@ -2,7 +2,7 @@
 
 import { isFinal } from "./state.js";
 import type { Message, Part, Run, SessionState } from "./state.js";
-import { only, readCustom, readMessage, readPart, readRun, readSession, readView, word } from "./wire.js";
+import { only, readCustom, readMessage, readPart, readRun, readSession, readView, utf8Length, word } from "./wire.js";
 import type { Wire } from "./wire.js";
 
 /** The state isn't the one that the delta was made for: a snapshot is needed. */
@@ -20,8 +20,6 @@ export function apply(state: SessionState, ops: readonly Wire[], changed = new S
 
 /** How many UTF-8 bytes the growing text of a part has. Parts are immutable, so it is counted once and then added to. */
 const lengths = new WeakMap<Part, number>();
-
-const encoder = new TextEncoder();
 
 class Draft {
   readonly #changed: Set<string>;
@@ -144,9 +142,4 @@ function toolCallChanged(part: Part, body: Wire): Part {
   const length = lengths.get(part);
   if (length !== undefined) lengths.set(next, length);
   return next;
-}
-
-/** How many bytes a text has in UTF-8. */
-function utf8Length(text: string): number {
-  return encoder.encode(text).length;
 }

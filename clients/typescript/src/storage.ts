@@ -111,23 +111,34 @@ export class Keeper {
   }
 
   #write(session: string, kept: Kept): void {
-    void this.#attempt(
-      () => this.#storage.setItem(this.#key(session), written(kept)),
-      () => this.remove(session),
-    );
+    this.#put(session, written(kept));
     if (this.#listed.has(session)) return;
     this.#listed.add(session);
-    this.#listing = this.#listing.then(() => this.#enlist(session));
+    this.#enlist(session);
   }
 
-  /** Puts a session at the end of the list of those that are kept, and drops those at its beginning. */
-  async #enlist(session: string): Promise<void> {
-    const others = (await this.#list()).filter((other) => other !== session);
-    for (const other of others.splice(0, Math.max(0, others.length - SESSIONS_MAX + 1))) {
-      this.remove(other);
-      this.#listed.delete(other);
-    }
-    await this.#attempt(() => this.#storage.setItem(this.#prefix, JSON.stringify([...others, session])));
+  #put(session: string, text: string): void {
+    void this.#attempt(
+      () => this.#storage.setItem(this.#key(session), text),
+      () => this.#enlist(session, text),
+    );
+  }
+
+  /**
+   * Puts a session at the end of the list of those that are kept, and drops those at its beginning. With a text that there was no
+   * room for, one at least, and writes it again.
+   */
+  #enlist(session: string, text?: string): void {
+    this.#listing = this.#listing.then(async () => {
+      const others = (await this.#list()).filter((other) => other !== session);
+      const again = text && others[0];
+      for (const other of others.splice(0, Math.max(again ? 1 : 0, others.length - SESSIONS_MAX + 1))) {
+        this.remove(other);
+        this.#listed.delete(other);
+      }
+      await this.#attempt(() => this.#storage.setItem(this.#prefix, JSON.stringify([...others, session])));
+      if (again) this.#put(session, text);
+    });
   }
 
   async #list(): Promise<string[]> {

@@ -6,7 +6,7 @@ import type { Link } from "./link.js";
 import { Listeners } from "./listeners.js";
 import type { SessionRow, WatchedList, WatchOptions } from "./options.js";
 import type { Surroundings } from "./session.js";
-import { fields, number } from "./wire.js";
+import { fields } from "./wire.js";
 import type { Wire } from "./wire.js";
 
 /** With more rows than this the list begins anew, and lets go of those that are behind what was asked for. */
@@ -134,14 +134,5 @@ function newestFirst(a: SessionRow, b: SessionRow): number {
 }
 
 export function readRow(wire: Wire): SessionRow {
-  return fields<SessionRow>({
-    session: wire["session"],
-    title: wire["title"],
-    user: wire["user"],
-    status: wire["status"],
-    openedAtMs: number(wire["opened_at_ms"]),
-    activeAtMs: number(wire["active_at_ms"]),
-    offset: wire["offset"] ?? "0",
-    openRuns: wire["open_runs"] ?? 0,
-  });
+  return fields<SessionRow>(wire, { openedAtMs: 0, activeAtMs: 0, offset: "0", openRuns: 0 });
 }

@@ -4,7 +4,7 @@ import { FanfoldError, network } from "./error.js";
 import { tooLong } from "./link.js";
 import type { Socket, WatchOptions, WebSocketClass } from "./options.js";
 import type { Link, Opening, Reader } from "./link.js";
-import { only } from "./wire.js";
+import { only, utf8Length } from "./wire.js";
 import type { Wire } from "./wire.js";
 
 const SUBPROTOCOL = "fanfold.v1.json";
@@ -22,6 +22,8 @@ class WebSocketLink implements Link {
   #opened = false;
   #over = false;
   readonly #reads = new Set<string>();
+  /** What the node takes in one frame. */
+  #bytesMax = Infinity;
 
   constructor(opening: Opening, resolve: () => void, reject: (error: FanfoldError) => void) {
     this.#opening = opening;
@@ -35,6 +37,7 @@ class WebSocketLink implements Link {
       if (this.#over || kind === undefined) return;
       if (kind === "welcome") {
         this.#opened = true;
+        this.#bytesMax = body["limits"]?.request_bytes_max ?? Infinity;
         opening.events.frame(kind, body);
         opening.events.opened(this);
         resolve();
@@ -67,7 +70,10 @@ class WebSocketLink implements Link {
   }
 
   command(command: Wire): void {
-    this.#send({ command });
+    // The node would end the connection of all sessions for it.
+    if (utf8Length(JSON.stringify({ command })) <= this.#bytesMax) return this.#send({ command });
+    const { id } = command as { id: string };
+    queueMicrotask(() => this.#opening.events.frame("error", { code: "too_large", command: id }));
   }
 
   appear(session: string, doing: string): void {

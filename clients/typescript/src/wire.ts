@@ -5,7 +5,7 @@
 
 import { KeyedList, MessageList } from "./list.js";
 import { isFinal } from "./state.js";
-import type { CustomValue, FinishReason, Message, Part, Run, SessionInfo, SessionState, Thought } from "./state.js";
+import type { CustomValue, FinishReason, Message, Part, Run, SessionInfo, SessionState, } from "./state.js";
 
 /** An object of the wire. What its fields are is checked where they are read. */
 export type Wire = { readonly [field: string]: any };
@@ -51,98 +51,49 @@ export function stateOf(
 export const EMPTY: SessionState = readView({}, 0);
 
 export function readSession(wire: Wire): SessionInfo {
-  return fields<SessionInfo>({
-    title: wire["title"],
-    user: wire["user"],
-    status: word(wire["status"], "SESSION_STATUS_"),
-    reason: wire["reason"] ?? "",
-    openedAtMs: number(wire["opened_at_ms"]),
-  });
+  return { ...fields<SessionInfo>(wire, { reason: "", openedAtMs: 0 }), status: word(wire["status"], "SESSION_STATUS_") };
 }
 
 export function readMessage(wire: Wire): Message {
-  return fields<Message>({
-    id: wire["id"],
-    parent: wire["parent"],
-    role: word(wire["role"], "ROLE_"),
-    author: wire["author"],
-    atMs: number(wire["at_ms"]),
-    run: wire["run"],
-    parts: ((wire["parts"] as Wire[] | undefined) ?? []).map(readPart),
-  });
+  const parts = (wire["parts"] ?? []) as Wire[];
+  return { ...fields<Message>(wire, { atMs: 0 }), role: word(wire["role"], "ROLE_"), parts: parts.map(readPart) };
 }
 
+/** What each kind of part has even if the wire leaves it out. */
+const PARTS: Record<string, object> = {
+  text: { text: "" },
+  reasoning: { text: "" },
+  tool_call: { call: "", name: "", arguments: "" },
+  citation: {},
+  file: { url: "", mediaType: "" },
+  steering: { text: "" },
+  step: {},
+};
+
 export function readPart(wire: Wire): Part {
-  const [kind, part] = only(wire);
-  switch (kind) {
-    case "text":
-    case "reasoning":
-      return { kind, text: part["text"] ?? "" };
-    case "tool_call":
-      return fields<Extract<Part, { kind: "tool_call" }>>({
-        kind,
-        call: part["call"] ?? "",
-        name: part["name"] ?? "",
-        arguments: part["arguments"] ?? "",
-        status: word(part["status"], "TOOL_STATUS_"),
-        result: part["result"],
-      });
-    case "citation":
-      return fields<Extract<Part, { kind: "citation" }>>({
-        kind,
-        url: part["url"],
-        title: part["title"],
-        source: part["source"],
-        quote: part["quote"],
-      });
-    case "file":
-      return fields<Extract<Part, { kind: "file" }>>({
-        kind,
-        url: part["url"] ?? "",
-        mediaType: part["media_type"] ?? "",
-        name: part["name"],
-      });
-    case "steering":
-      return fields<Extract<Part, { kind: "steering" }>>({ kind, text: part["text"] ?? "", author: part["author"] });
-    case "step":
-      return { kind, reason: readFinish(part["reason"] ?? {}) };
-    default:
-      return { kind: "unknown" };
-  }
+  const [kind = "", value] = only(wire);
+  const known = PARTS[kind];
+  if (!known) return { kind: "unknown" };
+  const part = { ...fields<object>(value, known), kind };
+  if (kind === "tool_call") return { ...part, status: word(value["status"], "TOOL_STATUS_") } as Part;
+  return (kind === "step" ? { kind, reason: readFinish(value["reason"] ?? {}) } : part) as Part;
 }
 
 export function readRun(wire: Wire): Run {
-  const { usage, finish, error, waiting } = wire;
-  return fields<Run>({
-    id: wire["id"],
-    prompt: wire["prompt"] ?? "",
-    reply: wire["reply"] ?? "",
+  const { finish, error, usage, waiting, thoughts } = wire;
+  return {
+    ...fields<Run>(wire, { prompt: "", reply: "", attempts: 0, attemptsMax: 0, requestedAtMs: 0 }),
     status: word(wire["status"], "RUN_STATUS_"),
-    model: wire["model"],
-    attempt: wire["attempt"],
-    attempts: wire["attempts"] ?? 0,
-    attemptsMax: wire["attempts_max"] ?? 0,
-    worker: wire["worker"],
-    finish: finish && readFinish(finish),
-    error: error && { code: error.code ?? "", message: error.message ?? "" },
-    usage: usage && {
-      input: number(usage.input),
-      output: number(usage.output),
-      reasoning: number(usage.reasoning),
-      cachedInput: number(usage.cached_input),
-    },
-    waiting: waiting && { calls: waiting.calls ?? [], untilMs: number(waiting.until_ms) },
-    requestedAtMs: number(wire["requested_at_ms"]),
-    startedAtMs: time(wire["started_at_ms"]),
-    endedAtMs: time(wire["ended_at_ms"]),
-    thoughts: wire["thoughts"]?.parts?.map((thought: Wire) =>
-      fields<Thought>({ part: thought["part"] ?? 0, fromMs: number(thought["from_ms"]), uptoMs: time(thought["upto_ms"]) }),
-    ),
-  });
+    ...(finish && { finish: readFinish(finish) }),
+    ...(error && { error: fields(error, { code: "", message: "" }) }),
+    ...(usage && { usage: fields(usage, { input: 0, output: 0, reasoning: 0, cachedInput: 0 }, true) }),
+    ...(waiting && { waiting: fields(waiting, { calls: [], untilMs: 0 }) }),
+    ...(thoughts && { thoughts: thoughts.parts?.map((thought: Wire) => fields(thought, { part: 0, fromMs: 0 })) }),
+  };
 }
 
 export function readCustom(wire: Wire): CustomValue {
-  return { contentType: wire["content_type"] ?? "", payload: wire["payload"] ?? "" };
+  return fields(wire, { contentType: "", payload: "" });
 }
 
 /** The value of an enum, without its prefix. One of a later release comes through as its word. */
@@ -157,20 +108,20 @@ export function only(wire: Wire): [kind: string | undefined, value: Wire] {
 }
 
 function readFinish(wire: Wire): FinishReason {
-  return { kind: word(wire["kind"], "FINISH_KIND_"), other: wire["other"] ?? "" };
+  return { ...fields(wire, { other: "" }), kind: word(wire["kind"], "FINISH_KIND_") };
 }
 
-export function number(value: string | number | undefined): number {
-  return Number(value ?? 0);
-}
-
-function time(value: string | number | undefined | null): number | undefined {
-  return value == null ? undefined : Number(value);
-}
-
-/** An object without the fields that are absent. */
-export function fields<T>(all: { [K in keyof T]-?: T[K] | null | undefined }): T {
-  for (const name in all) if (all[name] == null) delete all[name];
+/**
+ * What the wire says, by the names of this library, over what there always is. Times are numbers, which protobuf's JSON writes as
+ * texts; with `numbers`, all is. What a later release adds comes through as it is.
+ */
+export function fields<T>(wire: Wire, always: Partial<T>, numbers?: boolean): T {
+  const all: Record<string, unknown> = { ...always };
+  for (const name in wire) {
+    const value = wire[name];
+    const own = name.replace(/_./g, (joint) => joint.slice(1).toUpperCase());
+    if (value != null) all[own] = numbers || name.endsWith("_ms") ? Number(value) : value;
+  }
   return all as T;
 }
 
@@ -184,4 +135,11 @@ function shared<T>(before: unknown, next: T): T {
     same &&= now[name] === old[name];
   }
   return same ? (before as T) : next;
+}
+
+const encoder = new TextEncoder();
+
+/** How many bytes a text has in UTF-8. */
+export function utf8Length(text: string): number {
+  return encoder.encode(text).length;
 }

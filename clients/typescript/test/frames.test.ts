@@ -106,6 +106,21 @@ async function following(context: TestContext, options: FanfoldOptions = {}) {
   return { script, fanfold, session, text };
 }
 
+/** Puts these in the place of the global ones, or where there are none. */
+function stub(context: TestContext, stubs: object): void {
+  for (const [name, value] of Object.entries(stubs)) {
+    const before = Object.getOwnPropertyDescriptor(globalThis, name);
+    Object.defineProperty(globalThis, name, { value, configurable: true });
+    context.after(() => (before ? Object.defineProperty(globalThis, name, before) : Reflect.deleteProperty(globalThis, name)));
+  }
+}
+
+/** Looks again and again at what tells nobody that it has changed. */
+const soon = (look: () => void) => {
+  const timer = setInterval(look, 5);
+  return () => clearInterval(timer);
+};
+
 test("the transcript of the protocol leads where it says", async (context) => {
   const block = (name: string) => new RegExp(`\n\`\`\`${name}\n([^]*?)\n\`\`\``).exec(file("docs/protocol.md"))![1]!;
   const { script, fanfold } = scripted(context);
@@ -307,23 +322,111 @@ test("no more sessions are kept than there is room for", async (context) => {
   await waiting(
     "the oldest are gone",
     () => storage.map.size === 21 && !storage.map.has("fanfold:http://node.example/s4"),
-    (look) => {
-      const timer = setInterval(look, 5);
-      return () => clearInterval(timer);
-    },
+    soon,
   );
 });
 
-test("waits grow to a bound and begin anew after progress only", () => {
-  const backoff = new Backoff(500, 30_000);
-  for (const boundMs of [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
-    const waitMs = backoff.next(100);
-    assert.ok(waitMs >= 100 && waitMs <= 100 + boundMs, `${waitMs} of ${boundMs}`);
+test("the newest states are kept where a storage is full", async (context) => {
+  const storage = memoryStorage();
+  const full = {
+    ...storage,
+    setItem(key: string, value: string) {
+      if (storage.map.size >= 4 && !storage.map.has(key)) throw new Error("quota");
+      storage.setItem(key, value);
+    },
+  };
+  const { script, fanfold } = scripted(context, { storage: full });
+  const kept = () => [...storage.map.keys()].flatMap((key) => key.split("/s")[1] ?? []).join();
+  for (let at = 0; at < 6; at++) {
+    const session = fanfold.follow(`s${at}`);
+    if (!at) {
+      await script.sends("hello");
+      script.say(welcome);
+    }
+    await script.sends("subscribe", at + 1);
+    const [subscribed_, snapshot_] = [subscribed("FRESH", "c1", "1"), snapshot("c1", "1", "a")];
+    subscribed_.subscribed.session = snapshot_.snapshot.session = `s${at}`;
+    script.say(subscribed_, snapshot_);
+    session.leave();
+    await until(session, ({ closed }) => closed !== undefined);
+    await waiting("it is kept", () => storage.map.has(`fanfold:http://node.example/s${at}`), soon);
   }
-  assert.equal(backoff.failures, 8);
-  backoff.reset();
-  assert.ok(backoff.next() <= 500);
+  assert.equal(kept(), "3,4,5");
+  await waiting("and listed", () => storage.map.get("fanfold:http://node.example") === '["s3","s4","s5"]', soon);
 });
+
+test("a command that the node wouldn't take is refused here, and ends no connection", async (context) => {
+  const { script, fanfold } = scripted(context);
+  const session = fanfold.follow("s");
+  await script.sends("hello");
+  script.say({ welcome: { ...welcome.welcome, limits: { request_bytes_max: 1000 } } });
+  await assert.rejects(session.send("ü".repeat(500), { id: "long" }), (error: FanfoldError) => {
+    assert.deepEqual([error.code, error.command, error.outcome], ["too_large", "long", "not_applied"]);
+    return true;
+  });
+  void session.send("ü".repeat(300), { id: "short" }).catch(() => {});
+  assert.equal((await script.sends("command"))["command"]!["id"], "short");
+  assert.equal(fanfold.connection.phase, "open");
+});
+
+test("waits are spread over all of a bound that grows, and begin anew after progress only", (context) => {
+  for (const random of [0, 0.5, 1 - Number.EPSILON]) {
+    context.mock.method(Math, "random", () => random);
+    const backoff = new Backoff(500, 30_000);
+    for (const boundMs of [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
+      assert.equal(backoff.next(100), 100 + random * boundMs);
+    }
+    assert.equal(backoff.failures, 8);
+    backoff.reset();
+    assert.equal(backoff.next(), random * 500);
+  }
+});
+
+/** Signs of a browser, which come when the test says so. Timers that go on by themselves stand still, as while a machine sleeps. */
+function asleep(context: TestContext): { sign(type: string): void; sleep(ms: number): void } {
+  const heard: [string, (event: Event) => void][] = [];
+  const signs = {
+    addEventListener: (name: string, listener: (event: Event) => void) => void heard.push([name, listener]),
+    removeEventListener: () => {},
+  };
+  stub(context, { ...signs, document: { ...signs, visibilityState: "visible" } });
+  const now = Date.now;
+  let sleptMs = 0;
+  context.mock.method(Date, "now", () => now() + sleptMs);
+  context.mock.method(globalThis, "setInterval", () => undefined as never);
+  return {
+    sign: (type) => {
+      for (const [name, listener] of heard) if (name === type) listener({ type } as Event);
+    },
+    sleep: (ms) => void (sleptMs += ms),
+  };
+}
+
+for (const sign of ["pageshow", "focus", "visibilitychange", "resume"]) {
+  test(`a machine that wakes by ${sign} sees that its connection is dead`, async (context) => {
+    const { sign: tell, sleep } = asleep(context);
+    const { fanfold } = await following(context);
+    tell(sign);
+    assert.equal(fanfold.connection.phase, "open");
+    sleep(3_600_000);
+    assert.equal(fanfold.connection.phase, "open");
+    tell(sign);
+    assert.equal(fanfold.connection.phase, "waiting");
+  });
+
+  test(`a machine that wakes by ${sign} comes back at once when that was due`, async (context) => {
+    const { sign: tell, sleep } = asleep(context);
+    context.mock.method(Math, "random", () => 0.9);
+    const { script, fanfold } = await following(context, { backoffFirstMs: 3_600_000, backoffLongestMs: 3_600_000 });
+    script.close(1006);
+    tell(sign);
+    assert.equal(fanfold.connection.phase, "waiting");
+    sleep(3_600_000);
+    assert.equal(script.sent.length, 1);
+    tell(sign);
+    await waiting("another connection", () => script.sent.length === 2, script.listen);
+  });
+}
 
 test("a node that takes connections and drops them is left in peace", async (context) => {
   let connections = 0;
@@ -359,11 +462,7 @@ test("without a network a connection is given up soon, also where something was 
     addEventListener: (name: string, listener: (event: Event) => void) => void signs.set(name, listener),
     removeEventListener: () => {},
   };
-  for (const [name, value] of Object.entries(stubs)) {
-    const before = Object.getOwnPropertyDescriptor(globalThis, name);
-    Object.defineProperty(globalThis, name, { value, configurable: true });
-    context.after(() => (before ? Object.defineProperty(globalThis, name, before) : Reflect.deleteProperty(globalThis, name)));
-  }
+  stub(context, stubs);
   const { script, fanfold, session, text } = await following(context);
   signs.get("offline")!({ type: "offline" } as Event);
   setTimeout(() => script.say(delta("c1", "c2", "2", append(1, "b"))), 100);

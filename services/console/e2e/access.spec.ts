@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { Page } from "@playwright/test";
-import { answer, expect, expectSame, live, openSession, say, test } from "./support/test";
+import { answer, expect, expectSame, listen, live, openSession, say, test, wayTo } from "./support/test";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -153,29 +153,97 @@ test.describe("by keyboard", () => {
     await expect(page.getByText("The session as it was at offset")).toBeHidden();
     await page.keyboard.press("Control+k");
     await expect(page.getByRole("searchbox")).toBeFocused();
+    const state = await node.state(session);
+    const last = state.messages.filter(({ role }) => role === "ROLE_ASSISTANT").at(-2)?.id ?? "";
+    await expectSame(page, node, session, wayTo(state, last).map(({ id }) => id));
   });
 
   test("an answer is told to a screen reader when it begins and when it is there, not word by word", async ({ page, node }) => {
+    const said = await listen(page);
     await node.open("s1");
     await openSession(page, "s1");
-    await page.evaluate(() => {
-      const said: string[] = [];
-      Object.assign(window, { said });
-      const region = document.querySelector("[role=status][aria-live=polite]");
-      if (region)
-        new MutationObserver(() => said.push(region.textContent ?? "")).observe(region, {
-          childList: true,
-          subtree: true,
-          characterData: true,
-        });
-    });
     await say(page, "go");
     await node.idle("s1");
-    const said = () => page.evaluate(() => (window as unknown as { said: string[] }).said);
     await expect.poll(said).toContainEqual(expect.stringContaining("The assistant says: Nothing is lost"));
     expect((await said()).filter((text) => text.includes("assistant"))).toHaveLength(2);
   });
+
+  test("what had been said before the page came is not read out", async ({ page, node }) => {
+    const said = await listen(page);
+    await node.open("s1");
+    await node.say("s1", "before");
+    await node.idle("s1");
+    await openSession(page, "s1");
+    await expect.poll(said).toContain("Live");
+    await expect(answer(page)).toContainText("Nothing is lost");
+    await say(page, "now");
+    await expect.poll(said).toContainEqual(expect.stringContaining("The assistant says:"));
+    expect((await said()).filter((text) => text.includes("The assistant says:"))).toHaveLength(1);
+    await expectSame(page, node, "s1");
+  });
 });
+
+test.describe("with an answer under way", () => {
+  test.use({ options: { slots: 0 } });
+
+  test("a screen reader is told what a tool asks for", async ({ page, node }) => {
+    const said = await listen(page);
+    await node.open("s1");
+    await openSession(page, "s1");
+    await say(page, "go");
+    const worker = await node.worker("s1");
+    worker.say(...call("one"), ...call("two"));
+    await expect.poll(async () => (await said()).filter((text) => text.includes("whether it may use delete_files"))).toHaveLength(2);
+    await worker.complete();
+  });
+
+  test("the keys stay where they are used", async ({ page, node }) => {
+    const message = page.getByRole("textbox", { name: "Message" });
+    await node.open("s1");
+    await openSession(page, "s1");
+    await say(page, "go");
+    const worker = await node.worker("s1");
+    worker.say(...call("one"));
+    const tool = page.getByRole("region", { name: "Tool delete_files" });
+    await tool.getByRole("button", { name: "Allow" }).focus();
+    await page.keyboard.press("Enter");
+    await expect(tool.getByRole("button", { name: /delete_files/ })).toBeFocused();
+    worker.text("Half of an ");
+    await expect(answer(page)).toHaveText("Half of an");
+    await page.getByRole("button", { name: "Stop" }).focus();
+    await page.keyboard.press("Enter");
+    await expect(page.getByText("Stopped. What was written stays.")).toBeVisible();
+    await expect(message).toBeFocused();
+    worker.kill();
+
+    const edit = page.getByRole("button", { name: "Edit" }).first();
+    await edit.focus();
+    await page.keyboard.press("Enter");
+    await expect(page.getByRole("textbox", { name: "Edit message" })).toBeFocused();
+    await page.keyboard.press("Escape");
+    await expect(edit).toBeFocused();
+    await page.keyboard.press("Enter");
+    await page.getByRole("textbox", { name: "Edit message" }).fill("changed");
+    await page.keyboard.press("Control+Enter");
+    await expect(page.locator(".message.user .said")).toHaveText(["changed"]);
+    await expect(message).toBeFocused();
+
+    const second = await node.worker("s1");
+    second.say({ failed: { code: "refused", message: "The model refused.", retryable: false } });
+    await page.getByRole("button", { name: "Try again" }).focus();
+    await page.keyboard.press("Enter");
+    await expect(page.getByRole("button", { name: "Try again" })).toHaveCount(0);
+    await expect(message).toBeFocused();
+    await (await node.worker("s1")).text("Done.").complete();
+    await expectSame(page, node, "s1");
+  });
+});
+
+const call = (call: string) => [
+  { tool_call: { call, name: "delete_files", needs_approval: true } },
+  { tool_arguments: { call, text: "{}" } },
+  { tool_ready: { call } },
+];
 
 test.describe("on a phone", () => {
   test.use({
@@ -204,6 +272,7 @@ test.describe("on a phone", () => {
     await expect(page.getByRole("searchbox")).not.toBeInViewport();
     await say(page, "From a phone");
     await expect(answer(page)).toContainText("write-ahead");
+    await expectSame(page, node, new URL(page.url()).hash.split("/")[2] ?? "");
     await page.getByRole("button", { name: "Debugging panel" }).tap();
     await expect(page.getByRole("slider", { name: "Offset" })).toBeInViewport();
     expect(Math.max(...(await wide()))).toBeLessThanOrEqual(0);

@@ -168,6 +168,25 @@ test.describe("with an answer under way", () => {
     await page.getByRole("button", { name: "Send" }).click();
     await expect.poll(async () => (await node.state(session)).messages.filter(({ role }) => role === "ROLE_USER").length).toBe(2);
     expect((await node.state(session)).messages.findLast(({ role }) => role === "ROLE_USER")?.parts).toHaveLength(1);
+
+    // Another version keeps them, as long as they are wanted.
+    for (const end of [1, 2]) {
+      const worker = await node.worker(session);
+      await worker.text(`Answer ${end}.`).complete();
+    }
+    await page.getByRole("button", { name: "Edit" }).first().click();
+    const carried = page.getByRole("list", { name: "Images of this message" }).getByRole("listitem");
+    await expect(carried).toHaveCount(2);
+    await page.getByRole("button", { name: `Leave out ${theirs}` }).click();
+    await page.getByRole("textbox", { name: "Edit message" }).fill("And on this one?");
+    await page.keyboard.press("Control+Enter");
+    await expect(page.locator(".message.user .said")).toHaveText(["And on this one?"]);
+    await (await node.worker(session)).text("Answer 3.").complete();
+    const state = await expectSame(page, node, session);
+    expect(state.messages.findLast(({ role }) => role === "ROLE_USER")?.parts).toEqual([
+      { text: { text: "And on this one?" } },
+      { file: { url: ours, media_type: "image/svg+xml", name: "favicon.svg" } },
+    ]);
   });
 
   test("a worker that dies is told of, and the answer begins anew", async ({ page, node }) => {
@@ -187,6 +206,7 @@ test.describe("with an answer under way", () => {
     third.say({ failed: { code: "refused", message: "The model refused.", retryable: false } });
     await expect(page.getByText("The model refused.")).toBeVisible();
     await expect(page.getByRole("button", { name: "Try again" })).toBeVisible();
+    await expectSame(page, node, "s1");
   });
 });
 
@@ -217,7 +237,7 @@ test.describe("with answers that are done", () => {
     await page.getByRole("button", { name: "Edit" }).first().click();
     await page.getByRole("textbox", { name: "Edit message" }).fill("changed question");
     await page.keyboard.press("Control+Enter");
-    await expect(page.locator(".message.user .said")).toHaveText("changed question");
+    await expect(page.locator(".message.user .said")).toHaveText(["changed question"]);
     state = await expectSame(page, node, "s1");
     expect(newestPath(state)).toHaveLength(2);
     await page.getByRole("button", { name: "Previous version" }).first().click();

@@ -1,6 +1,6 @@
 // The list of sessions: pushed by the node, searched in its store; and what the node tells of readers.
 
-import { answer, expect, live, openSession, say, test } from "./support/test";
+import { answer, expect, expectSame, live, openSession, say, test } from "./support/test";
 
 test.use({ options: { slots: 0 } });
 
@@ -21,6 +21,9 @@ test("sessions begin, are renamed and answered elsewhere, and the list shows it 
   await worker.complete();
   await expect(other.getByRole("img", { name: "being answered" })).toBeHidden();
   expect(asked, "the list is pushed").toBe(0);
+  await other.click();
+  await live(page);
+  await expectSame(page, node, "s2");
 });
 
 test("a search finds in the store what the page has never listed", async ({ page, node }) => {

@@ -1,7 +1,7 @@
 // Several people in one session, each of them signed in.
 
 import { tokenOf } from "./support/node";
-import { answer, expect, expectSame, live, openSession, say, test } from "./support/test";
+import { answer, expect, expectSame, listen, live, openSession, say, test } from "./support/test";
 
 test.use({ options: { recordings: ["short"], paceMs: 40, signed: true } });
 
@@ -30,6 +30,22 @@ test("two people see each other, what they type, and the same answer", async ({ 
 
   await ben.close();
   await expect(ada.getByRole("img", { name: "Also here: ben" })).toBeHidden({ timeout: 45_000 });
+});
+
+test("a screen reader is told what others say, and who is typing", async ({ someone, node }) => {
+  await node.open("s1");
+  const [ada, ben] = [await someone("ada"), await someone("ben")];
+  const said = await listen(ada);
+  await openSession(ada, "s1");
+  await openSession(ben, "s1");
+  await ben.getByRole("textbox", { name: "Message" }).pressSequentially("Is it so?");
+  await expect(ada.getByRole("status").filter({ hasText: "ben is typing…" })).toHaveCount(1);
+  await ben.keyboard.press("Enter");
+  await expect.poll(said).toContain("ben says: Is it so?");
+  await say(ada, "It is");
+  await node.idle("s1");
+  await expect.poll(said).toContainEqual(expect.stringContaining("The assistant says:"));
+  expect((await said()).filter((text) => text.includes("It is"))).toEqual([]);
 });
 
 test("a new token of the same person changes nothing on the page", async ({ someone, node }) => {

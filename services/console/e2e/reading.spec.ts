@@ -69,7 +69,7 @@ test("a node that drains is left and found again", async ({ page, node }) => {
   await say(page, "go");
   await expect(answer(page)).toContainText("durable");
   await node.drain();
-  await expect(page.locator(".pill")).not.toHaveText("Live");
+  await expect(page.locator(".pill")).toHaveText("The node restarts");
   await node.start();
   await live(page);
   await expectSame(page, node, "s1");

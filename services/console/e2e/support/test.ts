@@ -71,6 +71,21 @@ export async function say(page: Page, text: string): Promise<void> {
   await page.keyboard.press("Enter");
 }
 
+// Gathers what a screen reader is told on a page, from its beginning.
+export async function listen(page: Page): Promise<() => Promise<string[]>> {
+  await page.addInitScript(() => {
+    const said: string[] = [];
+    Object.assign(window, { said });
+    new MutationObserver((changes) => {
+      for (const { target, addedNodes } of changes) {
+        if (!(target as Element).closest?.("[role=status][aria-live=polite]")) continue;
+        for (const node of addedNodes) said.push(node.textContent ?? "");
+      }
+    }).observe(document, { childList: true, subtree: true });
+  });
+  return () => page.evaluate(() => (window as unknown as { said: string[] }).said);
+}
+
 // The words of an answer that has begun.
 export const answer = (page: Page) => page.locator(".message.assistant").last().locator(".body > .markdown").last();
 
@@ -90,7 +105,7 @@ function words(tokens: readonly Token[]): string {
           return (token as Tokens.List).items.map((item) => words(item.tokens.filter((one) => one.type !== "checkbox"))).join("");
         case "image": {
           const { text, href, raw } = token as Tokens.Image;
-          return allowed(href) ? `🖼 ${text || href}` : raw;
+          return allowed(href) ? text || href : raw;
         }
         case "link": {
           const { href, tokens, raw } = token as Tokens.Link;
@@ -123,10 +138,13 @@ function expected(message: Wire["messages"][number]): string {
 }
 
 // The way that ends with the newest message.
-export function newestPath(state: Wire): Wire["messages"] {
+export const newestPath = (state: Wire): Wire["messages"] => wayTo(state, state.messages.at(-1)?.id ?? "");
+
+// The way that ends with a message.
+export function wayTo(state: Wire, message: string): Wire["messages"] {
   const byId = new Map(state.messages.map((message) => [message.id, message]));
   const path: Wire["messages"] = [];
-  for (let at = state.messages.at(-1); at; at = at.parent === undefined ? undefined : byId.get(at.parent)) path.unshift(at);
+  for (let at = byId.get(message); at; at = at.parent === undefined ? undefined : byId.get(at.parent)) path.unshift(at);
   return path;
 }
 

@@ -13,3 +13,32 @@ export function* tokens(count: number): Generator<string> {
     else yield `${at % 60 === 0 ? "" : " "}${word}`;
   }
 }
+
+// One block that doesn't end: what is open of it is all of it.
+export const LONG: Record<string, () => Generator<string>> = {
+  *list() {
+    for (let at = 0; ; at++) {
+      yield at === 0 ? "- " : "\n- ";
+      for (let word = 0; word < 8; word++) yield word === 3 ? "**bold** " : `${WORDS[(at * 3 + word * 7) % WORDS.length]} `;
+    }
+  },
+  *table() {
+    yield "| one | two | three |\n|---|---|--:|";
+    for (let row = 0; ; row++) {
+      yield "\n|";
+      for (let word = 0; word < 6; word++) yield ` ${WORDS[(row * 5 + word) % WORDS.length]}${word % 2 === 1 ? " |" : ""}`;
+      yield ` ${row} |`;
+    }
+  },
+  *code() {
+    yield "```rust\n";
+    for (let step = 0; ; step++) {
+      yield `fn step_${step}`;
+      yield "(log: &mut Log) -> Result<u64> {\n";
+      yield `    // the log keeps what was said, step ${step}\n`;
+      yield `    let offset = `;
+      yield `log.append("step", ${step})?;\n`;
+      yield "    Ok(offset)\n}\n\n";
+    }
+  },
+};

@@ -3,6 +3,7 @@
 import { type NewPart, newId } from "fanfold";
 import { useState } from "react";
 import { Composer } from "../session/Composer";
+import { say } from "../session/unsent";
 import { list } from "../sessions/list";
 import { Mark, MenuIcon } from "../ui/icons";
 import { trouble } from "../ui/notices";
@@ -32,12 +33,7 @@ export function Home({ onMenu }: { onMenu(): void }) {
     setBusy(true);
     try {
       const session = await fanfold.open({ session: newId() });
-      const live = fanfold.follow(session);
-      try {
-        await live.send(parts, { message });
-      } finally {
-        live.leave();
-      }
+      say(session, { message, parts });
       go({ session });
       return true;
     } catch (error) {
@@ -102,7 +98,7 @@ export function Home({ onMenu }: { onMenu(): void }) {
           // Not before it is known what the page shows: the keys are for the button where there is one.
           autoFocus={rows !== null && !first && !matchMedia("(pointer: coarse)").matches}
           onSend={start}
-          onSteer={() => Promise.resolve(false)}
+          onSteer={() => {}}
           onStop={() => Promise.resolve(false)}
           onTyping={() => {}}
         />

@@ -2,6 +2,7 @@
 
 import { Fanfold } from "fanfold";
 import { holder, token } from "./identity";
+import { forgetTab } from "./tabStore";
 
 const sockets = new Set<WebSocket>();
 
@@ -25,5 +26,8 @@ const opener = holder();
 token.subscribe(() => {
   if (holder() === opener) return fanfold.reconnect();
   fanfold.close();
-  void fanfold.forget().then(() => location.reload());
+  void fanfold.forget().then(() => {
+    forgetTab();
+    location.reload();
+  });
 });

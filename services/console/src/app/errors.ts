@@ -75,8 +75,9 @@ export const LOCAL: Record<string, Words> = {
 };
 
 // What to tell the reader of anything that was thrown.
-export function wordsFor(error: unknown): Words {
-  const code = codeOf(error);
+export const wordsFor = (error: unknown): Words => wordsOf(codeOf(error));
+
+export function wordsOf(code: string): Words {
   return ERRORS[code] ?? LOCAL[code] ?? { what: "Something went wrong.", todo: `${AGAIN} ${OPERATOR}` };
 }
 

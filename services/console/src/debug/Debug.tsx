@@ -12,7 +12,7 @@ import { BackIcon, CloseIcon, CutIcon, ForwardIcon } from "../ui/icons";
 import { full } from "../ui/time";
 import { type Change, changesBetween } from "./changes";
 import { kindOf, nameOf } from "./kinds";
-import { type Past, stateAt, useRecords } from "./past";
+import { momentAt, type Past, useRecords } from "./past";
 import { useReaders } from "./readers";
 import { type Return, returns } from "./returns";
 import { Timeline } from "./Timeline";
@@ -186,8 +186,8 @@ function useChanges(id: string, before: string, at: string): readonly Change[] |
     let wanted = true;
     const timer = setTimeout(async () => {
       try {
-        const [was, is] = await Promise.all([stateAt(id, before), stateAt(id, at)]);
-        if (wanted) setFound({ key, changes: changesBetween(was, is) });
+        const [was, is] = await Promise.all([momentAt(id, before), momentAt(id, at)]);
+        if (wanted) setFound({ key, changes: changesBetween(was.state, is.state) });
       } catch {
         // The past that the page shows beside this says so.
       }

@@ -8,6 +8,8 @@ import { trouble } from "../ui/notices";
 export interface Past {
   readonly at: string;
   readonly state: SessionState;
+  // When the record at this offset was stored.
+  readonly atMs: number;
 }
 
 // Messages of the past that are looked at, the newest of then.
@@ -17,18 +19,27 @@ const WINDOW = 500;
 const REST_MS = 60;
 
 const KEPT_MAX = 60;
-const kept = new Map<string, Promise<SessionState>>();
+const kept = new Map<string, Promise<Past>>();
 
-export function stateAt(session: string, at: string): Promise<SessionState> {
+export function momentAt(session: string, at: string): Promise<Past> {
   const key = `${session}/${at}`;
   const known = kept.get(key);
   if (known) return known;
-  const asked = fanfold.state(session, { at, window: WINDOW }).then((answer) => answer.state);
+  const asked = asMoment(session, at);
   kept.set(key, asked);
   asked.catch(() => kept.delete(key));
   const oldest = kept.size > KEPT_MAX ? kept.keys().next().value : undefined;
   if (oldest !== undefined) kept.delete(oldest);
   return asked;
+}
+
+async function asMoment(session: string, at: string): Promise<Past> {
+  const before = BigInt(at) > 0n ? String(BigInt(at) - 1n) : "0";
+  const [{ state }, { records }] = await Promise.all([
+    fanfold.state(session, { at, window: WINDOW }),
+    fanfold.events(session, { after: before, limit: 1 }),
+  ]);
+  return { at, state, atMs: Number(records[0]?.stored_at_ms ?? state.session.openedAtMs) };
 }
 
 // Null while the present is looked at; while another moment is on its way, the last one.
@@ -39,8 +50,8 @@ export function usePast(session: string, at: string | null): Past | null {
     let wanted = true;
     const timer = setTimeout(async () => {
       try {
-        const state = await stateAt(session, at);
-        if (wanted) setPast({ session, at, state });
+        const moment = await momentAt(session, at);
+        if (wanted) setPast({ session, ...moment });
       } catch (error) {
         if (wanted) trouble(error);
       }

@@ -1,6 +1,7 @@
-import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import { memo, type ReactNode, useEffect, useMemo, useState } from "react";
 import { CopyButton } from "../ui/CopyButton";
-import { highlighted, useHighlighter } from "./highlight";
+import { highlighted, isKnown, useHighlighter } from "./highlight";
+import { type Piece, Pieces } from "./pieces";
 
 interface Props {
   code: string;
@@ -9,8 +10,8 @@ interface Props {
   open: boolean;
 }
 
-// While code is written, its lines are coloured this often; between, they stand plain.
-const REFRESH_MS = 250;
+// Between two pieces that get their colours: the page has other things to do.
+const STEP_MS = 30;
 
 export function Code({ code, language, open }: Props) {
   const name =
@@ -18,10 +19,6 @@ export function Code({ code, language, open }: Props) {
       .trim()
       .split(/[\s{,:]/)[0]
       ?.toLowerCase() ?? "";
-  const ready = useHighlighter(name !== "");
-  const done = useThrottled(open ? code.slice(0, code.lastIndexOf("\n") + 1) : code, open ? REFRESH_MS : 0);
-  const coloured = useMemo(() => (ready ? highlighted(name, done) : null), [ready, name, done]);
-  const content: ReactNode = coloured && code.startsWith(done) ? [coloured, code.slice(done.length)] : code;
   return (
     <figure className="code">
       <figcaption>
@@ -30,20 +27,37 @@ export function Code({ code, language, open }: Props) {
       </figcaption>
       {/* a region that scrolls must be reachable */}
       <pre tabIndex={0}>
-        <code>{content}</code>
+        <code>
+          {usePieces(name, code, open).map(({ start, content }) => (
+            <PieceView key={start} content={content} />
+          ))}
+        </code>
       </pre>
     </figure>
   );
 }
 
-function useThrottled(value: string, interval: number): string {
-  const [shown, setShown] = useState(value);
-  const latest = useRef(value);
-  latest.current = value;
+// Only pieces that are new are laid out anew.
+const PieceView = memo(function PieceView({ content }: { content: ReactNode }) {
+  return <span className="piece">{content}</span>;
+});
+
+function usePieces(language: string, code: string, open: boolean): readonly Piece[] {
+  const ready = useHighlighter(language !== "");
+  const coloured = ready && isKnown(language);
+  const pieces = useMemo(
+    () => new Pieces((text, make) => (coloured ? highlighted(language, text, make) : null)),
+    [coloured, language],
+  );
+  pieces.update(code, open);
+  const [, redraw] = useState(0);
   useEffect(() => {
-    if (interval === 0) return;
-    const timer = setInterval(() => setShown(latest.current), interval);
+    if (!coloured) return;
+    const timer = setInterval(() => {
+      if (pieces.advance(performance.now())) redraw((turn) => turn + 1);
+      else if (!open) clearInterval(timer);
+    }, STEP_MS);
     return () => clearInterval(timer);
-  }, [interval]);
-  return interval === 0 ? value : shown;
+  }, [pieces, coloured, open, open ? "" : code]);
+  return pieces.shown();
 }

@@ -2,6 +2,7 @@
 
 import type { Token, Tokens } from "marked";
 import { Fragment, memo, type ReactNode, useRef } from "react";
+import { ImageIcon } from "../ui/icons";
 import { Blocks } from "./blocks";
 import { Code } from "./Code";
 import { Formula } from "./Formula";
@@ -70,22 +71,26 @@ function blocksOf(tokens: readonly Token[], open: boolean): ReactNode {
 }
 
 function list(token: Tokens.List, open: boolean): ReactNode {
-  const items = token.items.map((item, index) => (
-    <li key={index} className={item.task ? "task" : undefined}>
-      {item.task && (
-        <input type="checkbox" checked={item.checked ?? false} disabled readOnly aria-label={item.checked ? "done" : "to do"} />
-      )}
-      {blocksOf(
-        item.tokens.filter((token) => token.type !== "checkbox"),
-        open && index === token.items.length - 1,
-      )}
-    </li>
-  ));
+  const items = token.items.map((item, index) => <Item key={index} item={item} open={open && index === token.items.length - 1} />);
   return token.ordered ? <ol start={token.start === "" ? 1 : token.start}>{items}</ol> : <ul>{items}</ul>;
 }
 
+// What is finished of a list or a table stays the same object, and isn't rendered again.
+const Item = memo(function Item({ item, open }: { item: Tokens.ListItem; open: boolean }) {
+  const tokens = item.tokens.filter((token) => token.type !== "checkbox");
+  return (
+    <li className={item.task ? "task" : undefined}>
+      {item.task && (
+        <input type="checkbox" checked={item.checked ?? false} disabled readOnly aria-label={item.checked ? "done" : "to do"} />
+      )}
+      {blocksOf(tokens, open)}
+    </li>
+  );
+});
+
+const sideOf = ({ align }: Tokens.TableCell) => (align ? `align-${align}` : undefined);
+
 function table(token: Tokens.Table): ReactNode {
-  const side = (align: "center" | "left" | "right" | null) => (align ? `align-${align}` : undefined);
   return (
     // Wide tables scroll by themselves, also by the keyboard.
     // a region that scrolls must be reachable
@@ -94,7 +99,7 @@ function table(token: Tokens.Table): ReactNode {
         <thead>
           <tr>
             {token.header.map((cell, index) => (
-              <th key={index} scope="col" className={side(cell.align)}>
+              <th key={index} scope="col" className={sideOf(cell)}>
                 {inline(cell.tokens)}
               </th>
             ))}
@@ -102,19 +107,26 @@ function table(token: Tokens.Table): ReactNode {
         </thead>
         <tbody>
           {token.rows.map((row, index) => (
-            <tr key={index}>
-              {row.map((cell, column) => (
-                <td key={column} className={side(cell.align)}>
-                  {inline(cell.tokens)}
-                </td>
-              ))}
-            </tr>
+            <Row key={index} row={row} odd={index % 2 === 0} />
           ))}
         </tbody>
       </table>
     </section>
   );
 }
+
+// The stylesheet doesn't count rows: it would look at all of them whenever one comes.
+const Row = memo(function Row({ row, odd }: { row: readonly Tokens.TableCell[]; odd: boolean }) {
+  return (
+    <tr className={odd ? "odd" : undefined}>
+      {row.map((cell, column) => (
+        <td key={column} className={sideOf(cell)}>
+          {inline(cell.tokens)}
+        </td>
+      ))}
+    </tr>
+  );
+});
 
 function inline(tokens: readonly Token[] | undefined): ReactNode {
   return tokens?.map((token, index) => <Fragment key={index}>{span(token)}</Fragment>);
@@ -139,7 +151,12 @@ function span(token: Token): ReactNode {
     case "image": {
       // Loading it would tell its host who reads this, and what a model was made to write into the address.
       const { href, text, raw } = token as Tokens.Image;
-      return link(href, `🖼 ${text || href}`, raw);
+      const content = (
+        <>
+          <ImageIcon /> {text || href}
+        </>
+      );
+      return link(href, content, raw);
     }
     case "html":
       return /^<br\s*\/?>$/i.test(token.raw) ? <br /> : token.raw;

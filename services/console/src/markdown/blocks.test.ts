@@ -1,3 +1,4 @@
+import type { Tokens } from "marked";
 import { describe, expect, it } from "vitest";
 import { Blocks } from "./blocks";
 
@@ -55,6 +56,17 @@ html
 
 Zürich “é” 👋 end`;
 
+const LONG: Record<string, string> = {
+  "a tight list": "Before:\n\n- one\n- two *words*\n- three\n  lazy\nlazier\n- four\n   - nested\n   - `more`\n- five\n- six\n\nAfter.",
+  "a list of tasks": "- [ ] a\n- [x] b\n- c\n- [ ] d\n- [x] e\n- [ ] f\n\n- [ ] g\n- h\n- i\n- [x] j\n- k",
+  "a loose list": "1. a\n\n2. b\n\n   still b\n\n3. c\n\n4. d\n\n   ```js\n   x\n\n   ```\n\n5. e\n6. f\n7. g\n8. h\n",
+  "a list that is loose at its beginning": "- a\n\n- b\n- c\n- d\n- e\n- f\n- g\n- h\n- i\n\n\n* another\n* one\n* two\n* three\n* four\n",
+  "a list that is loose at its end": "* a\n* b\n* c\n* d\n* e\n* f\n\n* g\n* h\n* i\n***\n* j\n* k\n* l\n* m\n---\n",
+  "a list that is loose inside": "- a\n- b\n- c\n\n  d\n- e\n- f\n- g\n- h\n> quoted\n- i\n- j\n- k\n- l\n1. x\n1. y\n1. z\n1. w\n1. v",
+  "a table": "| a | b |\n|:--|--:|\n| 1 | *2* |\n| 3 |\n| 4 | 5 | 6 |\n7 | 8\n- | 9\n| `x` | \\| |\n\n| c |\n|---|\n| 1 |\n| 2 |\n- a list\n",
+  "a table that a heading ends": "a|b\n-|-\n1|2\n3|4\n5|6\n# Title\n| a |\n|---|\n|1|\n|2|\n> q\n",
+};
+
 const shape = (blocks: ReturnType<Blocks["update"]>) => blocks.map(({ start, token }) => [start, token]);
 
 // The same numbers in each run: what fails can be run again.
@@ -78,6 +90,30 @@ describe("blocks of a growing text", () => {
       }
       expect(shape(growing.update(TEXT, true))).toEqual(whole);
     }
+  });
+
+  for (const [name, text] of Object.entries(LONG)) {
+    it(`are what the whole text gives in ${name}`, { timeout: 60_000 }, () => {
+      for (let seed = 1; seed <= 40; seed++) {
+        const growing = new Blocks();
+        for (const at of cuts(text.length, seed)) {
+          const now = growing.update(text.slice(0, at), false);
+          expect(shape(now), `seed ${seed} at ${at}`).toEqual(shape(new Blocks().update(text.slice(0, at), false)));
+        }
+      }
+    });
+  }
+
+  it("keep the finished items of a list and the finished rows of a table", () => {
+    const list = new Blocks();
+    const items = (text: string) => (list.update(text, false)[0]?.token as Tokens.List).items;
+    const first = items("- a\n- b\n- c\n- d\n- e");
+    const longer = items("- a\n- b\n- c\n- d\n- e and\n- f");
+    expect(longer.map((item, at) => item === first[at])).toEqual([true, true, false, false, false, false]);
+    const table = new Blocks();
+    const rows = (text: string) => (table.update(text, false)[0]?.token as Tokens.Table).rows;
+    const few = rows("|a|\n|-|\n|1|\n|2|\n|3");
+    expect(rows("|a|\n|-|\n|1|\n|2|\n|3|\n|4|").map((row, at) => row === few[at])).toEqual([true, true, false, false]);
   });
 
   it("keep their identity once something follows them", () => {

@@ -1,20 +1,17 @@
 // Colours for code. The highlighter is loaded when the first block of code is shown.
 
-import type { ReactNode } from "react";
 import { useEffect, useSyncExternalStore } from "react";
+import type { Coloured } from "./pieces";
 
-// Longer code stays plain: colouring it would stop the page for longer than a frame or two.
-const LENGTH_MAX = 20_000;
-
-// Code that has been coloured, so that scrolling back to it costs nothing.
-const KEPT_MAX = 200;
+// Pieces of code that have been coloured, so that scrolling back to them costs nothing.
+const KEPT_MAX = 600;
 
 type Highlighter = typeof import("./highlighter");
 
 let highlighter: Highlighter | null = null;
 let asked = false;
 const waiting = new Set<() => void>();
-const kept = new Map<string, ReactNode>();
+const kept = new Map<string, Coloured>();
 
 function load() {
   if (asked) return;
@@ -46,11 +43,13 @@ export function useHighlighter(wanted: boolean): boolean {
   return useSyncExternalStore(subscribe, () => highlighter !== null);
 }
 
-export function highlighted(language: string, code: string): ReactNode | null {
-  if (!highlighter || code.length === 0 || code.length > LENGTH_MAX || !highlighter.knows(language)) return null;
+export const isKnown = (language: string): boolean => highlighter?.knows(language) ?? false;
+
+// Null when nothing is to be made and the colours aren't known, and while the highlighter isn't there.
+export function highlighted(language: string, code: string, make: boolean): Coloured | null {
   const key = `${language}\n${code}`;
   const known = kept.get(key);
-  if (known) return known;
+  if (known || !make || !highlighter) return known ?? null;
   const made = highlighter.highlight(language, code);
   kept.set(key, made);
   const oldest = kept.size > KEPT_MAX ? kept.keys().next().value : undefined;

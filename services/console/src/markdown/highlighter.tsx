@@ -5,14 +5,17 @@ import dockerfile from "highlight.js/lib/languages/dockerfile";
 import protobuf from "highlight.js/lib/languages/protobuf";
 import { common, createLowlight } from "lowlight";
 import { Fragment, type ReactNode } from "react";
+import type { Coloured } from "./pieces";
 
 const lowlight = createLowlight({ ...common, dockerfile, protobuf });
 lowlight.registerAlias({ json: ["jsonl", "json5"], ini: ["toml"], bash: ["console", "shell-session"], xml: ["vue", "svelte"] });
 
 export const knows = (language: string): boolean => lowlight.registered(language);
 
-export function highlight(language: string, code: string): ReactNode {
-  return <Fragment key="coloured">{nodes(lowlight.highlight(language, code).children)}</Fragment>;
+export function highlight(language: string, code: string): Coloured {
+  const { children } = lowlight.highlight(language, code);
+  // A comment or a string that goes on is an element that holds the end of the last line.
+  return { content: <Fragment key="coloured">{nodes(children)}</Fragment>, whole: children.at(-1)?.type === "text" };
 }
 
 function nodes(of: readonly (ElementContent | RootContent)[]): ReactNode {

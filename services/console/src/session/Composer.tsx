@@ -1,7 +1,10 @@
 import { type NewPart, newId, type Run } from "fanfold";
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
-import { CloseIcon, ImageIcon, SendIcon, SteerIcon, StopIcon } from "../ui/icons";
-import { imageAddress, partsOf } from "./images";
+import { ImageIcon, SendIcon, SteerIcon, StopIcon } from "../ui/icons";
+import { backToConversation } from "../ui/focus";
+import { dropDraft, keepDraft, useDraft } from "./drafts";
+import { Files, nameOf } from "./Files";
+import { imageAddress, imageAt, partsOf } from "./images";
 
 interface Props {
   // Drafts are kept apart by it.
@@ -11,13 +14,12 @@ interface Props {
   // Why nothing can be sent.
   disabled: string | null;
   autoFocus: boolean;
-  onSend(parts: NewPart[], message: string): Promise<boolean>;
-  onSteer(run: string, text: string): Promise<boolean>;
+  // Whether it was taken; what wasn't stays where it was written.
+  onSend(parts: NewPart[], message: string): boolean | Promise<boolean>;
+  onSteer(run: string, text: string): void;
   onStop(): Promise<boolean>;
   onTyping(typing: boolean): void;
 }
-
-const drafts = new Map<string, string>();
 
 const IMAGES_MAX = 8;
 
@@ -25,10 +27,9 @@ const IMAGES_MAX = 8;
 const TYPING_MS = 5000;
 
 export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, onStop, onTyping }: Props) {
-  const [text, setText] = useState(drafts.get(session) ?? "");
+  const { text, files } = useDraft(session);
   const [next, setNext] = useState(false);
   const [stopping, setStopping] = useState(false);
-  const [images, setImages] = useState<readonly string[]>([]);
   // Null while no address is being written.
   const [address, setAddress] = useState<string | null>(null);
   const field = useRef<HTMLTextAreaElement>(null);
@@ -38,7 +39,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
   const steerable = run?.status === "running" || run?.status === "waiting" ? run : undefined;
   const steered = next ? undefined : steerable;
   const steers = steered !== undefined;
-  const sendable = text.trim() !== "" || (!steers && images.length > 0);
+  const sendable = text.trim() !== "" || (!steers && files.length > 0);
 
   useEffect(() => {
     if (autoFocus) field.current?.focus();
@@ -47,8 +48,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
   useEffect(() => () => clearTimeout(typed.current), []);
 
   const write = (value: string) => {
-    setText(value);
-    drafts.set(session, value);
+    keepDraft(session, { text: value, files });
     clearTimeout(typed.current);
     tell(value !== "");
     if (value !== "") typed.current = setTimeout(() => tell(false), TYPING_MS);
@@ -63,19 +63,18 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
   const submit = async () => {
     const said = text.trim();
     if (!sendable || disabled !== null) return;
-    write("");
-    if (!steered) setImages([]);
-    const done = steered ? await onSteer(steered.id, said) : await onSend(partsOf(said, images), newId());
-    // What wasn't taken goes back to its writer, unless they have gone on writing.
-    if (done || field.current?.value !== "") return;
-    write(said);
-    setImages(images);
+    clearTimeout(typed.current);
+    tell(false);
+    if (steered) {
+      onSteer(steered.id, said);
+      keepDraft(session, { text: "", files });
+    } else if (await onSend(partsOf(said, files), newId())) dropDraft(session);
   };
 
   const add = () => {
     const url = imageAddress(address ?? "");
     if (!url) return;
-    setImages((now) => (now.includes(url) ? now : [...now, url].slice(0, IMAGES_MAX)));
+    if (!files.some((file) => nameOf(file) === url)) keepDraft(session, { text, files: [...files, imageAt(url)] });
     setAddress(null);
     field.current?.focus();
   };
@@ -90,6 +89,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
     setStopping(true);
     await onStop();
     setStopping(false);
+    backToConversation();
   };
 
   return (
@@ -116,24 +116,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
           </label>
         </fieldset>
       )}
-      {!steers && images.length > 0 && (
-        <ul className="images" aria-label="Images of this message">
-          {images.map((url) => (
-            <li key={url}>
-              <ImageIcon />
-              <span className="name">{url}</span>
-              <button
-                type="button"
-                className="quiet icon-only"
-                aria-label={`Leave out ${url}`}
-                onClick={() => setImages((now) => now.filter((other) => other !== url))}
-              >
-                <CloseIcon />
-              </button>
-            </li>
-          ))}
-        </ul>
-      )}
+      {!steers && <Files files={files} onChange={(files) => keepDraft(session, { text, files })} />}
       {!steers && address !== null && (
         <div className="address">
           <input
@@ -163,7 +146,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
             aria-label="Add an image by its address"
             aria-expanded={address !== null}
             title="Add an image by its address"
-            disabled={disabled !== null || images.length >= IMAGES_MAX}
+            disabled={disabled !== null || files.length >= IMAGES_MAX}
             onClick={() => setAddress((now) => (now === null ? "" : null))}
           >
             <ImageIcon />
@@ -175,7 +158,7 @@ export function Composer({ session, run, disabled, autoFocus, onSend, onSteer, o
           rows={1}
           value={text}
           disabled={disabled !== null}
-          placeholder={disabled ?? (steers ? "Say what to change while it writes" : "Message")}
+          placeholder={disabled ?? (steers ? "Say what to change" : "Message")}
           onChange={(event) => write(event.target.value)}
           onKeyDown={key}
         />

@@ -1,12 +1,15 @@
 // The messages on the way that the reader looks at. Only those near the window exist in the page.
 
 import type { SessionState } from "fanfold";
-import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { useCallback, useContext, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Virtualizer, type VirtualizerHandle } from "virtua";
 import { DownIcon } from "../ui/icons";
 import type { Actions } from "./actions";
+import { Moment } from "./moment";
+import { Pending } from "./Pending";
 import { Row } from "./Row";
 import type { Step } from "./tree";
+import type { Unsent } from "./unsent";
 import { useBottom } from "./useBottom";
 
 interface Props {
@@ -20,7 +23,7 @@ interface Props {
   // Absent where there is nothing older to be had.
   onOlder?: (() => Promise<void>) | undefined;
   // What is on its way to the node.
-  pending: readonly { readonly message: string; readonly text: string }[];
+  pending: readonly Unsent[];
 }
 
 // So close to the beginning older messages are asked for.
@@ -66,7 +69,7 @@ export function Conversation({ session, state, path, actions, sought, onChoose, 
     rows.current?.scrollToIndex(soughtAt, { align: "center" });
   }, [soughtAt, sought, stay]);
 
-  const writing = state.openRuns.some((run) => run.status === "running");
+  const writing = useContext(Moment) === null && state.openRuns.some((run) => run.status === "running");
   const editingAt = editing === null ? -1 : path.findIndex((step) => step.id === editing);
   return (
     <div className="conversation">
@@ -108,12 +111,7 @@ export function Conversation({ session, state, path, actions, sought, onChoose, 
             }}
           </Virtualizer>
           {pending.map((one) => (
-            <article key={one.message} className="message user pending" aria-label="You, being sent">
-              <div className="body">
-                <p className="said">{one.text}</p>
-              </div>
-              <p className="note">Sending…</p>
-            </article>
+            <Pending key={one.message} one={one} />
           ))}
         </div>
       </section>

@@ -36,7 +36,7 @@ export function Typing({ presence }: { presence: readonly Present[] }) {
         : names.length === 2
           ? `${first} and ${second} are typing…`
           : `${first} and ${names.length - 1} others are typing…`;
-  return <p className="typing-line">{words}</p>;
+  return <p className="typing-line" role="status">{words}</p>;
 }
 
 // The same person has the same colour everywhere.

@@ -1,9 +1,10 @@
 import type { ReasoningPart, Run, Thought } from "fanfold";
-import { useEffect, useState } from "react";
+import { useContext, useEffect, useState } from "react";
 import { Markdown } from "../markdown/Markdown";
 import { ForwardIcon, ThoughtIcon } from "../ui/icons";
 import { duration } from "../ui/time";
 import { useFold } from "./folds";
+import { Moment } from "./moment";
 
 interface Props {
   part: ReasoningPart;
@@ -16,6 +17,7 @@ interface Props {
 
 export function Reasoning({ part, message, at, run, open }: Props) {
   const [unfolded, unfold] = useFold(`${message}/${at}`, false);
+  const past = useContext(Moment) !== null;
   const thought = run?.thoughts?.find((thought) => thought.part === at);
   return (
     <div className="reasoning">
@@ -26,19 +28,22 @@ export function Reasoning({ part, message, at, run, open }: Props) {
           <ForwardIcon />
         </span>
       </button>
-      {unfolded && <Markdown text={part.text} open={open} />}
+      {unfolded && <Markdown text={part.text} open={open && !past} />}
     </div>
   );
 }
 
 // Counted from when its first words were written, by their writer's clock, which may be ahead.
 function Thinking({ since }: { since: number | undefined }) {
-  const [now, setNow] = useState(() => Date.now());
+  const moment = useContext(Moment);
+  const [present, setPresent] = useState(() => Date.now());
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 100);
+    if (moment) return;
+    const timer = setInterval(() => setPresent(Date.now()), 100);
     return () => clearInterval(timer);
-  }, []);
-  return <span className="thinking">Thinking · {duration(Math.max(0, now - (since ?? now)))}</span>;
+  }, [moment]);
+  const now = moment?.atMs ?? present;
+  return <span className={moment ? undefined : "thinking"}>Thinking · {duration(Math.max(0, now - (since ?? now)))}</span>;
 }
 
 function thoughtFor(thought: Thought | undefined, run: Run | undefined): string {

@@ -1,16 +1,18 @@
 // One message, with what a reader can do with it.
 
 import { isFinal, type Message, type Run, textOf } from "fanfold";
-import { memo, type ReactNode } from "react";
+import { memo, type ReactNode, useContext, useEffect, useRef } from "react";
 import { me } from "../app/identity";
 import { hrefOf } from "../app/route";
 import { Markdown } from "../markdown/Markdown";
 import { CopyButton } from "../ui/CopyButton";
 import { BackIcon, EditIcon, ForwardIcon, LinkIcon, RetryIcon, SteerIcon } from "../ui/icons";
+import { backToConversation } from "../ui/focus";
 import { clock, duration, full } from "../ui/time";
 import type { Actions } from "./actions";
 import { Edit } from "./Edit";
 import { File } from "./File";
+import { Moment } from "./moment";
 import { type Shown, shownParts } from "./parts";
 import { Reasoning } from "./Reasoning";
 import { RunNote } from "./RunNote";
@@ -36,21 +38,32 @@ interface Props {
 const WHO = { user: "You", assistant: "Assistant", system: "Instructions", tool: "Tool", unspecified: "Message" } as const;
 
 export const Row = memo(function Row(props: Props) {
-  const { message, run, sought, last, editing, actions } = props;
+  const { session, message, run, sought, last, editing, actions } = props;
   const own = message.author === undefined || message.author === me();
   const who = message.role === "user" && !own ? message.author : WHO[message.role];
   const writing = run !== undefined && !isFinal(run);
+  const goesOn = useContext(Moment) === null && writing;
   const { row, sources } = shownParts(message.parts);
+  const article = useRef<HTMLElement>(null);
+  const edited = useRef(editing);
+  useEffect(() => {
+    // Who gives up an edit is back at what began it.
+    if (edited.current && !editing && document.activeElement === document.body) {
+      article.current?.querySelector<HTMLElement>("button.edit-message")?.focus();
+    }
+    edited.current = editing;
+  }, [editing]);
   return (
     <article
+      ref={article}
       className={`message ${message.role}${sought ? " sought" : ""}${last ? " last" : ""}`}
       aria-label={`${who}, ${clock(message.atMs)}`}
-      aria-busy={writing && run.status !== "waiting"}
+      aria-busy={goesOn && run.status !== "waiting"}
       data-message={message.id}
     >
       <h2 className={message.role === "user" && !own ? "author" : "off-screen"}>{who}</h2>
       {editing && actions ? (
-        <Edit message={message} actions={actions} onDone={() => props.onEdit(null)} />
+        <Edit session={session} message={message} actions={actions} onDone={() => props.onEdit(null)} />
       ) : (
         <div className="body">
           {row.map((shown, index) => (
@@ -74,10 +87,11 @@ function PartView({
   running,
 }: Props & { shown: Shown; open: boolean; running: boolean }): ReactNode {
   const { part, at } = shown;
+  const past = useContext(Moment) !== null;
   switch (part.kind) {
     case "text":
       // People write what they mean; models write Markdown.
-      return message.role === "user" ? <p className="said">{part.text}</p> : <Markdown text={part.text} open={open} />;
+      return message.role === "user" ? <p className="said">{part.text}</p> : <Markdown text={part.text} open={open && !past} />;
     case "reasoning":
       return <Reasoning part={part} message={message.id} at={at} run={run} open={open} />;
     case "tool_call":
@@ -107,13 +121,13 @@ function Footer({ session, message, run, siblings, actions, writing, onChoose, o
       <div className="tools">
         {text !== "" && !writing && <CopyButton text={text} what="message" />}
         {actions && message.role === "user" && (
-          <button type="button" className="quiet small" onClick={() => onEdit(message.id)}>
+          <button type="button" className="quiet small edit-message" onClick={() => onEdit(message.id)}>
             <EditIcon />
             <span>Edit</span>
           </button>
         )}
         {actions && run && (run.status === "completed" || run.status === "cancelled") && (
-          <button type="button" className="quiet small" onClick={() => actions.regenerate(run.prompt)}>
+          <button type="button" className="quiet small" onClick={() => again(actions, run)}>
             <RetryIcon />
             <span>Regenerate</span>
           </button>
@@ -128,6 +142,11 @@ function Footer({ session, message, run, siblings, actions, writing, onChoose, o
       </div>
     </footer>
   );
+}
+
+function again(actions: Actions, run: Run): void {
+  void actions.regenerate(run.prompt);
+  backToConversation();
 }
 
 function RunFacts({ run }: { run: Run }) {

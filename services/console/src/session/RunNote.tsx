@@ -1,10 +1,12 @@
 // How an answer stands: that it waits, or why it ended early, and what to do.
 
 import type { FinishReason, Run } from "fanfold";
-import { useEffect, useState } from "react";
+import { useContext, useEffect, useState } from "react";
 import { AlertIcon, PauseIcon, RetryIcon, StopIcon } from "../ui/icons";
 import { full } from "../ui/time";
+import { backToConversation } from "../ui/focus";
 import type { Actions } from "./actions";
+import { Moment } from "./moment";
 
 // Then a reader is told that nobody may be there to answer.
 const PATIENCE_MS = 4000;
@@ -42,13 +44,16 @@ export function RunNote({ run, empty, actions }: Props) {
 }
 
 function Dots({ words }: { words: string }) {
+  const past = useContext(Moment) !== null;
   return (
     <p className="note waiting">
-      <span className="dots" aria-hidden="true">
-        <i />
-        <i />
-        <i />
-      </span>
+      {!past && (
+        <span className="dots" aria-hidden="true">
+          <i />
+          <i />
+          <i />
+        </span>
+      )}
       {words}
     </p>
   );
@@ -56,10 +61,12 @@ function Dots({ words }: { words: string }) {
 
 function Queued({ run }: { run: Run }) {
   const [long, setLong] = useState(false);
+  const past = useContext(Moment) !== null;
   useEffect(() => {
+    if (past) return setLong(false);
     const timer = setTimeout(() => setLong(true), PATIENCE_MS);
     return () => clearTimeout(timer);
-  }, []);
+  }, [past]);
   if (run.error) {
     const why = run.error.message ? ` (${run.error.message.replace(/\.$/, "")})` : "";
     return <Dots words={`Attempt ${run.attempts} of ${run.attemptsMax} failed${why}. Trying again`} />;
@@ -104,7 +111,10 @@ function Failed({ run, actions }: { run: Run; actions: Actions | null }) {
         <strong>{why}</strong> {run.error?.code !== "no_worker" && run.error?.message} What was written stays.
       </p>
       {actions && (
-        <button type="button" onClick={() => actions.regenerate(run.prompt)}>
+        <button type="button" onClick={() => {
+            void actions.regenerate(run.prompt);
+            backToConversation();
+          }}>
           <RetryIcon />
           Try again
         </button>

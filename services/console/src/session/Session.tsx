@@ -1,4 +1,4 @@
-import { isFinal, type LiveSession, type NewPart, type Snapshot } from "fanfold";
+import { isFinal, type LiveSession, type MessageList, type NewPart } from "fanfold";
 import { useSession } from "fanfold/react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { fanfold } from "../app/client";
@@ -15,8 +15,10 @@ import { Composer } from "./Composer";
 import { Conversation } from "./Conversation";
 import { ConnectionStrip } from "./connection";
 import { Header } from "./Header";
+import { Moment } from "./moment";
 import { Typing } from "./Presence";
 import { type Choices, leadTo, pathOf, treeOf } from "./tree";
+import { drop, type Unsent, useUnsent } from "./unsent";
 import { useAnnounced } from "./useAnnounced";
 
 // Messages that the page begins with, and that it asks for at a time when the reader scrolls back.
@@ -31,11 +33,11 @@ interface Props {
 
 export function Session({ route, debugging, onDebug, onMenu }: Props) {
   const id = route.session;
+  useReturns(id);
   const view = useSession(fanfold, id, { window: WINDOW });
   const { live, state } = view;
-  useAnnounced(state);
+  useAnnounced(view);
   useSeen(id, live);
-  useEffect(() => (live ? followConnections(live) : undefined), [live]);
   useEffect(() => {
     live?.setPresence("present");
     return () => live?.setPresence("");
@@ -55,7 +57,8 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
 
   const older = useOlder(view, route.at === null);
   const sought = useSought(route.message, tree.parent, older, choose);
-  const [pending, send] = useSending(view, actions, path.at(-1)?.id);
+  const pending = usePending(id, state.messages);
+  const send = useSend(state.messages, actions, path.at(-1)?.id);
   useEffect(() => {
     if (awaited === null || !tree.parent.has(awaited)) return;
     choose(awaited);
@@ -73,17 +76,19 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
         {view.phase === "connecting" && path.length === 0 ? (
           <Skeleton />
         ) : (
-          <Conversation
-            key={id}
-            session={id}
-            state={shown}
-            path={path}
-            actions={acting}
-            sought={sought}
-            onChoose={choose}
-            onOlder={older}
-            pending={route.at === null ? pending : []}
-          />
+          <Moment value={past}>
+            <Conversation
+              key={id}
+              session={id}
+              state={shown}
+              path={path}
+              actions={acting}
+              sought={sought}
+              onChoose={choose}
+              onOlder={older}
+              pending={route.at === null ? pending : []}
+            />
+          </Moment>
         )}
         {route.at === null && (
           <div className="foot">
@@ -95,7 +100,7 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
               disabled={ended ? "This session has ended" : actions ? null : "Connecting…"}
               autoFocus={!matchMedia("(pointer: coarse)").matches}
               onSend={send}
-              onSteer={(run, text) => actions?.steer(run, text) ?? Promise.resolve(false)}
+              onSteer={(run, text) => actions?.steer(run, text)}
               onStop={() => actions?.cancel() ?? Promise.resolve(false)}
               onTyping={(typing) => live?.setPresence(typing ? "typing" : "present")}
             />
@@ -105,6 +110,18 @@ export function Session({ route, debugging, onDebug, onMenu }: Props) {
       {debugging && <Debug id={id} snapshot={view} past={past} onClose={() => onDebug(false)} />}
     </div>
   );
+}
+
+// Listens before the first answer can come: the session is followed for it as well.
+function useReturns(id: string): void {
+  useEffect(() => {
+    const live = fanfold.follow(id, { window: WINDOW });
+    const stop = followConnections(live);
+    return () => {
+      stop();
+      live.leave();
+    };
+  }, [id]);
 }
 
 // What is shown of a session counts as seen: whenever the list has something new of it, and when the reader leaves.
@@ -153,27 +170,26 @@ function useSought(
   return message;
 }
 
-interface Pending {
-  readonly message: string;
-  readonly text: string;
+// What was said here and isn't in the conversation yet.
+function usePending(session: string, messages: MessageList): readonly Unsent[] {
+  const unsent = useUnsent(session);
+  const arrived = unsent.filter((one) => messages.has(one.message));
+  useEffect(() => {
+    // It had been said, although no answer came.
+    for (const one of arrived) if (one.failed !== undefined) drop(one);
+  }, [arrived]);
+  return unsent.filter((one) => !messages.has(one.message));
 }
 
-type Send = (parts: readonly NewPart[], message: string) => Promise<boolean>;
+type Send = (parts: readonly NewPart[], message: string) => boolean;
 
-function useSending(view: Snapshot, actions: Actions | null, tail: string | undefined): [readonly Pending[], Send] {
-  const [pending, setPending] = useState<readonly Pending[]>([]);
-  const { state } = view;
-  const send: Send = async (parts, message) => {
-    if (!actions) return false;
-    const text = parts.map((part) => (part.kind === "text" ? part.text : part.kind === "file" ? part.url : "")).join("\n");
-    setPending((now) => [...now, { message, text }]);
-    // After the newest message, whichever it is by then, unless the reader looks at another branch.
-    const branch = tail !== undefined && tail !== state.messages.at(-1)?.id ? { parent: tail } : {};
-    const sent = await actions.send(parts, { message, ...branch });
-    setPending((now) => now.filter((one) => one.message !== message));
-    return sent;
+// After the newest message, whichever it is by then, unless the reader looks at another branch.
+function useSend(messages: MessageList, actions: Actions | null, tail: string | undefined): Send {
+  return (parts, message) => {
+    const branch = tail !== undefined && tail !== messages.at(-1)?.id ? { parent: tail } : {};
+    actions?.send({ message, parts, ...branch });
+    return actions !== null;
   };
-  return [pending.filter((one) => !state.messages.has(one.message)), send];
 }
 
 function PastStrip({ at, onNow }: { at: string; onNow(): void }) {

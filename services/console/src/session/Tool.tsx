@@ -1,5 +1,5 @@
 import type { ToolCallPart, ToolStatus } from "fanfold";
-import { useId, useState } from "react";
+import { useEffect, useId, useRef, useState } from "react";
 import { Code } from "../markdown/Code";
 import { ForwardIcon, ToolIcon } from "../ui/icons";
 import type { Actions } from "./actions";
@@ -28,10 +28,17 @@ export function Tool({ part, message, running, actions }: Props) {
   const awaits = part.status === "awaiting_approval";
   const [unfolded, unfold] = useFold(`${message}/${part.call}`, false);
   const shown = unfolded || awaits;
+  const fold = useRef<HTMLButtonElement>(null);
+  const decided = useRef(false);
+  // The buttons of the decision are gone with it.
+  useEffect(() => {
+    if (!awaits && decided.current) fold.current?.focus();
+    decided.current = false;
+  }, [awaits]);
   const status = part.status === "ready" && !running ? "not answered" : STATUS[part.status];
   return (
     <section className={`tool ${part.status}`} aria-label={`Tool ${part.name}`}>
-      <button type="button" className="fold" aria-expanded={shown} disabled={awaits} onClick={() => unfold(!unfolded)}>
+      <button ref={fold} type="button" className="fold" aria-expanded={shown} disabled={awaits} onClick={() => unfold(!unfolded)}>
         <ToolIcon />
         <span className="name">{part.name}</span>
         <span className="status">{status}</span>
@@ -41,7 +48,16 @@ export function Tool({ part, message, running, actions }: Props) {
       </button>
       {shown && <Payload label="Arguments" text={part.arguments} open={part.status.startsWith("writing") && running} />}
       {shown && part.result !== undefined && <Payload label={resultLabel(part.status)} text={part.result} open={false} />}
-      {awaits && actions && <Approval part={part} message={message} actions={actions} />}
+      {awaits && actions && (
+        <Approval
+          part={part}
+          message={message}
+          actions={actions}
+          onDecide={() => {
+            decided.current = true;
+          }}
+        />
+      )}
     </section>
   );
 }
@@ -68,12 +84,20 @@ function prettyJson(text: string): string | null {
   }
 }
 
-function Approval({ part, message, actions }: { part: ToolCallPart; message: string; actions: Actions }) {
+interface Asked {
+  part: ToolCallPart;
+  message: string;
+  actions: Actions;
+  onDecide(): void;
+}
+
+function Approval({ part, message, actions, onDecide }: Asked) {
   const [reason, setReason] = useState("");
   const [busy, setBusy] = useState(false);
   const field = useId();
   const decide = async (approved: boolean) => {
     setBusy(true);
+    onDecide();
     await actions.decide(message, part.call, approved, reason.trim());
     setBusy(false);
   };

@@ -18,12 +18,13 @@ export function imageAddress(text: string): string | null {
   return url && /^https?:$/.test(url.protocol) ? url.href : null;
 }
 
-// A message of this text with these images. Of what kind one is only its name can say.
-export function partsOf(text: string, images: readonly string[]): NewPart[] {
-  const files = images.map((url): NewPart => {
-    const name = URL.parse(url)?.pathname.split("/").pop() ?? "";
-    const mediaType = TYPES[name.split(".").pop()?.toLowerCase() ?? ""] ?? "image/*";
-    return { kind: "file", url, mediaType, ...(name && { name }) };
-  });
-  return text ? [{ kind: "text", text }, ...files] : files;
+// Of what kind an image is only its name can say.
+export function imageAt(url: string): NewPart {
+  const name = URL.parse(url)?.pathname.split("/").pop() ?? "";
+  const mediaType = TYPES[name.split(".").pop()?.toLowerCase() ?? ""] ?? "image/*";
+  return { kind: "file", url, mediaType, ...(name && { name }) };
+}
+
+export function partsOf(text: string, files: readonly NewPart[]): NewPart[] {
+  return text ? [{ kind: "text", text }, ...files] : [...files];
 }

@@ -1,10 +1,12 @@
-// Tells a screen reader when an answer begins and what it came to, and nothing between.
+// Tells a screen reader what happens in a conversation: what others say, when an answer begins, what it asks for and what it came to,
+// and nothing between.
 
-import { isFinal, type RunStatus, type SessionState, textOf } from "fanfold";
+import { isFinal, type Message, type Run, type RunStatus, type SessionState, type Snapshot, textOf } from "fanfold";
 import { useEffect, useRef } from "react";
+import { me } from "../app/identity";
 import { announce } from "../ui/announce";
 
-// Of an answer so much is read out; the rest is in the conversation.
+// Of what is said so much is read out; the rest is in the conversation.
 const READ_MAX = 400;
 
 const ENDED: Partial<Record<RunStatus, string>> = {
@@ -13,26 +15,61 @@ const ENDED: Partial<Record<RunStatus, string>> = {
   orphaned: "The answer's worker was lost.",
 };
 
-export function useAnnounced(state: SessionState): void {
-  const last = state.runs.at(-1);
-  const status = last?.status;
-  const id = last?.id;
-  const before = useRef<{ id: string | undefined; status: RunStatus | undefined } | null>(null);
-  const latest = useRef(state);
-  latest.current = state;
+export function useAnnounced({ phase, state, id }: Snapshot): void {
+  const before = useRef<{ readonly id: string; readonly state: SessionState } | null>(null);
   useEffect(() => {
-    const was = before.current;
-    before.current = { id, status };
     // What had happened when the page came is no news.
-    if (was === null || status === undefined || (was.id === id && was.status === status)) return;
-    const run = latest.current.runs.get(id);
-    if (!run) return;
-    if (status === "running") announce("The assistant is answering.");
-    if (status === "waiting") announce("The assistant waits for a decision.");
-    if (!isFinal(run)) return;
-    const reply = latest.current.messages.get(run.reply);
-    const text = reply ? textOf(reply).trim() : "";
-    const read = text.length > READ_MAX ? `${text.slice(0, READ_MAX)}… The rest is in the conversation.` : text;
-    announce(`${ENDED[status] ?? "The assistant says:"} ${read}`);
-  }, [id, status]);
+    if (phase === "connecting") return;
+    const was = before.current;
+    before.current = { id, state };
+    if (was?.id === id && was.state !== state) for (const words of newsBetween(was.state, state)) announce(words);
+  }, [id, phase, state]);
+}
+
+// What is worth a sentence. An answer that grows only makes none.
+export function newsBetween(was: SessionState, is: SessionState): string[] {
+  const said = is.messages.shape === was.messages.shape ? [] : othersSince(was, is);
+  return [...said, ...callsSince(was, is), ...runsSince(was, is)];
+}
+
+function othersSince(was: SessionState, is: SessionState): string[] {
+  // Older ones that were loaded stand before those that were known.
+  const last = was.messages.at(-1);
+  const at = last ? is.messages.indexOf(last.id) : -1;
+  if (last && at < 0) return [];
+  return is.messages
+    .slice(at + 1)
+    .filter(({ role, author }) => role === "user" && author !== undefined && author !== me())
+    .map((message) => `${message.author} says: ${read(message)}`);
+}
+
+function callsSince(was: SessionState, is: SessionState): string[] {
+  return is.openRuns.flatMap((run) => {
+    const [before, now] = [was.messages.get(run.reply), is.messages.get(run.reply)];
+    if (before === now || !now) return [];
+    const known = asked(before);
+    return [...asked(now)].filter(([call]) => !known.has(call)).map(([, name]) => `The assistant asks whether it may use ${name}.`);
+  });
+}
+
+function asked(message: Message | undefined): Map<string, string> {
+  const calls = message?.parts.flatMap((part) => (part.kind === "tool_call" && part.status === "awaiting_approval" ? [part] : []));
+  return new Map(calls?.map(({ call, name }) => [call, name]));
+}
+
+function runsSince(was: SessionState, is: SessionState): string[] {
+  const last = is.runs.at(-1);
+  if (!last || was.runs.get(last.id)?.status === last.status) return [];
+  return [wordsOf(last, is)].filter((words) => words !== "");
+}
+
+function wordsOf(run: Run, state: SessionState): string {
+  if (run.status === "running") return "The assistant is answering.";
+  if (run.status === "waiting") return "The assistant waits for a decision.";
+  return isFinal(run) ? `${ENDED[run.status] ?? "The assistant says:"} ${read(state.messages.get(run.reply))}` : "";
+}
+
+function read(message: Message | undefined): string {
+  const text = message ? textOf(message).trim() : "";
+  return text.length > READ_MAX ? `${text.slice(0, READ_MAX)}… The rest is in the conversation.` : text;
 }

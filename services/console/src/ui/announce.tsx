@@ -2,18 +2,21 @@
 
 import { createStore, useStore } from "../app/store";
 
-const said = createStore({ text: "", turn: 0 });
+// So many stand there, as several things may happen at once.
+const KEPT_MAX = 4;
+
+const said = createStore<readonly { readonly text: string; readonly turn: number }[]>([]);
 
 export function announce(text: string): void {
-  said.set((now) => ({ text, turn: now.turn + 1 }));
+  said.set((now) => [...now, { text, turn: (now.at(-1)?.turn ?? 0) + 1 }].slice(-KEPT_MAX));
 }
 
 export function Announcer() {
-  const { text, turn } = useStore(said);
-  // The same sentence twice is said twice: it stands in another place.
   return (
-    <div className="off-screen" role="status" aria-live="polite">
-      <p key={turn}>{text}</p>
+    <div className="off-screen" role="status" aria-live="polite" aria-atomic="false">
+      {useStore(said).map(({ text, turn }) => (
+        <p key={turn}>{text}</p>
+      ))}
     </div>
   );
 }

@@ -1,4 +1,4 @@
-// What went wrong, and what to do about it. Stays until it is read, or until ten seconds have passed.
+// What went wrong, and what to do about it: it stays until its reader puts it away. What went well goes by itself.
 
 import { useEffect } from "react";
 import { wordsFor } from "../app/errors";
@@ -46,9 +46,10 @@ export function Notices() {
 
 function NoticeCard({ notice }: { notice: Notice }) {
   useEffect(() => {
+    if (notice.kind === "trouble") return;
     const timer = setTimeout(() => dismiss(notice.id), SHOWN_MS);
     return () => clearTimeout(timer);
-  }, [notice.id]);
+  }, [notice]);
   return (
     <div className={`notice ${notice.kind}`}>
       {notice.kind === "trouble" ? <AlertIcon /> : <CheckIcon />}
