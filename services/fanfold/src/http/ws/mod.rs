@@ -3,6 +3,7 @@
 mod receive;
 mod socket;
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use fanfold_session::{Inbox, Outlet};
+use fanfold_wire::v1::server_frame::Frame as Out;
 use fanfold_wire::{ErrorCode, Format, websocket};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::Upgraded;
@@ -21,7 +23,7 @@ use self::receive::{ReceiveError, Received, Receiver};
 use self::socket::{SendError, Socket};
 use super::problem::Problem;
 use crate::accept::Place;
-use crate::edge::{Connection, Edge, End, Event, Framing, STALLED_LEAVES_WITHIN, Talk};
+use crate::edge::{Connection, Edge, End, Event, Failure, Framing, STALLED_LEAVES_WITHIN, Talk};
 
 /// What a client may take to take the close.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
@@ -153,10 +155,16 @@ impl Conversation {
     async fn take_in(&mut self, received: Result<Received, ReceiveError>) -> Result<(), Ended> {
         match received {
             Ok(Received::Message(bytes)) => {
-                let frame = self.format.decode(&bytes).map_err(|error| {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "frame not read");
-                    Ended::Here(ErrorCode::BadRequest)
-                })?;
+                let frame = match self.format.decode(&bytes) {
+                    Ok(frame) => frame,
+                    Err(error) => {
+                        // The close that follows has no room for more than the name of the error.
+                        let what = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+                        let error = Failure::bad_request(what).frame("", "");
+                        Framing::WebSocket(self.format).write(&Out::Error(error).into(), &mut self.out);
+                        return Err(Ended::Here(ErrorCode::BadRequest));
+                    }
+                };
                 // Boxed, since a connection mostly listens.
                 Box::pin(self.talk.receive(frame, &mut self.out)).await.map_err(|End(code)| Ended::Here(code))
             }
