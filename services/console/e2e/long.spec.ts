@@ -1,11 +1,14 @@
 // Much text, many messages, little network.
 
+import type { Page } from "@playwright/test";
 import type { Node } from "./support/node";
-import { answer, expect, expectSame, live, openSession, say, shown, test } from "./support/test";
+import { Proxy } from "./support/proxy";
+import { answer, expect, expectSame, expectSameEnd, live, openSession, say, shown, test } from "./support/test";
 import { tokens } from "./support/texts";
 
 const TOKENS = 10_000;
 const MESSAGES = 2_000;
+const PARTS = 3_000;
 
 test.describe("an answer of 10,000 tokens", () => {
   test.use({ options: { slots: 0 } });
@@ -36,28 +39,53 @@ test.describe("an answer of 10,000 tokens", () => {
     await expectSame(page, node, "s1");
   });
 
-  test("reaches a reader with little network, in fewer frames", async ({ page, context, node }) => {
-    let frames = 0;
-    page.on("websocket", (socket) => socket.on("framereceived", () => frames++));
+  test("reaches a reader whose network stood still in one piece, not in all those that were written", async ({
+    browser,
+    node,
+    someone,
+  }) => {
     await node.open("s1");
+    const proxy = new Proxy(new URL(node.url));
+    const context = await browser.newContext({ baseURL: await proxy.start() });
+    const [page, control] = [await context.newPage(), await someone()];
+    const [slow, fast] = [received(page), received(control)];
     await openSession(page, "s1");
-    await say(page, "go");
+    await openSession(control, "s1");
+    await say(control, "go");
     const worker = await node.worker("s1");
-    const cdp = await context.newCDPSession(page);
-    await cdp.send("Network.enable");
-    await cdp.send("Network.emulateNetworkConditions", {
-      offline: false,
-      latency: 200,
-      downloadThroughput: 20_000,
-      uploadThroughput: 20_000,
-    });
-    for (const token of tokens(TOKENS)) worker.text(token);
+    worker.text("It begins.\n\n");
+    await expect(answer(page)).toContainText("It begins.");
+    proxy.hold();
+    // More than what systems hold back by themselves.
+    for (let part = 0; part < PARTS; part++) {
+      worker.text(`part ${part} ${"and so on ".repeat(20)}${part % 20 === 19 ? "\n\n" : ""}`);
+      // The other reader keeps up, so that it has them one by one.
+      if (part % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    }
     await worker.complete();
-    await node.idle("s1");
-    await expectSame(page, node, "s1");
-    expect(frames).toBeLessThan(TOKENS / 2);
+    await expectSameEnd(control, node, "s1");
+    proxy.release();
+    await expectSameEnd(page, node, "s1");
+    expect(slow.frames).toBeLessThan(fast.frames);
+    const written = (await node.state("s1")).messages.at(-1)?.parts.map((part) => String(part.text?.text)).join("").length ?? 0;
+    expect(slow.longest, "a merged delta, or a snapshot, with most of it").toBeGreaterThan(written / 2);
+    expect(fast.longest, "which the other reader didn't need").toBeLessThan(written / 2);
+    await context.close();
+    proxy.stop();
   });
 });
+
+// What comes over a page's sockets.
+function received(page: Page): { frames: number; longest: number } {
+  const all = { frames: 0, longest: 0 };
+  page.on("websocket", (socket) =>
+    socket.on("framereceived", ({ payload }) => {
+      all.frames += 1;
+      all.longest = Math.max(all.longest, payload.length);
+    }),
+  );
+  return all;
+}
 
 test.describe("a session of 2,000 messages", () => {
   test.use({ options: { slots: 0 } });
@@ -92,10 +120,29 @@ test.describe("a session of 2,000 messages", () => {
     await openSession(page, "s1");
     const scroller = page.locator(".scroller");
     await expect(scroller.getByText("message 399,")).toBeVisible();
+    // The message that is being read, and how far below the edge it stands.
+    const read = () =>
+      scroller.evaluate((element) => {
+        const edge = element.getBoundingClientRect().top;
+        const all = [...element.querySelectorAll("[data-message]")].map((message) => ({
+          id: message.getAttribute("data-message") ?? "",
+          top: message.getBoundingClientRect().top - edge,
+        }));
+        return all.filter(({ top }) => top >= 0).sort((a, b) => a.top - b.top)[0];
+      });
     await scroller.evaluate((element) => {
       element.scrollTop = 400;
     });
+    const before = await read();
     await expect(page.locator(".older")).toHaveCount(0);
+    const topOf = () =>
+      scroller.evaluate(
+        (element, id) =>
+          (element.querySelector(`[data-message="${id}"]`)?.getBoundingClientRect().top ?? Number.NaN) -
+          element.getBoundingClientRect().top,
+        before?.id ?? "",
+      );
+    await expect.poll(async () => Math.abs((await topOf()) - (before?.top ?? 0))).toBeLessThan(3);
     const texts = await shown(page);
     expect(Object.keys(texts).length).toBeGreaterThan(300);
   });
