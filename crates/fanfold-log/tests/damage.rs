@@ -162,7 +162,7 @@ impl Acknowledged {
 
     /// Accepts the loss, and looks that the new epoch is above it and the rest is as it was.
     fn go_on(&self, dir: &Path) {
-        let accepted = EmbeddedLog::accept_loss(&config(dir)).unwrap();
+        let accepted = EmbeddedLog::accept_loss(&config(dir), Offset::NONE).unwrap();
         assert!(accepted.first.0 > self.last(), "{accepted:?}");
         let log = open(dir).unwrap();
         assert_eq!(log.epoch(&session(0)), accepted.epoch);
@@ -245,7 +245,7 @@ fn a_cut_journal_is_named_by_its_offsets() {
     let [LostRange { from, upto }] = loss.ranges[..] else { panic!("one range: {loss}") };
     assert_eq!(upto.0, template.acknowledged.last());
     assert!((1..20).contains(&loss.records()), "{loss}");
-    let accepted = EmbeddedLog::accept_loss(&config(dir.path())).unwrap();
+    let accepted = EmbeddedLog::accept_loss(&config(dir.path()), Offset::NONE).unwrap();
     assert_eq!((accepted.first, &accepted.loss, accepted.set_aside), (Offset(upto.0 + 1), &loss, None));
     let errors =
         template.acknowledged.compare(&open(dir.path()).unwrap(), &Loss { ranges: vec![LostRange { from, upto }], ..loss });
@@ -267,7 +267,7 @@ fn a_hole_in_the_middle_is_named_with_its_sessions() {
     remove_commits(dir.path(), &[(3, 2), (4, 0)]);
     let Err(OpenError::Lost(loss)) = open(dir.path()) else { panic!("a hole is noticed") };
     assert_eq!(loss.to_string(), "2 records at offsets 3 to 4; sessions default/s0 and perhaps others");
-    let accepted = EmbeddedLog::accept_loss(&config(dir.path())).unwrap();
+    let accepted = EmbeddedLog::accept_loss(&config(dir.path()), Offset::NONE).unwrap();
     assert_eq!((accepted.first, accepted.loss), (Offset(7), loss));
     let log = open(dir.path()).unwrap();
     // The chain goes on over what was given up, in this run and the next.
@@ -330,7 +330,7 @@ fn a_table_that_no_compaction_gets_over_is_set_aside_when_the_loss_is_accepted()
         bytes[300] ^= 0xff;
         std::fs::write(table, bytes).unwrap();
     });
-    let accepted = EmbeddedLog::accept_loss(&config(dir.path())).unwrap();
+    let accepted = EmbeddedLog::accept_loss(&config(dir.path()), Offset::NONE).unwrap();
     assert!(accepted.set_aside.is_some(), "{accepted:?}");
     assert_eq!(accepted.loss.ranges, [LostRange { from: Offset(1), upto: Offset(template.acknowledged.last()) }]);
     let offset = runtime().block_on(open(dir.path()).unwrap().append(&session(0), Bytes::from_static(b"new"), Expect::Any, None));
@@ -351,4 +351,25 @@ fn a_missing_or_foreign_part_is_named() {
     assert!(matches!(&no_keyspace, Err(OpenError::IdentityLost(loss)) if all(loss)), "{no_keyspace:?}");
     let foreign = open(&|dir| assert!(std::fs::copy(other.dir.path().join("mark"), dir.join("mark")).is_ok()));
     assert!(matches!(foreign, Err(OpenError::EpochMismatch { .. })), "{foreign:?}");
+}
+
+/// It looks sound to itself: the store of snapshots tells how far it had come.
+#[test]
+fn an_older_copy_goes_on_above_what_others_know() {
+    let template = Template::new(1);
+    let (last, known) = (template.acknowledged.last(), Offset(template.acknowledged.last() + 30));
+    let dir = template.damaged(|_| {});
+    let accepted = EmbeddedLog::accept_loss(&config(dir.path()), known).unwrap();
+    assert_eq!(accepted.loss.ranges, [LostRange { from: Offset(last + 1), upto: known }]);
+    assert_eq!(accepted.first, Offset(known.0 + 1));
+    let log = open(dir.path()).unwrap();
+    assert_eq!(template.acknowledged.compare(&log, &accepted.loss), 0);
+    let runtime = runtime();
+    runtime.block_on(log.must_have(&session(0), known)).unwrap();
+    let read = runtime.block_on(log.read(&session(0), Offset(last), 10, 1000));
+    assert!(matches!(read, Err(ReadError::Trimmed { first, certain: false }) if first == accepted.first), "{read:?}");
+    drop(log);
+    // Who knows of nothing newer changes nothing.
+    let again = EmbeddedLog::accept_loss(&config(dir.path()), known).unwrap();
+    assert!(again.loss.is_empty() && again.first == accepted.first, "{again:?}");
 }

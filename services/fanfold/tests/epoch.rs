@@ -51,3 +51,46 @@ async fn what_is_archived_outlives_the_log() {
     assert_eq!(state(&node.client(), "small").await, small);
     assert_eq!(figure(&node, "fanfold_archive_gaps_total ").await.unwrap_or(0.0), 0.0);
 }
+
+/// The log as it was before half of it was written: it is sound, and would issue offsets a second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_log_goes_on_above_what_the_store_knows() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Node::start_with(data.path(), &NEVER);
+    open(&node.client(), "s").await;
+    say(&node.client(), 0, 20).await;
+    assert!(node.terminate().success());
+    let older = tempfile::tempdir().unwrap();
+    copy(&data.path().join("log"), older.path());
+    let mut node = Node::start_with(data.path(), &NEVER);
+    let known = Known::write(&node, 200).await;
+    node.kill();
+    let mut node = Node::start_with(data.path(), &EAGER);
+    archived(&node).await;
+    node.kill();
+    std::fs::remove_dir_all(data.path().join("log")).unwrap();
+    copy(older.path(), &data.path().join("log"));
+    let begun = new_epoch(data.path());
+    assert!(begun["lost_records"].as_u64().unwrap() >= 150 && begun["first_offset"].as_u64().unwrap() > 200, "{begun}");
+
+    let node = Node::start_with(data.path(), &EAGER);
+    check(&node, &known).await;
+    let client = node.client();
+    say(&client, 200, 230).await;
+    archived(&node).await;
+    let more = events(&client).await;
+    assert_eq!((more.len(), &more[..known.events.len()]), (known.events.len() + 30, &known.events[..]));
+    assert_eq!(figure(&node, "fanfold_archive_gaps_total ").await.unwrap_or(0.0), 0.0);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}

@@ -37,7 +37,10 @@ impl EmbeddedLog {
     /// Records that are still there stay readable at their offsets, if the store can be read; one that can't is set aside as
     /// it is, and the log begins empty. Where the store aborts the process that opens it, move `store` out of the directory
     /// first. Append ids of the old epoch are forgotten.
-    pub fn accept_loss(config: &EmbeddedLogConfig) -> Result<AcceptedLoss, OpenError> {
+    ///
+    /// `known` is the highest offset that somebody else knows of, as the store of snapshots: a directory that was replaced by an older
+    /// copy looks sound to itself, and what it issued since is lost, too.
+    pub fn accept_loss(config: &EmbeddedLogConfig, known: Offset) -> Result<AcceptedLoss, OpenError> {
         let paths = Paths::new(&config.dir);
         std::fs::create_dir_all(&paths.dir).map_err(OpenError::Directory)?;
         let mark = match MarkFile::open(&paths.mark) {
@@ -47,14 +50,16 @@ impl EmbeddedLog {
         };
         let Found { store, identity, last, lost: found, set_aside } = find(&paths, config, mark.as_ref())?;
         let before = identity.as_ref().map_or(Offset::NONE, |old| Offset(old.first.0 - 1));
-        let known = last.max(before).max(mark.map_or(Offset::NONE, |mark| mark.last)).0;
-        let loss = match (mark, &identity) {
+        let own = last.max(before).max(mark.map_or(Offset::NONE, |mark| mark.last)).0;
+        let mut loss = match (mark, &identity) {
             (Some(_), Some(_)) => found,
-            (Some(_), None) => lost(1, known),
-            (None, Some(_)) => lost(known + 1, known + UNKNOWN_OFFSETS),
-            (None, None) => lost(1, known + UNKNOWN_OFFSETS),
+            (Some(_), None) => lost(1, own),
+            (None, Some(_)) => lost(own + 1, own + UNKNOWN_OFFSETS),
+            (None, None) => lost(1, own + UNKNOWN_OFFSETS),
         };
-        let first = Offset(loss.ranges.last().map_or(0, |range| range.upto.0).max(known) + 1);
+        let issued = loss.ranges.last().map_or(0, |range| range.upto.0).max(own);
+        loss.ranges.extend(lost(issued + 1, known.0).ranges);
+        let first = Offset(issued.max(known.0) + 1);
         let given_up = identity.map(|old| old.given_up).unwrap_or_default().into_iter().chain(loss.ranges.iter().copied());
         let identity = Identity::mint(first, given_up.collect());
         // The store first: an interruption in between is an `EpochMismatch`, and this function is its way out too.

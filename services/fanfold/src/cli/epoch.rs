@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, OpenError};
+use fanfold_fold::{Offset, SessionId, SessionKey, TenantId};
+use fanfold_log::{EmbeddedLog, EmbeddedLogConfig, EventLog as _, OpenError};
+use fanfold_store::EmbeddedStore;
 use serde::Serialize;
 
 use super::{Output, Where};
@@ -38,21 +40,22 @@ pub(super) async fn epoch(output: Output, epoch: Epoch) -> anyhow::Result<ExitCo
     let Epoch::New { place, yes } = epoch;
     let config = place.load()?;
     match config.log.backend {
-        LogBackend::Embedded => embedded(output, &config, yes),
+        LogBackend::Embedded => embedded(output, &config, yes).await,
         LogBackend::Jetstream => shared(output, &config, yes).await,
     }
 }
 
-fn embedded(output: Output, config: &Config, yes: bool) -> anyhow::Result<ExitCode> {
+async fn embedded(output: Output, config: &Config, yes: bool) -> anyhow::Result<ExitCode> {
     let data = &config.node.data;
+    let known = known(config).await?;
     let config = EmbeddedLogConfig { dir: data.join("log"), ..EmbeddedLogConfig::default() };
     anyhow::ensure!(config.dir.is_dir(), "there is no log in {}", data.display());
     if !yes {
-        eprintln!("fanfold: {}", what_is(config)?);
+        eprintln!("fanfold: {}", what_is(config, known).await?);
         eprintln!("fanfold: a new epoch gives that up for good; its readers get a snapshot. To begin it: --yes");
         return Ok(ExitCode::FAILURE);
     }
-    let begun = EmbeddedLog::accept_loss(&config).context("no new epoch was begun")?;
+    let begun = EmbeddedLog::accept_loss(&config, known).context("no new epoch was begun")?;
     let told = Begun {
         epoch: begun.epoch.to_string(),
         first_offset: begun.first.0,
@@ -63,9 +66,23 @@ fn embedded(output: Output, config: &Config, yes: bool) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+/// The highest offset that the store names: an older copy of the log doesn't know of it.
+async fn known(config: &Config) -> anyhow::Result<Offset> {
+    let folder = config.node.data.join("store");
+    if !folder.is_dir() {
+        return Ok(Offset::NONE);
+    }
+    let store = EmbeddedStore::open(folder).context("the store does not open")?;
+    moving::highest(&store).await.context("the store can't be read")
+}
+
 /// What opening the log says of it.
-fn what_is(config: EmbeddedLogConfig) -> anyhow::Result<String> {
+async fn what_is(config: EmbeddedLogConfig, known: Offset) -> anyhow::Result<String> {
     match EmbeddedLog::open(config, std::sync::Arc::new(clock::now_ms)) {
+        // One log for all sessions: whichever is asked for.
+        Ok(log) if log.must_have(&SessionKey::new(TenantId::default(), SessionId::new("s")?), known).await.is_err() => {
+            Ok(format!("the log opens and is an older copy: it ends before {known}, which the store knows"))
+        }
         Ok(_) => Ok("the log opens, nothing of it is lost".to_owned()),
         Err(error @ (OpenError::Busy | OpenError::Directory(_) | OpenError::Thread(_))) => Err(error.into()),
         Err(error) => Ok(error.to_string()),

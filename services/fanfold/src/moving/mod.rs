@@ -21,5 +21,5 @@ pub(crate) use check::{Checked, verify_file};
 pub(crate) use control::{export_from_node, serve};
 pub(crate) use export::{ERASED, Exporter, Summary, Wanted, named};
 pub(crate) use import::{Imported, Taken, import};
-pub(crate) use renew::{Renewed, renew, what_is};
+pub(crate) use renew::{Renewed, highest, renew, what_is};
 pub(crate) use source::Source;

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use fanfold_fold::{Offset, SessionKey};
 use fanfold_log::{Inventory as _, JetStreamLog};
-use fanfold_store::{Contents as _, ScyllaStore, SessionIndex as _, StoreError};
+use fanfold_store::{Contents, ScyllaStore, SessionIndex, StoreError};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
@@ -96,7 +96,7 @@ async fn ensure_known(log: &JetStreamLog, store: &ScyllaStore) -> anyhow::Result
 }
 
 /// The highest offset that any row, state or segment names, whether or not the archive still has its records.
-async fn highest(store: &ScyllaStore) -> Result<Offset, StoreError> {
+pub(crate) async fn highest(store: &(impl Contents + SessionIndex)) -> Result<Offset, StoreError> {
     let (mut highest, mut after) = (Offset::NONE, None::<SessionKey>);
     loop {
         let page = store.sessions(after.as_ref(), PAGE).await?;
