@@ -142,6 +142,7 @@ pub(crate) fn refuse(message: Msg, error: &HostError) {
         | Msg::Leader(..)
         | Msg::Behind(_)
         | Msg::Appended(..)
+        | Msg::MayKeep(_)
         | Msg::SnapshotDone(..)
         | Msg::RowDone(..)
         | Msg::RowDue

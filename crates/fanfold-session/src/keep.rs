@@ -4,16 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfold_fold::{FOLD_VERSION, Offset, Op, SessionStatus};
-use fanfold_store::{SessionRow, Snapshot};
+use fanfold_store::{SessionRow, Snapshot, StoreError};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::config::SnapshotPolicy;
 use crate::error::HostError;
 use crate::live::Live;
 use crate::message::{Msg, Reply};
+use crate::node::Node;
 
 /// Least time between two rows of one session that differ in activity only.
 const ROW_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a state or a row waits for its turn to be kept.
+const PLACE_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is known about the newest kept state.
 pub(crate) struct Snapshots {
@@ -153,14 +158,31 @@ impl Live {
         self.snapshots.busy || self.row.busy
     }
 
+    /// Waits for a place first: the state is encoded when it can go to the store at once.
     fn keep_snapshot(&mut self) {
         self.snapshots.busy = true;
         self.snapshots.last_at = Instant::now();
+        let (node, myself) = (Arc::clone(&self.birth.node), self.myself.clone());
+        tokio::spawn(async move {
+            let place = place(&node).await;
+            let _ = myself.send_message(Msg::MayKeep(place));
+        });
+    }
+
+    pub(crate) fn on_may_keep(&mut self, place: Option<OwnedSemaphorePermit>) {
+        let offset = self.folded.offset;
+        let Some(place) = place else {
+            metrics::counter!("fanfold_session_snapshots_failed_total").increment(1);
+            return self.on_snapshot_done(offset, false);
+        };
+        // Erased meanwhile: there is nothing to keep.
+        if self.is_erased() {
+            return self.on_snapshot_done(offset, true);
+        }
         self.snapshots.records = 0;
         self.snapshots.bytes = 0;
         self.snapshots.run_ended = false;
         let (node, key, myself) = (Arc::clone(&self.birth.node), self.key().clone(), self.myself.clone());
-        let offset = self.folded.offset;
         let state = self.folded.state.encode().into();
         let snapshot = Snapshot { epoch: node.epoch(&key), offset, fold: FOLD_VERSION, state };
         tokio::spawn(async move {
@@ -168,6 +190,7 @@ impl Live {
                 Ok(()) => node.ports.snapshots.prune(&key, node.config.snapshot.keep).await,
                 Err(error) => Err(error),
             };
+            drop(place);
             if let Err(error) = &result {
                 tracing::warn!(session = %key, error = error as &dyn std::error::Error, "snapshot not kept");
                 metrics::counter!("fanfold_session_snapshots_failed_total").increment(1);
@@ -193,13 +216,14 @@ impl Live {
             SessionStatus::Closed(_) => "closed",
         };
         let (node, myself, offset) = (Arc::clone(&self.birth.node), self.myself.clone(), self.folded.offset);
-        let row = SessionRow {
+        let active_at_ms = self.folded.stored_at_ms;
+        let mut row = SessionRow {
             key: self.key().clone(),
             user: view.session.user.clone(),
             title: view.session.title.clone(),
             status: status.to_owned(),
             opened_at_ms: view.session.opened_at_ms,
-            active_at_ms: self.folded.stored_at_ms.unwrap_or_else(|| (node.ports.clock)()),
+            active_at_ms: active_at_ms.unwrap_or_else(|| (node.ports.clock)()),
             open_runs: u32::try_from(view.open_runs().count()).unwrap_or(u32::MAX),
             offset,
         };
@@ -208,7 +232,18 @@ impl Live {
         self.row.urgent = false;
         self.row.last_at = Some(Instant::now());
         tokio::spawn(async move {
-            let result = node.ports.index.put_row(&row).await;
+            let place = place(&node).await;
+            // Nothing new: when it was active stands in the row that there is.
+            if active_at_ms.is_none()
+                && let Ok(Some(kept)) = node.ports.index.row(&row.key).await
+            {
+                row.active_at_ms = kept.active_at_ms;
+            }
+            let result = match place {
+                Some(_) => node.ports.index.put_row(&row).await,
+                None => Err(StoreError::Overloaded),
+            };
+            drop(place);
             if let Err(error) = &result {
                 tracing::warn!(session = %row.key, error = error as &dyn std::error::Error, "session row not kept");
                 metrics::counter!("fanfold_session_rows_failed_total").increment(1);
@@ -247,4 +282,9 @@ impl Live {
             self.keep(false);
         }
     }
+}
+
+/// A place among those that keep something. A store that is away gives none in time, and nobody waits for it any longer.
+async fn place(node: &Node) -> Option<OwnedSemaphorePermit> {
+    tokio::time::timeout(PLACE_WITHIN, Arc::clone(&node.keeps).acquire_owned()).await.ok()?.ok()
 }

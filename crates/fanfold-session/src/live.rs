@@ -134,6 +134,7 @@ impl Live {
             Msg::Look(look) => self.on_look(look),
             Msg::WatchRun(watch) => self.on_watch_run(watch),
             Msg::Settle(upto, reply) => self.on_settle(upto, reply),
+            Msg::MayKeep(place) => self.on_may_keep(place),
             Msg::SnapshotDone(offset, kept) => self.on_snapshot_done(offset, kept),
             Msg::RowDone(offset, kept) => self.on_row_done(offset, kept),
             Msg::RowDue => self.on_row_due(),

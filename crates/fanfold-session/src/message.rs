@@ -6,7 +6,7 @@ use fanfold_fold::{
     Action, AttemptId, Command, CommandId, Cursor, Delta, Offset, Output, Part, Run, RunId, Settled, Verdict, View,
 };
 use fanfold_log::{AppendError, ReadError, StoredRecord};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::codec::FormatId;
 use crate::error::{HostError, SubmitError, SubscribeError};
@@ -103,6 +103,8 @@ pub(crate) enum Msg {
     WatchRun(WatchRun),
     /// Answered once the session's row tells of everything up to the offset.
     Settle(Offset, Reply<(), HostError>),
+    /// The state may be kept now; or the store has had too much to do for too long.
+    MayKeep(Option<OwnedSemaphorePermit>),
     SnapshotDone(Offset, bool),
     RowDone(Offset, bool),
     /// The session's row has rested long enough.
@@ -129,6 +131,7 @@ impl Msg {
             | Self::Leader(..)
             | Self::Behind(_)
             | Self::Appended(..)
+            | Self::MayKeep(_)
             | Self::SnapshotDone(..)
             | Self::RowDone(..)
             | Self::RowDue

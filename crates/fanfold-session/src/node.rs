@@ -49,17 +49,22 @@ pub struct Ports {
     pub clock: Clock,
 }
 
+/// States and rows that are kept at one time. Many sessions leave memory together; the store has others to serve meanwhile.
+const KEEPS_MAX: usize = 32;
+
 pub(crate) struct Node {
     pub(crate) ports: Ports,
     pub(crate) config: SessionConfig,
     pub(crate) hydrations: Arc<Semaphore>,
+    pub(crate) keeps: Arc<Semaphore>,
     pub(crate) unforgotten: Unforgotten,
 }
 
 impl Node {
     pub(crate) fn new(ports: Ports, config: SessionConfig) -> Self {
         let hydrations = Arc::new(Semaphore::new(config.hydrations_max));
-        Self { ports, config, hydrations, unforgotten: Unforgotten::default() }
+        let keeps = Arc::new(Semaphore::new(KEEPS_MAX));
+        Self { ports, config, hydrations, keeps, unforgotten: Unforgotten::default() }
     }
 
     pub(crate) fn codec(&self, format: FormatId) -> &dyn FrameCodec {

@@ -51,6 +51,7 @@ impl Stash {
             | Msg::Leader(..)
             | Msg::Behind(_)
             | Msg::Appended(..)
+            | Msg::MayKeep(_)
             | Msg::SnapshotDone(..)
             | Msg::RowDone(..)
             | Msg::RowDue

@@ -80,5 +80,8 @@ pub use scylla::{
 pub use stored::ArchiveGap;
 pub use stored::segment::SEGMENT_BYTES_MAX;
 
-/// Bytes of one snapshot's state. More is refused as [`StoreError::TooLarge`]: the session is then folded from an older one.
-pub const SNAPSHOT_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one snapshot's state. More is refused as [`StoreError::TooLarge`]: the session is then folded from an older one. Twice the
+/// content of a full session, so that what stands around content has as much room.
+pub const SNAPSHOT_BYTES_MAX: usize = 128 << 20;
+
+const _: () = assert!(SNAPSHOT_BYTES_MAX as u64 >= 2 * fanfold_fold::CONTENT_BYTES_MAX, "a full session's state is kept");

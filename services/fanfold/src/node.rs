@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fanfold_fold::{Action, AttemptLost, Command, Offset, Run, RunStatus, SessionKey};
 use fanfold_log::EventLog;
-use fanfold_session::{FrameCodec, Ports, Sessions};
+use fanfold_session::{FrameCodec, HostError, Looked, Ports, Sessions};
 use fanfold_store::{Notes, SessionIndex as _};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -41,6 +41,10 @@ const LEAVE_WITHIN: f64 = 0.2;
 
 /// Sessions with open runs that are read from the list at a time.
 const UNFINISHED_PAGE: usize = 256;
+
+/// Tries to bring one of them into memory, and the time between two.
+const BRING_TRIES: usize = 60;
+const BRING_AGAIN: Duration = Duration::from_millis(500);
 
 /// A node that is ready to serve.
 pub struct Node {
@@ -227,7 +231,13 @@ async fn recover_all(edge: &Edge, unfinished: Vec<SessionKey>, born_ms: Option<u
             && run.started_at_ms.zip(born_ms).is_some_and(|(at, born_ms)| at < born_ms)
     };
     for session in unfinished {
-        let Ok(looked) = edge.sessions.look(&session, Offset::NONE, usize::MAX).await else { continue };
+        let Some(looked) = brought(edge, &session).await else { continue };
+        // Its last row was not kept: the list would tell of runs, and bring it into memory at each start, until somebody writes to it.
+        if looked.view.open_runs().next().is_none()
+            && let Err(error) = edge.sessions.settle(&session, looked.offset).await
+        {
+            tracing::warn!(%session, error = &error as &dyn std::error::Error, "the list still tells of runs that have ended");
+        }
         for run in looked.view.open_runs().filter(|run| is_lost(run)) {
             let Some(attempt) = run.attempt.clone() else { continue };
             let action = Action::LoseAttempt(AttemptLost { run: run.id.clone(), attempt });
@@ -237,6 +247,18 @@ async fn recover_all(edge: &Edge, unfinished: Vec<SessionKey>, born_ms: Option<u
             }
         }
     }
+}
+
+/// The session in memory. One that takes its time, or finds no room yet, is asked for again.
+async fn brought(edge: &Edge, session: &SessionKey) -> Option<Looked> {
+    for _ in 0..BRING_TRIES {
+        match edge.sessions.look(session, Offset::NONE, usize::MAX).await {
+            Ok(looked) => return Some(looked),
+            Err(HostError::Busy) => tokio::time::sleep(BRING_AGAIN).await,
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// Whether a node of this configuration could open, as far as this machine alone can tell.

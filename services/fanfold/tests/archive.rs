@@ -4,8 +4,11 @@
 mod support;
 
 use std::path::Path;
+use std::time::Duration;
 
 use fanfold_client::RequestError;
+use fanfold_fold::{SessionKey, TenantId};
+use fanfold_store::{EmbeddedStore, SessionIndex as _, SessionRow};
 use fanfold_wire::{ErrorCode, v1};
 use support::archive::{EAGER, Known, NEVER, archived, check, events, figure, say};
 use support::{DEADLINE, Node, command, open, send};
@@ -33,6 +36,38 @@ async fn a_session_that_has_left_the_log_is_as_it_was() {
     assert_eq!(more.len(), known.events.len() + 30);
     assert_eq!(more[..known.events.len()], known.events);
     assert_eq!(figure(&node, "fanfold_archive_gaps_total ").await.unwrap_or(0.0), 0.0);
+}
+
+/// As after a kill between the end of a run in the log and its row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_tells_of_ended_runs_is_put_right_at_the_next_start() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Node::start_with(data.path(), &NEVER);
+    open(&node.client(), "s").await;
+    let row = listed(&node, |_| true).await;
+    assert_eq!(row.open_runs, 0);
+    node.kill();
+    let store = EmbeddedStore::open(data.path().join("store")).unwrap();
+    let key = SessionKey::new(TenantId::default(), "s".parse().unwrap());
+    let kept = store.row(&key).await.unwrap().unwrap();
+    store.put_row(&SessionRow { open_runs: 1, ..kept }).await.unwrap();
+    drop(store);
+    let node = Node::start_with(data.path(), &NEVER);
+    let mended = listed(&node, |row| row.open_runs == 0).await;
+    assert_eq!(mended.active_at_ms, row.active_at_ms, "nothing was said in it");
+}
+
+/// The one session's row, once it is as wanted.
+async fn listed(node: &Node, is_wanted: impl Fn(&v1::SessionRow) -> bool) -> v1::SessionRow {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let mut rows = node.client().list(v1::ListSessionsRequest::default()).await.unwrap().sessions;
+        if let Some(row) = rows.pop().filter(|row| is_wanted(row)) {
+            return row;
+        }
+        assert!(Instant::now() < deadline, "the list is put right");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The kill comes when the log has the request and nothing else does: the row that tells of open runs is the one from before.

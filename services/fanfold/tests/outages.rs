@@ -14,6 +14,7 @@ use fanfold_client::{Client, RequestError, Transport};
 use fanfold_fold::{RunStatus, View};
 use fanfold_nats::testing::Server;
 use fanfold_wire::v1::command::Action;
+use fanfold_wire::v1::server_frame::Frame as Out;
 use fanfold_wire::{ErrorCode, v1};
 use futures::StreamExt as _;
 use support::cluster::Cluster;
@@ -146,6 +147,9 @@ async fn a_log_that_hangs_or_is_gone_is_waited_for_within_bounds() {
         if gone {
             nats.start_again()
         } else {
+            for transport in [Transport::WebSocket, Transport::Sse, Transport::Grpc] {
+                holds_up_nobody(&nodes[0], transport, &elsewhere).await;
+            }
             nats.signal("-CONT")
         }
         for wire in &mut readers {
@@ -333,6 +337,25 @@ async fn list_keeps_nobody_waiting(node: &Node) {
         names.push(event.unwrap().unwrap().event);
     }
     assert!(names.iter().any(|name| name == "caught_up"), "{names:?}");
+}
+
+/// A session that takes its time to come into memory holds up nobody who reads another on the same connection, asked for behind it.
+async fn holds_up_nobody(node: &Node, transport: Transport, elsewhere: &str) {
+    let asks = vec![v1::Subscribe { session: elsewhere.into(), ..ask() }, ask()];
+    let door = node.door();
+    let opened = Wire::open_at(&door, transport, asks, BTreeMap::new());
+    let mut wire = tokio::time::timeout(ANSWER_WITHIN, opened).await.expect("an answer in time").unwrap();
+    let mut answered = Vec::new();
+    while answered.len() < 2 {
+        match tokio::time::timeout(ANSWER_WITHIN, wire.next()).await.expect("an answer in time") {
+            Out::CaughtUp(caught_up) => answered.push((caught_up.session, None)),
+            Out::Error(error) => answered.push((error.session, Some(error.code))),
+            _ => {}
+        }
+    }
+    let [first, second] = &answered[..] else { panic!("{answered:?}") };
+    assert_eq!((first.0.as_str(), &first.1), ("s", &None), "{transport:?}: {answered:?}");
+    assert!(second.0 == elsewhere && second.1.is_some(), "{transport:?}: {answered:?}");
 }
 
 /// A session that only this client's node has in memory.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FoldVersion, Offset, SessionKey};
@@ -16,6 +17,11 @@ pub type ArchivedRecord = (Offset, u64, Bytes);
 #[derive(Default)]
 pub struct SimStore {
     pub away: AtomicBool,
+    /// How long a snapshot takes.
+    pub put_ms: AtomicU64,
+    /// Snapshots on their way, and the most there were at one time.
+    pub putting: AtomicUsize,
+    pub putting_most: AtomicUsize,
     pub snapshots: Mutex<BTreeMap<(SessionKey, Offset), Snapshot>>,
     /// Names only.
     pub segments: Mutex<Vec<SegmentKey>>,
@@ -34,6 +40,10 @@ impl SimStore {
 impl SnapshotStore for SimStore {
     async fn put(&self, session: &SessionKey, snapshot: &Snapshot) -> Result<(), StoreError> {
         self.check()?;
+        let putting = self.putting.fetch_add(1, Ordering::Relaxed) + 1;
+        self.putting_most.fetch_max(putting, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(self.put_ms.load(Ordering::Relaxed))).await;
+        self.putting.fetch_sub(1, Ordering::Relaxed);
         self.snapshots.lock().unwrap().insert((session.clone(), snapshot.offset), snapshot.clone());
         Ok(())
     }

@@ -116,7 +116,7 @@ impl Writer {
             None => self.first_row(session, &written).await,
             // Whoever keeps the row sees to the runs that it tells of.
             Some(row) if row.offset >= written.last && row.open_runs == 0 => Ok(()),
-            Some(_) if written.requested || pile.was_tried() => self.offer_runs(session).await,
+            Some(row) if written.requested || pile.was_tried() => self.offer_runs(session, &row).await,
             Some(_) => Ok(()),
         }
     }
@@ -145,12 +145,20 @@ impl Writer {
         }
     }
 
-    /// In memory, its open runs are offered to workers; a hint too many costs its taker a look.
-    async fn offer_runs(&self, session: &SessionKey) -> Result<(), Failure> {
-        match self.carrier.sessions.look(session, Offset::NONE, 0).await {
+    /// In memory, its open runs are offered to workers; a hint too many costs its taker a look. Where none is open, and whoever ended the
+    /// last one died before the row said so, the row is kept here.
+    async fn offer_runs(&self, session: &SessionKey, row: &SessionRow) -> Result<(), Failure> {
+        let sessions = &self.carrier.sessions;
+        let offered = match sessions.look(session, Offset::NONE, 0).await {
+            Ok(looked) if row.open_runs > 0 && looked.view.open_runs().next().is_none() => {
+                sessions.settle(session, looked.offset).await
+            }
             Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match offered {
             // An operator looks after it, and with it after its runs.
-            Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased { .. }) => Ok(()),
+            Ok(()) | Err(HostError::Parked | HostError::Missing { .. } | HostError::Erased { .. }) => Ok(()),
             Err(error @ (HostError::Busy | HostError::Draining | HostError::Unavailable(_))) => {
                 Err(Failure::Away(Box::new(error)))
             }

@@ -1,6 +1,7 @@
 //! What every transport shares: who asks, what they ask for, how they are answered. Transports only move bytes.
 
 mod attempt;
+mod beginning;
 mod command;
 mod connection;
 mod erase;

@@ -1,12 +1,14 @@
 //! The sessions that one connection reads.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use fanfold_fold::{Cursor, Offset, SessionId};
 use fanfold_session::{Ended, Filled, How, Inbox, Mode, Reset, Start, Subscribe, Subscribed, Subscription};
 use fanfold_wire::{ErrorCode, v1};
 use tokio::time::Instant;
 
+use super::beginning::{Asked, Beginnings, Begun};
 use super::readers::Attached;
 use super::{Edge, Failure, Framing, window};
 use crate::auth::{Action, Caller, authorize};
@@ -17,6 +19,8 @@ pub(crate) struct Subscriptions {
     inbox: Arc<Inbox>,
     /// By number. There are few, mostly one: nothing is worth a table.
     slots: Vec<(u32, Box<Slot>)>,
+    /// Those that are not read yet.
+    beginnings: Beginnings,
     next_slot: u32,
     /// Readers in full mode that are to be filled at a time.
     due: Vec<(Instant, u32)>,
@@ -53,23 +57,19 @@ pub(crate) enum Filling {
 
 impl Subscriptions {
     pub(crate) fn new(edge: Arc<Edge>, framing: Framing, inbox: Arc<Inbox>) -> Self {
-        Self { edge, framing, inbox, slots: Vec::new(), next_slot: 0, due: Vec::new(), ended: Vec::new() }
+        let (slots, beginnings) = (Vec::new(), Beginnings::default());
+        Self { edge, framing, inbox, slots, beginnings, next_slot: 0, due: Vec::new(), ended: Vec::new() }
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {
         &self.inbox
     }
 
-    /// Answers a subscription: the frame and, where one follows, the snapshot are appended to `out`.
-    pub(crate) async fn subscribe(
-        &mut self,
-        caller: &Caller,
-        request: &v1::Subscribe,
-        out: &mut Vec<u8>,
-    ) -> Result<u32, Failure> {
+    /// Begins to read a session once the connection's commands up to `after` are judged. Replaces what it reads of it.
+    pub(crate) fn subscribe(&mut self, caller: &Caller, request: &v1::Subscribe, after: u64) -> Result<(), Failure> {
         let key = self.edge.session(caller, Action::Read, &request.session)?;
         self.leave(&key.session);
-        if self.slots.len() >= self.edge.limits.sessions_per_connection_max {
+        if self.slots.len() + self.beginnings.len() >= self.edge.limits.sessions_per_connection_max {
             return Err(ErrorCode::TooManySessions.into());
         }
         let start = match (&request.cursor, request.replay) {
@@ -87,9 +87,27 @@ impl Subscriptions {
             v1::Mode::Full => Mode::Full,
         };
         self.next_slot += 1;
-        let slot = self.next_slot;
+        let cursor = request.cursor.clone().filter(|cursor| !cursor.is_empty());
         let request = Subscribe { start, format: self.framing.id(), mode, window: window(request.window) };
-        let subscribed = self.edge.sessions.subscribe(&key, request, &self.inbox, slot).await?;
+        self.beginnings.push(Asked { slot: self.next_slot, key, request, from, cursor, after });
+        Ok(())
+    }
+
+    /// Whether another session would be begun at once.
+    pub(crate) fn may_begin(&self) -> bool {
+        self.beginnings.has_room()
+    }
+
+    /// Ready with the next answer. `judged`: up to which of its commands all are.
+    pub(crate) fn poll_begun(&mut self, judged: u64, context: &mut Context<'_>) -> Poll<Box<Begun>> {
+        self.beginnings.poll(&self.edge.sessions, &self.inbox, judged, context).map(Box::new)
+    }
+
+    /// Answers a subscription: the frame and, where one follows, the snapshot are appended to `out`. Says which is to be filled, or which
+    /// session can't be read.
+    pub(crate) fn begun(&mut self, begun: Begun, out: &mut Vec<u8>) -> Result<u32, (SessionId, Failure)> {
+        let Asked { slot, key, from, .. } = begun.asked;
+        let subscribed = begun.answer.map_err(|error| (key.session.clone(), error.into()))?;
         self.answer(&subscribed, out);
         let attached = self.edge.readers.arrive(&key, self.framing, subscribed.how, from, subscribed.cursor.offset);
         let subscription = subscribed.subscription;
@@ -124,17 +142,20 @@ impl Subscriptions {
     /// Stops reading a session. Nothing else ends by that.
     pub(crate) fn leave(&mut self, session: &SessionId) -> bool {
         self.ended.retain(|position| position.session != session.as_str());
-        self.slots.extract_if(.., |(_, slot)| slot.session() == session).count() > 0
+        let begun = self.slots.extract_if(.., |(_, slot)| slot.session() == session).count();
+        begun + self.beginnings.extract(|asked| asked == session).len() > 0
     }
 
     /// Leaves the sessions that the caller may not read any more, and says how each of them ended.
     pub(crate) fn revoke(&mut self, caller: &Caller) -> Vec<v1::Closed> {
-        let denied = |slot: &Slot| authorize(caller, Action::Read, Some(slot.session())).is_err();
-        let closed = self.slots.extract_if(.., |(_, slot)| denied(slot)).map(|(_, slot)| {
-            let (session, cursor) = (slot.session().to_string(), slot.subscription.cursor().to_string());
-            v1::Closed { session, code: "revoked".into(), reason: String::new(), cursor }
-        });
-        closed.collect()
+        let denied = |session: &SessionId| authorize(caller, Action::Read, Some(session)).is_err();
+        let begun = self.slots.extract_if(.., |(_, slot)| denied(slot.session()));
+        let mut denied_at: Vec<_> =
+            begun.map(|(_, slot)| (slot.session().to_string(), slot.subscription.cursor().to_string())).collect();
+        let asked = self.beginnings.extract(denied).into_iter();
+        denied_at.extend(asked.map(|asked| (asked.key.session.to_string(), asked.cursor.unwrap_or_default())));
+        let closed = |(session, cursor)| v1::Closed { session, code: "revoked".into(), reason: String::new(), cursor };
+        denied_at.into_iter().map(closed).collect()
     }
 
     /// Appends what one session has for this connection.
@@ -186,9 +207,10 @@ impl Subscriptions {
         self.slots.iter().map(|(_, slot)| position(&slot.subscription)).collect()
     }
 
-    /// The same with the sessions that have ended, for an id that a client comes back with.
+    /// The same with the sessions that are not begun and those that have ended, for an id that a client comes back with.
     pub(crate) fn positions_and_ends(&self) -> Vec<v1::Position> {
         let mut positions = self.positions();
+        positions.extend(self.beginnings.positions());
         positions.extend(self.ended.iter().cloned());
         positions
     }
@@ -203,7 +225,7 @@ impl Subscriptions {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.is_empty() && self.beginnings.len() == 0
     }
 }
 

@@ -1,6 +1,6 @@
 //! One connection that reads many sessions and sends commands: the same over WebSocket and gRPC.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
+use super::beginning::Begun;
 use super::list::Watched;
 use super::notice::{Notice, news};
 use super::{Edge, Failure, Filling, Framing, Subscriptions};
@@ -47,7 +48,9 @@ pub(crate) struct Talk {
     notice: Notice,
     news: BoxFuture<'static, Notice>,
     /// Commands that are being judged; none of them is polled before it has something to say. Most connections have none.
-    commands: Option<Box<FuturesUnordered<BoxFuture<'static, Event>>>>,
+    commands: Option<Box<Commands>>,
+    /// How many commands it has sent.
+    commands_sent: u64,
     /// The list that is watched.
     list: Option<List>,
     /// Sessions with news, in turn, so that a busy one doesn't starve the others.
@@ -59,12 +62,21 @@ pub(crate) struct Talk {
     alarm: Pin<Box<Sleep>>,
 }
 
+/// Commands under way, by number.
+#[derive(Default)]
+struct Commands {
+    judging: FuturesUnordered<BoxFuture<'static, (u64, Box<v1::ServerFrame>)>>,
+    numbers: BTreeSet<u64>,
+}
+
 /// Something to do for the connection.
 pub(crate) enum Event {
     /// Sessions have news.
     Ready,
     /// A command was judged.
     Judged(Box<v1::ServerFrame>),
+    /// A session that was asked for can be read, or can't.
+    Begun(Box<Begun>),
     /// It is time for a ping, for readers in full mode, or to look at the caller's token.
     Alarm,
     /// The list that is watched has changed, or can't be watched any more; nothing where it isn't watched any more.
@@ -100,6 +112,7 @@ impl Talk {
             notice: Notice::default(),
             news: news(edge.notices.clone(), Notice::default()).boxed(),
             commands: None,
+            commands_sent: 0,
             subscriptions: Subscriptions::new(Arc::clone(&edge), framing, inbox),
             edge,
             framing,
@@ -114,7 +127,7 @@ impl Talk {
 
     /// Whether another frame may be read from the client.
     pub(crate) fn may_receive(&self) -> bool {
-        self.commands.as_ref().map_or(0, |commands| commands.len()) < self.edge.limits.commands_in_flight_max
+        self.commands.as_ref().map_or(0, |commands| commands.numbers.len()) < self.edge.limits.commands_in_flight_max
     }
 
     /// Waits for something to do. Cancel-safe.
@@ -146,16 +159,26 @@ impl Talk {
         if self.alarm.as_mut().poll(context).is_ready() {
             return Poll::Ready(Event::Alarm);
         }
+        if let Poll::Ready(begun) = self.subscriptions.poll_begun(self.judged(), context) {
+            return Poll::Ready(Event::Begun(begun));
+        }
         self.subscriptions.inbox().poll_ready(context, &mut self.ready).map(|()| Event::Ready)
     }
 
     fn poll_judged(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         let Some(commands) = &mut self.commands else { return Poll::Pending };
-        let judged = ready!(commands.poll_next_unpin(context));
-        if commands.is_empty() {
+        let Some((number, frame)) = ready!(commands.judging.poll_next_unpin(context)) else { return Poll::Pending };
+        commands.numbers.remove(&number);
+        if commands.numbers.is_empty() {
             self.commands = None;
         }
-        judged.map_or(Poll::Pending, Poll::Ready)
+        Poll::Ready(Event::Judged(frame))
+    }
+
+    /// Up to which command all are judged.
+    fn judged(&self) -> u64 {
+        let first = self.commands.as_ref().and_then(|commands| commands.numbers.first());
+        first.map_or(self.commands_sent, |first| first - 1)
     }
 
     /// Does it, appending what is to be sent.
@@ -166,7 +189,9 @@ impl Talk {
                 self.look_at_times(out)?;
                 self.fill(out).await;
             }
-            Event::Judged(_) | Event::Listed(_) | Event::LogAway | Event::Drain => return self.settle(event, out),
+            Event::Judged(_) | Event::Begun(_) | Event::Listed(_) | Event::LogAway | Event::Drain => {
+                return self.settle(event, out);
+            }
         }
         Ok(())
     }
@@ -176,6 +201,13 @@ impl Talk {
         match event {
             Event::Judged(frame) => {
                 self.framing.write(&frame, out);
+                Ok(())
+            }
+            Event::Begun(begun) => {
+                match self.subscriptions.begun(*begun, out) {
+                    Ok(slot) => self.ready.push_back(slot),
+                    Err((session, failure)) => self.framing.write(&Out::Error(failure.frame(session.as_str(), "")).into(), out),
+                }
                 Ok(())
             }
             Event::Listed(news) => {
@@ -251,16 +283,7 @@ impl Talk {
             (frame, Some(caller)) => (frame, caller.clone()),
         };
         match caller {
-            (In::Subscribe(request), caller) => {
-                // It may read a session that a command before it opens.
-                while self.commands.is_some() {
-                    let event = poll_fn(|context| self.poll_judged(context)).await;
-                    self.settle(event, out)?;
-                }
-                if let Err(failure) = self.subscriptions.subscribe(&caller, &request, out).await {
-                    self.framing.write(&Out::Error(failure.frame(&request.session, "")).into(), out);
-                }
-            }
+            (In::Subscribe(request), caller) => self.begin(&caller, &request, out),
             (In::Unsubscribe(request), _) => self.unsubscribe(&request.session, out),
             (In::Command(command), caller) => self.command(caller, command),
             (In::Presence(presence), caller) => self.presence(&caller, &presence, out).await,
@@ -356,12 +379,17 @@ impl Talk {
             command.id = clock::new_command().to_string();
         }
         let edge = Arc::clone(&self.edge);
-        self.commands.get_or_insert_default().push(Box::pin(async move {
+        self.commands_sent += 1;
+        let number = self.commands_sent;
+        let commands = self.commands.get_or_insert_default();
+        commands.numbers.insert(number);
+        commands.judging.push(Box::pin(async move {
             let (id, session) = (command.id.clone(), command.session.clone());
-            Event::Judged(Box::new(match edge.submit(&caller, command).await {
+            let frame = match edge.submit(&caller, command).await {
                 Ok(receipt) => Out::Receipt(receipt).into(),
                 Err(failure) => Out::Error(failure.frame(&session, &id)).into(),
-            }))
+            };
+            (number, Box::new(frame))
         }));
     }
 
@@ -372,10 +400,26 @@ impl Talk {
         }
     }
 
-    /// Subscribes as a stream of fixed sessions does, before anything is received.
+    /// Begins to read a session, which may be one that a command before opens.
+    pub(crate) fn begin(&mut self, caller: &Caller, request: &v1::Subscribe, out: &mut Vec<u8>) {
+        if let Err(failure) = self.subscriptions.subscribe(caller, request, self.commands_sent) {
+            self.framing.write(&Out::Error(failure.frame(&request.session, "")).into(), out);
+        }
+    }
+
+    /// Whether another session would be begun at once.
+    pub(crate) fn may_begin(&self) -> bool {
+        self.subscriptions.may_begin()
+    }
+
+    /// Subscribes as a stream of one session does, which has nothing else to do until it is answered.
     pub(crate) async fn subscribe(&mut self, caller: &Caller, request: &v1::Subscribe, out: &mut Vec<u8>) -> Result<(), Failure> {
         self.become_caller(caller.clone());
-        self.subscriptions.subscribe(caller, request, out).await.map(|_| ())
+        self.subscriptions.subscribe(caller, request, self.commands_sent)?;
+        let begun = poll_fn(|context| self.subscriptions.poll_begun(self.commands_sent, context)).await;
+        let slot = self.subscriptions.begun(*begun, out).map_err(|(_, failure)| failure)?;
+        self.ready.push_back(slot);
+        Ok(())
     }
 
     /// Where this connection is, as its pings say it.

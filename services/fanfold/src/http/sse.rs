@@ -192,7 +192,8 @@ impl Stream {
         let mut ended = false;
         loop {
             // I5 bounded: the next session's snapshot waits until the ones before it are on their way.
-            if !self.out.is_empty() && (self.asked.is_empty() || self.out.len() >= edge.limits.write_bytes_max) {
+            let may_begin = !self.asked.is_empty() && self.talk.may_begin();
+            if !self.out.is_empty() && (!may_begin || self.out.len() >= edge.limits.write_bytes_max) {
                 let block = Bytes::from(self.take_block());
                 match tokio::time::timeout(stall_max, sender.reserve()).await {
                     Ok(Ok(place)) => place.send(Ok(block)),
@@ -223,18 +224,16 @@ impl Stream {
         }
     }
 
-    /// Begins to read the next session, and once it reads them all, waits for news.
+    /// Begins to read the next session, if it may, or waits for what comes.
     async fn go_on(&mut self) -> Result<(), End> {
-        let Some(request) = self.asked.pop_front() else {
-            let event = self.talk.next().await;
-            return self.talk.handle(event, &mut self.out).await;
-        };
-        if let Err(failure) = self.talk.subscribe(&self.caller, &request, &mut self.out).await {
-            // One session that can't be read must not keep the others from being read.
-            let error = failure.frame(&request.session, "");
-            self.framing.write(&v1::server_frame::Frame::Error(error).into(), &mut self.out);
+        if self.talk.may_begin()
+            && let Some(request) = self.asked.pop_front()
+        {
+            self.talk.begin(&self.caller, &request, &mut self.out);
+            return Ok(());
         }
-        Ok(())
+        let event = self.talk.next().await;
+        self.talk.handle(event, &mut self.out).await
     }
 
     /// What is to be sent. Several sessions share a stream: the id says where each of them is after this block.

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FOLD_VERSION, Offset, Record, SessionKey, SessionStatus, State};
 use fanfold_runs::{Hint, RunQueue};
-use fanfold_store::{Erasure, NoteKind, Segment, SessionRow, Snapshot};
+use fanfold_store::{Erasure, NoteKind, Segment, SessionRow, Snapshot, StoreError};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -348,7 +348,7 @@ impl Importer<'_> {
         self.source.inventory.adopt(key, tail.last).await?;
         let epoch = self.source.log.epoch(key);
         let snapshot = Snapshot { epoch, offset: tail.last, fold: FOLD_VERSION, state: encoded.into() };
-        self.source.store.put(key, &snapshot).await?;
+        kept(self.source.store.put(key, &snapshot).await)?;
         self.list(&incoming, tail.last).await?;
         self.done.sessions += 1;
         self.done.imported += 1;
@@ -373,6 +373,14 @@ impl Importer<'_> {
     }
 }
 
+/// A state that is too large to be kept keeps nothing else out: the archive has its records, from which nodes fold it.
+fn kept(put: Result<(), StoreError>) -> Result<(), StoreError> {
+    match put {
+        Ok(()) | Err(StoreError::TooLarge { .. }) => Ok(()),
+        Err(error @ (StoreError::Overloaded | StoreError::Unavailable(_))) => Err(error),
+    }
+}
+
 /// What lists show of a session.
 fn row(key: &SessionKey, state: &State, last: Offset, active_at_ms: u64) -> SessionRow {
     let view = state.view();
@@ -390,5 +398,16 @@ fn row(key: &SessionKey, state: &State, last: Offset, active_at_ms: u64) -> Sess
         active_at_ms,
         open_runs: u32::try_from(view.open_runs().count()).unwrap_or(u32::MAX),
         offset: last,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_is_too_large_ends_no_import() {
+        assert!(kept(Err(StoreError::TooLarge { bytes: 2, limit: 1 })).is_ok());
+        assert!(kept(Err(StoreError::Overloaded)).is_err());
     }
 }
