@@ -314,7 +314,9 @@ async fn a_store_that_is_slow_is_waited_for_and_one_that_is_too_slow_is_unavaila
     network.delay(SLOW);
     recovers("a session in a slow store", async || look(&clients[0], &elsewhere[0]).await).await;
     network.delay(TOO_SLOW);
-    assert_eq!(look(&clients[0], &elsewhere[1]).await.unwrap_err(), ErrorCode::Unavailable, "never taken for absent");
+    // Whichever limit is met first: that of the store, or that of whoever waits for it.
+    let refused = look(&clients[0], &elsewhere[1]).await.unwrap_err();
+    assert!(matches!(refused, ErrorCode::Unavailable | ErrorCode::Busy), "never taken for absent: {refused:?}");
     let mut cursor = String::new();
     for number in 0..5 {
         // What is in memory asks the log only.
