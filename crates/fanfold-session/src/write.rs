@@ -29,6 +29,8 @@ pub(crate) struct Writes {
     queue: VecDeque<Queued>,
     /// One append of output at a time: what comes meanwhile shares the next record.
     output_in_flight: bool,
+    /// The first output of an attempt that was turned away. What follows it waits for its repetition.
+    turned_away: Option<(AttemptId, u64)>,
     /// Of all that waits here.
     bytes: usize,
 }
@@ -140,8 +142,27 @@ impl Writes {
         self.queue = others;
         for queued in Vec::from(behind) {
             self.bytes -= queued.bytes;
-            let _ = queued.produce.reply.send(Err(SubmitError::Host(HostError::Busy)));
+            self.refuse(*queued.produce);
         }
+    }
+
+    /// Too much waits already.
+    fn refuse(&mut self, produce: Produce) {
+        let Output { attempt, seq, .. } = produce.output;
+        match &mut self.turned_away {
+            Some((known, first)) if *known == attempt => *first = seq.min(*first),
+            other => *other = Some((attempt, seq)),
+        }
+        let _ = produce.reply.send(Err(SubmitError::Host(HostError::Busy)));
+    }
+
+    /// Whether something that comes before this was turned away, and has not come again.
+    fn overtakes(&mut self, output: &Output) -> bool {
+        let behind = self.turned_away.as_ref().is_some_and(|(attempt, first)| *attempt == output.attempt && *first < output.seq);
+        if !behind {
+            self.turned_away.take_if(|(attempt, _)| *attempt == output.attempt);
+        }
+        behind
     }
 
     fn push(&mut self, queued: Queued) {
@@ -311,9 +332,8 @@ impl Live {
             return self.defer(Msg::Produce(produce));
         }
         let (config, bytes) = (&self.birth.node.config, said_bytes(&produce.output));
-        if !self.writes.has_room(bytes, config) {
-            let _ = produce.reply.send(Err(SubmitError::Host(HostError::Busy)));
-            return;
+        if self.writes.overtakes(&produce.output) || !self.writes.has_room(bytes, config) {
+            return self.writes.refuse(*produce);
         }
         let deadline = Instant::now() + config.wait_max;
         self.writes.push(Queued { deadline, bytes, produce });

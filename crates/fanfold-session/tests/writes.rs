@@ -127,6 +127,32 @@ async fn of_two_with_one_id_under_way_one_has_acted() {
     assert_eq!(logged(&world, &key), ["open", "same"]);
 }
 
+/// Room may come between two pieces of one producer, who has both under way.
+#[tokio::test(start_paused = true)]
+async fn output_behind_what_found_no_room_waits_for_its_repetition() {
+    let small = SessionConfig { waiting_max: 1, ..SessionConfig::default() };
+    let (world, node, key) = opened(Faults::default(), small).await;
+    for command in [ask(1), start(1)] {
+        node.submit(&key, command, None, Offset::NONE).await.unwrap();
+    }
+    let say = |seq| node.produce(&key, text(1, seq, &format!("{seq} ")), 1, None);
+    let busy = |answer: Result<_, _>| assert!(matches!(answer, Err(SubmitError::Host(HostError::Busy))), "{answer:?}");
+    world.log.stuck.store(true, Ordering::Relaxed);
+    let (node_again, key_again) = (node.clone(), key.clone());
+    let first = tokio::spawn(async move { node_again.produce(&key_again, text(1, 1, "1 "), 1, None).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    busy(say(2).await);
+    world.log.stuck.store(false, Ordering::Relaxed);
+    answer_of(first).await.unwrap();
+    busy(say(3).await);
+    for seq in 2..=3 {
+        say(seq).await.unwrap();
+    }
+    let view = world.truth(&key).0;
+    let reply = view.view().messages.get(&"a1".parse().unwrap()).unwrap();
+    assert_eq!(reply.parts[0].stream(), Some("1 2 3 "));
+}
+
 #[tokio::test(start_paused = true)]
 async fn output_behind_what_was_given_up_does_not_overtake_it() {
     let (world, node, key) = opened(Faults::default(), SessionConfig::default()).await;

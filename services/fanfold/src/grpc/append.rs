@@ -56,7 +56,8 @@ async fn follow(
             biased;
             // What was appended is acknowledged before the end is told.
             Some(reply) = appends.next() => {
-                let last = matches!(reply, Reply::Over(_));
+                // Behind what was not taken nothing is: the worker begins there again.
+                let last = matches!(reply, Reply::Over(_) | Reply::Error(_));
                 if !send(sender, reply).await || last {
                     return;
                 }
