@@ -219,6 +219,10 @@ pub trait RunQueue: Send + Sync + 'static {
     /// One buried run, if it is buried.
     async fn dead_letter(&self, session: &SessionKey, run: &RunId) -> Result<Option<DeadLetter>, QueueError>;
 
+    /// Has a run buried that nobody holds, as it was buried before: of a backup, or of a queue that has ended. What is said of one that is
+    /// forgotten for it is as for [`Self::bury`].
+    async fn keep(&self, letter: &DeadLetter) -> Result<Option<Forgotten>, QueueError>;
+
     /// Buried runs of a session are buried no more, nor tried again: one of them, or all.
     async fn forget(&self, session: &SessionKey, run: Option<&RunId>) -> Result<(), QueueError>;
 

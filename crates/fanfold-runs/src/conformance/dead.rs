@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LETTERS_MAX, LONG, hint, nothing, offer, take};
-use crate::port::{Depth, Offered, Place, REASON_BYTES_MAX, RunQueue};
+use crate::port::{DeadLetter, Depth, Offered, Place, REASON_BYTES_MAX, RunQueue};
 
 /// With its reason; the session goes on without it.
 pub async fn a_buried_run_is_kept_for_operators(queue: Arc<dyn RunQueue>) {
@@ -80,6 +80,19 @@ pub async fn a_redriven_run_is_tried_again(queue: Arc<dyn RunQueue>) {
     queue.done(next.id).await.unwrap();
     let again = take(&*queue, LONG).await;
     assert_eq!((again.hint, again.deliveries), (buried, 1));
+}
+
+/// Of a backup, or of an earlier process.
+pub async fn a_run_that_was_buried_before_is_as_it_was(queue: Arc<dyn RunQueue>) {
+    let hint = hint("t", "s", "r1");
+    let letter = DeadLetter { hint: hint.clone(), reason: "why".into(), deliveries: 3, buried_at_ms: 1_700_000_000_123 };
+    for _ in 0..2 {
+        queue.keep(&letter).await.unwrap();
+        assert_eq!(queue.dead_letters(None, 9).await.unwrap(), std::slice::from_ref(&letter));
+    }
+    nothing(&*queue).await;
+    assert!(queue.redrive(&hint.session, &hint.run).await.unwrap());
+    assert_eq!(take(&*queue, LONG).await.hint, hint);
 }
 
 /// Each hint once, in the order of sessions and runs.

@@ -66,6 +66,7 @@ macro_rules! conformance {
             a_buried_run_is_kept_for_operators,
             buried_runs_have_a_limit,
             a_redriven_run_is_tried_again,
+            a_run_that_was_buried_before_is_as_it_was,
             what_is_forgotten_is_neither_buried_nor_tried_again,
             lists_are_in_pages,
         );

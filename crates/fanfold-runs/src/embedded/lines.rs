@@ -184,13 +184,12 @@ impl Lines {
     /// Returns which one is forgotten for it.
     pub(crate) fn bury(&mut self, id: LeaseId, reason: String, now_ms: u64) -> Result<Option<Forgotten>, Lost> {
         let buried = self.remove(id, now_ms)?;
-        Ok(self.keep_letter(buried, reason, now_ms))
+        Ok(self.keep(letter(buried, reason, now_ms)))
     }
 
     /// I5: of more letters than there may be, the one buried first goes.
-    fn keep_letter(&mut self, Waiting { hint, deliveries }: Waiting, reason: String, now_ms: u64) -> Option<Forgotten> {
-        let key = (hint.session.clone(), hint.run.clone());
-        self.dead.insert(key, DeadLetter { hint, reason, deliveries, buried_at_ms: now_ms });
+    pub(crate) fn keep(&mut self, letter: DeadLetter) -> Option<Forgotten> {
+        self.dead.insert((letter.hint.session.clone(), letter.hint.run.clone()), letter);
         if self.dead.len() <= self.letters_max {
             return None;
         }
@@ -226,7 +225,7 @@ impl Lines {
             self.unsettle(session);
             self.settle(session.clone(), None, now_ms);
         }
-        Some(reason.and_then(|reason| self.keep_letter(withdrawn, reason, now_ms)))
+        Some(reason.and_then(|reason| self.keep(letter(withdrawn, reason, now_ms))))
     }
 
     /// The line's first hint is gone: it is neither to be had nor due.
@@ -327,4 +326,7 @@ impl Line {
 /// The same for a tenant on every node and in every release.
 fn bucket(tenant: &TenantId, buckets: usize) -> usize {
     crc32c::crc32c(tenant.as_str().as_bytes()) as usize % buckets
+}
+fn letter(Waiting { hint, deliveries }: Waiting, reason: String, now_ms: u64) -> DeadLetter {
+    DeadLetter { hint, reason, deliveries, buried_at_ms: now_ms }
 }

@@ -174,6 +174,10 @@ impl RunQueue for EmbeddedRunQueue {
         Ok(self.with(|lines, _| lines.dead_letter(session, run).cloned()))
     }
 
+    async fn keep(&self, letter: &DeadLetter) -> Result<Option<Forgotten>, QueueError> {
+        Ok(self.change(|lines, _| lines.keep(letter.clone())))
+    }
+
     async fn forget(&self, session: &SessionKey, run: Option<&RunId>) -> Result<(), QueueError> {
         self.with(|lines, _| lines.forget(session, run));
         Ok(())

@@ -226,6 +226,11 @@ impl RunQueue for JetStreamRunQueue {
         self.calls().buried(session, run).await.map_err(unavailable)
     }
 
+    async fn keep(&self, letter: &DeadLetter) -> Result<Option<Forgotten>, QueueError> {
+        self.calls().bury(letter).await.map_err(unavailable)?;
+        Ok(None)
+    }
+
     async fn forget(&self, session: &SessionKey, run: Option<&RunId>) -> Result<(), QueueError> {
         self.calls().unbury(session, run).await.map_err(unavailable)
     }

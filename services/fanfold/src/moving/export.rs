@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fanfold_fold::{FOLD_VERSION, Offset, Record, SessionKey, SessionStatus, State};
 use fanfold_log::{EventLog, Inventory, ReadError};
-use fanfold_runs::{QueueError, RunQueue};
+use fanfold_runs::{DeadLetter, QueueError, RunQueue};
 use fanfold_session::{HostError, Sessions, StoredRecord};
 use fanfold_store::{NoteKind, SessionRow, StoreError};
 use serde::{Deserialize, Serialize};
@@ -313,8 +313,9 @@ impl Exporter {
             after = Some((last.hint.session.clone(), last.hint.run.clone()));
             for letter in page {
                 let (tenant, session) = names(&letter.hint.session);
-                let letter = Letter { tenant, session, run: letter.hint.run.to_string(), reason: letter.reason };
-                file.put(Block::Letter(letter)).await?;
+                let DeadLetter { hint, reason, deliveries, buried_at_ms } = letter;
+                let run = hint.run.to_string();
+                file.put(Block::Letter(Letter { tenant, session, run, reason, deliveries, buried_at_ms })).await?;
             }
         }
         self.notes(file, NoteKind::Hook, format::NoteKind::Hook).await?;

@@ -124,6 +124,10 @@ pub(crate) struct Letter {
     pub(crate) session: String,
     pub(crate) run: String,
     pub(crate) reason: String,
+    #[serde(default)]
+    pub(crate) deliveries: u32,
+    #[serde(default)]
+    pub(crate) buried_at_ms: u64,
 }
 
 /// What is still to be done, or was used up.

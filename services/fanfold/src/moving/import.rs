@@ -6,12 +6,11 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use fanfold_fold::{Epoch, FOLD_VERSION, Offset, Record, SessionKey, SessionStatus, State};
-use fanfold_runs::{Hint, RunQueue};
+use fanfold_runs::{DeadLetter, Hint, RunQueue};
 use fanfold_store::{Erasure, NoteKind, Segment, SessionRow, Snapshot, StoreError};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -26,9 +25,6 @@ use crate::run::graves;
 
 /// Records of a session that is there, read at a time.
 const PAGE: usize = 1024;
-
-/// How long a queue may take to hand out what was just put into it.
-const HANDED_OUT: Duration = Duration::from_secs(10);
 
 /// What an import came to.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -223,21 +219,19 @@ impl Importer<'_> {
         Ok(())
     }
 
-    /// A run that failed for good is kept as one. Before any other hint is offered, so that it is the one to be had.
+    /// A run that failed for good is kept as one.
     async fn letter(&self, letter: &Letter) -> anyhow::Result<()> {
         let session = format::key(&letter.tenant, &letter.session).context("a dead letter of no session")?;
         let run = letter.run.parse().context("a dead letter of no run")?;
-        let Some(queue) = &self.queue else {
-            let name = graves::name(&(session, run));
-            return Ok(self.source.store.put_note(NoteKind::DeadLetter, &name, letter.reason.clone().into()).await?);
-        };
-        let hint = Hint::new(session, run);
-        queue.offer(&hint).await?;
-        let lease = queue.take("restore", Duration::from_secs(60), HANDED_OUT).await?;
-        let lease = lease.context("the run queue does not hand out what was put into it")?;
-        let (offered, found) = ((&hint.session, &hint.run), (&lease.hint.session, &lease.hint.run));
-        anyhow::ensure!(offered == found, "the run queue is not empty: it has run {} of session {}", found.1, found.0);
-        queue.bury(lease.id, &letter.reason).await?;
+        let (reason, deliveries, buried_at_ms) = (letter.reason.clone(), letter.deliveries, letter.buried_at_ms);
+        let letter = DeadLetter { hint: Hint::new(session, run), reason, deliveries, buried_at_ms };
+        match &self.queue {
+            Some(queue) => drop(queue.keep(&letter).await?),
+            None => {
+                let (name, note) = graves::note_of(&letter);
+                self.source.store.put_note(NoteKind::DeadLetter, &name, note).await?;
+            }
+        }
         Ok(())
     }
 

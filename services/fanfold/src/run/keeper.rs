@@ -136,6 +136,9 @@ impl Keeper {
             Err(LeaseError::Lost) => self.queue.withdraw(&key.0, &key.1, failed.as_deref()).await.map_err(cause)?,
             Err(LeaseError::Unavailable(source)) => return Err(source),
         };
+        if failed.is_some() {
+            self.graves.note_buried(key).await;
+        }
         if let Some(forgotten) = forgotten {
             self.graves.let_go(&forgotten).await;
         }
