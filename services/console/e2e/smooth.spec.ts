@@ -12,6 +12,9 @@ const RATE = 200;
 const SECONDS = 8;
 const TASK_MAX_MS = 50;
 
+// A machine that stands still for a moment makes one of them. Reading a long block anew at each frame made seven and more.
+const LONG_TASKS_MAX = 2;
+
 // Tokens that a block has before its growing is watched.
 const LONG_ALREADY = 4000;
 
@@ -119,7 +122,7 @@ async function watched(
   expect(frames.length).toBeGreaterThan(0);
   // Where the thread's own time isn't measured, nothing is shown by its being short.
   expect(own.some((task) => task > 0)).toBe(true);
-  expect(own.filter((task) => task > TASK_MAX_MS)).toEqual([]);
+  expect(own.filter((task) => task > TASK_MAX_MS).length).toBeLessThanOrEqual(LONG_TASKS_MAX);
 }
 
 function watch(): void {
