@@ -1,6 +1,6 @@
 //! Requests that wait until this node has caught up.
 
-use fanfold_fold::Offset;
+use fanfold_fold::{AttemptId, Offset};
 use fanfold_log::ReadError;
 use tokio::time::Instant;
 
@@ -50,8 +50,7 @@ impl Live {
         let bytes = self.deferred.iter().map(|deferred| deferred.message.bytes()).sum::<usize>() + message.bytes();
         let has_room = self.deferred.len() < config.waiting_max && bytes <= config.waiting_bytes_max;
         if !has_room && !self.deferred.is_empty() {
-            refuse(message, &HostError::Busy);
-            return;
+            return self.turn_down(message, &HostError::Busy);
         }
         let deadline = Instant::now() + self.birth.node.config.wait_max;
         // What was sent before it on the same connection may still be on its way.
@@ -88,8 +87,8 @@ impl Live {
             }
             Err(error) => {
                 let error = unavailable(error);
-                let waiting = self.deferred.extract_if(.., |deferred| answers(&deferred.until));
-                waiting.for_each(|deferred| refuse(deferred.message, &error));
+                let waiting: Vec<_> = self.deferred.extract_if(.., |deferred| answers(&deferred.until)).collect();
+                waiting.into_iter().for_each(|deferred| self.turn_down(deferred.message, &error));
             }
         }
         if self.deferred.iter().any(|deferred| matches!(deferred.until, Until::Leader(_))) {
@@ -132,8 +131,22 @@ impl Live {
     }
 
     pub(crate) fn expire_deferred(&mut self, now: Instant) {
-        let overdue = self.deferred.extract_if(.., |deferred| deferred.deadline <= now);
-        overdue.for_each(|deferred| refuse(deferred.message, &HostError::Busy));
+        let overdue: Vec<_> = self.deferred.extract_if(.., |deferred| deferred.deadline <= now).collect();
+        overdue.into_iter().for_each(|deferred| self.turn_down(deferred.message, &HostError::Busy));
+    }
+
+    /// Refuses a request. Output that follows one that was refused must not overtake it.
+    pub(crate) fn turn_down(&mut self, message: Msg, error: &HostError) {
+        if let Msg::Produce(produce) = &message {
+            self.writes.missed(&produce.output.attempt, produce.output.seq);
+        }
+        refuse(message, error);
+    }
+
+    /// Whether earlier output of the attempt waits here for the leader's answer.
+    pub(crate) fn defers_output_of(&self, attempt: &AttemptId) -> bool {
+        let is_of = |message: &Msg| matches!(message, Msg::Produce(produce) if produce.output.attempt == *attempt);
+        self.deferred.iter().any(|deferred| is_of(&deferred.message))
     }
 }
 

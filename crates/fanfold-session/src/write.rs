@@ -29,8 +29,8 @@ pub(crate) struct Writes {
     queue: VecDeque<Queued>,
     /// One append of output at a time: what comes meanwhile shares the next record.
     output_in_flight: bool,
-    /// The first output of an attempt that was turned away. What follows it waits for its repetition.
-    turned_away: Option<(AttemptId, u64)>,
+    /// The first output of an attempt that was missed. What follows it waits for its repetition.
+    missed: Option<(AttemptId, u64)>,
     /// Of all that waits here.
     bytes: usize,
 }
@@ -81,6 +81,9 @@ impl Writes {
     pub(crate) fn settle(&mut self, key: &PendingKey, result: &Result<Receipt, SubmitError>) {
         let Some(pending) = self.pending.remove(key) else { return };
         self.forget(&pending);
+        if let (PendingKey::Output(attempt, seq), Err(_)) = (key, result) {
+            self.turn_away(attempt, *seq);
+        }
         let mut replies = pending.replies.into_iter();
         // A caller that has left needs no answer.
         replies.next().map(|reply| reply.send(result.clone()));
@@ -126,41 +129,41 @@ impl Writes {
             self.forget(&pending);
             let error = if not_begun.contains(&key) { SubmitError::Host(HostError::Busy) } else { SubmitError::Unknown };
             pending.replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
-            if let PendingKey::Output(attempt, _) = key {
-                self.turn_away(&attempt);
+            if let PendingKey::Output(attempt, seq) = key {
+                self.turn_away(&attempt, seq);
             }
         }
-        while let Some(attempt) = self.queue.front().filter(|first| first.deadline <= now).map(Queued::attempt) {
-            self.turn_away(&attempt);
+        while let Some((attempt, seq)) = self.queue.front().filter(|first| first.deadline <= now).map(Queued::name) {
+            self.turn_away(&attempt, seq);
         }
     }
 
-    /// What is said behind output that was given up would overtake its repetition, which the fold would then skip.
-    fn turn_away(&mut self, attempt: &AttemptId) {
-        let (behind, others) =
-            std::mem::take(&mut self.queue).into_iter().partition(|queued| queued.produce.output.attempt == *attempt);
+    /// An attempt's output of this number was not taken, or may not have been. What follows would overtake its repetition, which the fold
+    /// would then skip.
+    pub(crate) fn missed(&mut self, attempt: &AttemptId, seq: u64) {
+        self.missed = match self.missed.take() {
+            Some((known, first)) if known == *attempt => Some((known, first.min(seq))),
+            Some(_) | None => Some((attempt.clone(), seq)),
+        };
+    }
+
+    /// The same, with what waits behind it.
+    fn turn_away(&mut self, attempt: &AttemptId, seq: u64) {
+        self.missed(attempt, seq);
+        let is_behind = |output: &Output| output.attempt == *attempt && output.seq >= seq;
+        let (behind, others) = std::mem::take(&mut self.queue).into_iter().partition(|queued| is_behind(&queued.produce.output));
         self.queue = others;
         for queued in Vec::from(behind) {
             self.bytes -= queued.bytes;
-            self.refuse(*queued.produce);
+            let _ = queued.produce.reply.send(Err(SubmitError::Host(HostError::Busy)));
         }
     }
 
-    /// Too much waits already.
-    fn refuse(&mut self, produce: Produce) {
-        let Output { attempt, seq, .. } = produce.output;
-        match &mut self.turned_away {
-            Some((known, first)) if *known == attempt => *first = seq.min(*first),
-            other => *other = Some((attempt, seq)),
-        }
-        let _ = produce.reply.send(Err(SubmitError::Host(HostError::Busy)));
-    }
-
-    /// Whether something that comes before this was turned away, and has not come again.
+    /// Whether something that comes before this was missed, and has not come again.
     fn overtakes(&mut self, output: &Output) -> bool {
-        let behind = self.turned_away.as_ref().is_some_and(|(attempt, first)| *attempt == output.attempt && *first < output.seq);
+        let behind = self.missed.as_ref().is_some_and(|(attempt, first)| *attempt == output.attempt && *first < output.seq);
         if !behind {
-            self.turned_away.take_if(|(attempt, _)| *attempt == output.attempt);
+            self.missed.take_if(|(attempt, _)| *attempt == output.attempt);
         }
         behind
     }
@@ -179,8 +182,8 @@ impl Writes {
 }
 
 impl Queued {
-    fn attempt(&self) -> AttemptId {
-        self.produce.output.attempt.clone()
+    fn name(&self) -> (AttemptId, u64) {
+        (self.produce.output.attempt.clone(), self.produce.output.seq)
     }
 }
 
@@ -328,12 +331,12 @@ impl Live {
     pub(crate) fn on_produce(&mut self, produce: Box<Produce>) {
         self.birth.feed.touch();
         let current = self.folded.state.current_attempt().is_some_and(|(attempt, _)| *attempt == produce.output.attempt);
-        if !current && !produce.sure {
+        if !produce.sure && (!current || self.defers_output_of(&produce.output.attempt)) {
             return self.defer(Msg::Produce(produce));
         }
         let (config, bytes) = (&self.birth.node.config, said_bytes(&produce.output));
         if self.writes.overtakes(&produce.output) || !self.writes.has_room(bytes, config) {
-            return self.writes.refuse(*produce);
+            return self.turn_down(Msg::Produce(produce), &HostError::Busy);
         }
         let deadline = Instant::now() + config.wait_max;
         self.writes.push(Queued { deadline, bytes, produce });

@@ -153,6 +153,27 @@ async fn output_behind_what_found_no_room_waits_for_its_repetition() {
     assert_eq!(reply.parts[0].stream(), Some("1 2 3 "));
 }
 
+/// Nothing waited behind it when it was given up.
+#[tokio::test(start_paused = true)]
+async fn output_after_what_was_given_up_waits_for_its_repetition() {
+    let (world, node, key) = opened(Faults::default(), SessionConfig::default()).await;
+    for command in [ask(1), start(1)] {
+        node.submit(&key, command, None, Offset::NONE).await.unwrap();
+    }
+    let say = |seq| node.produce(&key, text(1, seq, &format!("{seq} ")), 1, None);
+    world.log.stuck.store(true, Ordering::Relaxed);
+    assert!(matches!(say(1).await, Err(SubmitError::Unknown)));
+    let behind = say(2).await;
+    assert!(matches!(behind, Err(SubmitError::Host(HostError::Busy))), "{behind:?}");
+    world.log.stuck.store(false, Ordering::Relaxed);
+    for seq in 1..=2 {
+        say(seq).await.unwrap();
+    }
+    let view = world.truth(&key).0;
+    let reply = view.view().messages.get(&"a1".parse().unwrap()).unwrap();
+    assert_eq!(reply.parts[0].stream(), Some("1 2 "));
+}
+
 #[tokio::test(start_paused = true)]
 async fn output_behind_what_was_given_up_does_not_overtake_it() {
     let (world, node, key) = opened(Faults::default(), SessionConfig::default()).await;

@@ -68,14 +68,28 @@ impl Beginnings {
             Poll::Pending => None,
         });
         match begun {
-            Some((at, answer)) => Poll::Ready(Begun { asked: self.0.remove(at).asked, answer }),
+            Some((at, answer)) => {
+                let asked = self.0.remove(at).asked;
+                self.hold_nothing();
+                Poll::Ready(Begun { asked, answer })
+            }
             None => Poll::Pending,
+        }
+    }
+
+    /// A connection that reads all it has asked for holds no room for more: there are many of them.
+    fn hold_nothing(&mut self) {
+        if self.0.is_empty() {
+            self.0 = Vec::new();
         }
     }
 
     /// Forgets those that are meant, which are then left before they were begun.
     pub(super) fn extract(&mut self, is_meant: impl Fn(&SessionId) -> bool) -> Vec<Asked> {
-        self.0.extract_if(.., |beginning| is_meant(&beginning.asked.key.session)).map(|beginning| beginning.asked).collect()
+        let meant = self.0.extract_if(.., |beginning| is_meant(&beginning.asked.key.session));
+        let asked = meant.map(|beginning| beginning.asked).collect();
+        self.hold_nothing();
+        asked
     }
 
     /// Where the client still is in them.

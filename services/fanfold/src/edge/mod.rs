@@ -133,7 +133,7 @@ impl Edge {
         let limit = limit(request.limit, 100, 1000);
         let (mut records, end) = self.sessions.records(&key, Offset(request.after), limit).await?;
         let all = records.len();
-        if all == 0 && self.sessions.look(&key, Offset::NONE, 0).await?.offset == Offset::NONE {
+        if all == 0 && request.after == 0 && self.sessions.look(&key, Offset::NONE, 0).await?.offset == Offset::NONE {
             return Err(ErrorCode::SessionNotFound.into());
         }
         records.retain(|record| request.upto.is_none_or(|upto| record.offset <= Offset(upto)));
